@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold between keys, and what an operator should be told although it is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from typing import Any
+
+import attrs
+
+from mezite.config.keys import walk
+from mezite.config.kinds import Network
+from mezite.config.schema import AgentConfig, DatabaseConfig, HubConfig
+
+__all__ = ["AGENT_CHECKS", "HUB_CHECKS", "Check", "agent_notes", "hub_notes"]
+
+Finding = tuple[str, str, str]
+"""Key, why, hint."""
+
+
+@attrs.frozen
+class Check:
+    """One rule between keys."""
+
+    needs: tuple[str, ...]
+    """Keys without which the rule says nothing."""
+    find: Callable[[Any, frozenset[str]], Iterator[Finding]]
+    """Given the configuration and the keys that were set by hand: what is wrong."""
+
+
+def _covers_everything(networks: Sequence[Network]) -> bool:
+    """Whether ``networks`` together are all of IPv4 or all of IPv6, however they are cut (C1)."""
+    v4 = list(collapse_addresses(network for network in networks if isinstance(network, IPv4Network)))
+    v6 = list(collapse_addresses(network for network in networks if isinstance(network, IPv6Network)))
+    return any(network.prefixlen == 0 for network in v4) or any(network.prefixlen == 0 for network in v6)
+
+
+def _trusted_proxies(config: HubConfig, _: frozenset[str]) -> Iterator[Finding]:
+    """Whoever may send a PROXY header chooses the client address that limits and pins see (C1)."""
+    key = "proxy.proxy_protocol_trusted_cidrs"
+    if config.proxy.proxy_protocol == "off":
+        return
+    if not config.proxy.proxy_protocol_trusted_cidrs:
+        yield key, "is empty while proxy.proxy_protocol is on", "list the load balancer's own addresses"
+    elif _covers_everything(config.proxy.proxy_protocol_trusted_cidrs):
+        yield key, "trusts every address", "list only the load balancer's own addresses"
+
+
+def _trusted_header(config: HubConfig, _: frozenset[str]) -> Iterator[Finding]:
+    key = "proxy.trusted_ip_header_cidrs"
+    if config.proxy.trusted_ip_header is None:
+        return
+    if not config.proxy.trusted_ip_header_cidrs:
+        yield key, "is empty while proxy.trusted_ip_header is set", "list the load balancer's own addresses"
+    elif _covers_everything(config.proxy.trusted_ip_header_cidrs):
+        yield key, "trusts every address", "list only the load balancer's own addresses"
+
+
+def _keypairs(config: HubConfig, _: frozenset[str]) -> Iterator[Finding]:
+    if config.proxy.tls_mode == "file":
+        for part in ("cert_file", "key_file"):
+            if getattr(config.proxy.keypair, part) is None:
+                yield (
+                    f"proxy.keypair.{part}",
+                    "is needed by proxy.tls_mode file",
+                    "give the path of a PEM file",
+                )
+    apps = config.proxy.apps_keypair
+    if (apps.cert_file is None) != (apps.key_file is None):
+        missing = "cert_file" if apps.cert_file is None else "key_file"
+        yield f"proxy.apps_keypair.{missing}", "is missing", "give both files or neither"
+
+
+def _database(config: HubConfig, given: frozenset[str]) -> Iterator[Finding]:
+    database = config.database
+    parts = [f"database.{name}" for name in ("host", "port", "user", "password", "name", "sslmode")]
+    used_parts = [path for path in parts if path in given]
+    postgres = database.driver in {"postgres", "postgresql"}
+    if database.url is not None:
+        yield from _database_url(database)
+        for path in used_parts:
+            yield path, "has no effect beside database.url", "put it into the URL or leave database.url out"
+    elif postgres and database.name is None:
+        yield "database.name", "is needed by driver postgres", "or set database.url"
+    elif not postgres:
+        for path in used_parts:
+            yield path, "has no effect with SQLite", "set database.driver: postgres"
+
+
+def _database_url(database: DatabaseConfig) -> Iterator[Finding]:
+    assert database.url is not None
+    scheme, separator, _ = database.url.reveal().partition("://")
+    is_postgres_url = scheme in {"postgres", "postgresql"}
+    if separator and not is_postgres_url and scheme != "sqlite":
+        yield "database.url", f"{scheme[:20]}:// is not a known database", "write a path or postgres://…"
+    elif database.driver == "sqlite" and is_postgres_url:
+        yield "database.driver", "sqlite does not fit the postgres:// URL", "leave database.driver out"
+    elif database.driver in {"postgres", "postgresql"} and not is_postgres_url:
+        yield (
+            "database.url",
+            "is a path, but database.driver is postgres",
+            "write postgres://user:pass@host/db",
+        )
+
+
+def _listeners(config: HubConfig, _: frozenset[str]) -> Iterator[Finding]:
+    listeners = {
+        "proxy.listen_addr": config.proxy.listen_addr,
+        "proxy.ssh_listen_addr": config.proxy.ssh_listen_addr,
+        "proxy.tunnel_listen_addr": config.proxy.tunnel_listen_addr,
+        "auth.listen_addr": config.auth.listen_addr,
+        "hub.peer_listen_addr": config.hub.peer_listen_addr,
+        "diag.listen_addr": config.diag.listen_addr,
+    }
+    seen: dict[tuple[str, int], str] = {}
+    for path, address in listeners.items():
+        first = seen.setdefault((address.host, address.port), path)
+        if first != path and address.port:
+            yield path, f"{address} is already the address of {first}", "give each listener its own port"
+
+
+def _services(config: HubConfig, _: frozenset[str]) -> Iterator[Finding]:
+    if not config.auth.enabled and not config.proxy.enabled:
+        yield "proxy.enabled", "and auth.enabled are both false: nothing is left to serve", "enable one"
+    if config.recording.storage == "s3" and config.recording.s3.bucket is None:
+        yield "recording.s3.bucket", "is needed by recording.storage s3", "give the bucket's name"
+
+
+HUB_CHECKS = (
+    Check(("proxy.proxy_protocol", "proxy.proxy_protocol_trusted_cidrs"), _trusted_proxies),
+    Check(("proxy.trusted_ip_header", "proxy.trusted_ip_header_cidrs"), _trusted_header),
+    Check(("proxy.tls_mode", "proxy.keypair.cert_file", "proxy.keypair.key_file"), _keypairs),
+    Check(("database.driver", "database.url", "database.name"), _database),
+    Check((), _listeners),
+    Check((), _services),
+)
+
+
+def _addresses(config: AgentConfig, _: frozenset[str]) -> Iterator[Finding]:
+    if not config.proxy_addr:
+        yield "proxy_addr", "is not set", "set it, or MEZITE_PROXY_ADDR, to the hub's tunnel address"
+
+
+def _join_tokens(config: AgentConfig, _: frozenset[str]) -> Iterator[Finding]:
+    if config.join_token is not None and config.join_token_file is not None:
+        yield "join_token_file", "has no effect beside join_token", "keep one of them"
+
+
+AGENT_CHECKS = (
+    Check(("proxy_addr",), _addresses),
+    Check(("join_token", "join_token_file"), _join_tokens),
+)
+
+
+# Keys that are read and checked, but obeyed by no part of the program yet. Each goes with its feature.
+NOT_OBEYED_YET: Mapping[str, str] = {
+    "proxy.single_port": "every protocol keeps its own port",
+    "proxy.proxy_protocol": "PROXY headers are not read; do not put a load balancer that sends them in front",
+    "proxy.trusted_ip_header": "the header is ignored; the client address is the peer's",
+    "proxy.apps_domain": "applications are not served",
+    "proxy.apps_keypair.cert_file": "applications are not served",
+    "proxy.apps_oidc_connector": "applications are not served",
+    "recording.mode": "sessions are not recorded",
+    "recording.storage": "sessions are not recorded",
+    "recording.retention": "sessions are not recorded",
+    "audit.retention": "audit events are kept for ever",
+    "hub.peer_advertise_addr": "hubs do not talk to each other",
+}
+
+
+def hub_notes(config: HubConfig, environ: Mapping[str, str]) -> list[str]:
+    """Return what the operator of ``config`` should know, one sentence each; nothing here stops the hub."""
+    notes = []
+    if config.auth.h2c:
+        notes.append(
+            "auth.h2c: cleartext is accepted on every port and client certificates are never required; "
+            "let only the load balancer reach them"
+        )
+    elif config.auth.grpc_allow_http:
+        notes.append(
+            "auth.grpc_allow_http: the gRPC port accepts cleartext; let only the load balancer reach it"
+        )
+    if config.proxy.tls_mode == "off":
+        notes.append("proxy.tls_mode off: HTTPS is served without TLS; let only the load balancer reach it")
+    if config.ca_key_passphrase is None:
+        notes.append("ca_key_passphrase is not set: the CA's private keys are stored unencrypted")
+    notes.extend(
+        f"{path}: not obeyed yet: {what}" for path, what in NOT_OBEYED_YET.items() if _differs(config, path)
+    )
+    return notes + _unknown_variables(environ)
+
+
+def agent_notes(config: AgentConfig, environ: Mapping[str, str]) -> list[str]:
+    """Return what the operator of ``config`` should know, one sentence each; nothing here stops the agent."""
+    notes = []
+    if config.join_token is not None and not any(environ.get(name) for name in ("MEZITE_JOIN_TOKEN",)):
+        notes.append(
+            "join_token stands in the file: it is used up at the first start and can then be removed"
+        )
+    return notes + _unknown_variables(environ)
+
+
+def _differs(config: HubConfig, path: str) -> bool:
+    value: Any = config
+    for word in path.split("."):
+        value = getattr(value, word)
+    declared = next(key for key in walk(HubConfig) if key.path == path)
+    return bool(value != declared.default)
+
+
+# Read by the programs for users, which have no configuration file.
+_OTHER_VARIABLES = frozenset(
+    {
+        "MEZITE_PASSWORD",
+        "MEZITE_AUTH_TOKEN",
+        "MEZITE_AUTH_SERVER",
+        "MEZITE_PROXY",
+        "MEZITE_USER",
+        "MEZITE_DEBUG",
+    }
+)
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Name ``MEZITE_*`` variables that nothing reads.
+
+    Not errors: an orchestrator invents such names itself for a service that is called mezite.
+    """
+    known = {name for schema in (HubConfig, AgentConfig) for key in walk(schema) for name in key.environment}
+    unknown = sorted(
+        name for name in environ if name.startswith("MEZITE_") and name not in known | _OTHER_VARIABLES
+    )
+    return [f"{name} in the environment is not a setting and does nothing" for name in unknown]
