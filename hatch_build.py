@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generate ``mezite/api/pb`` from ``protos/`` when a wheel, an sdist or an editable install is built.
 
-The message classes are not committed: they belong to the protoc that made them, and a stale copy is worse than none.
-Run ``python hatch_build.py`` to do the same by hand; it does nothing when the output is up to date.
+The message classes are not committed: they belong to the protoc that made them, and a stale copy is worse
+than none. Run ``python hatch_build.py`` to do the same by hand; it does nothing when the output is up to
+date.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ def run_protoc(root: Path, destination: Path) -> None:
 def move_imports(destination: Path) -> None:
     """Put our package in front of the imports between generated modules.
 
-    protoc imports ``mezite.v1.users_pb2`` as a top-level package; here it lives at ``mezite.api.pb.mezite.v1``.
-    ``google.protobuf`` comes from the runtime and stays as it is.
+    protoc imports ``mezite.v1.users_pb2`` as a top-level package; here it lives at
+    ``mezite.api.pb.mezite.v1``. ``google.protobuf`` comes from the runtime and stays as it is.
     """
     top_level = sorted({path.relative_to(destination).parts[0] for path in destination.rglob("*_pb2.py")})
     names = "|".join(re.escape(name) for name in top_level)
