@@ -58,7 +58,8 @@ def _default_as_yaml(key: Key) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return "[" + ", ".join(str(item) for item in value) + "]"
+        # Quotes, because a plain YAML scalar cannot begin with the colon of ::1/128.
+        return "[" + ", ".join(f'"{item}"' for item in value) + "]"
     if key.kind is DURATION and isinstance(value, int):
         return format_duration(value)
     return str(value)

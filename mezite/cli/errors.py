@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Failures as users see them: one line, an exit code, no traceback.
+
+Exit codes: 0 success; 1 the operation failed; 2 wrong usage or invalid configuration; 130 interrupted. A
+command may return an integer of its own: ``msh ssh`` ends with the remote command's status.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import attrs
+import click
+
+from mezite.cli.escapes import escape_controls
+
+__all__ = [
+    "EXIT_FAILED",
+    "EXIT_INTERRUPTED",
+    "EXIT_OK",
+    "EXIT_USAGE",
+    "CliError",
+    "ProgramState",
+    "run_command",
+    "run_program",
+]
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+_T = TypeVar("_T")
+
+
+class CliError(Exception):
+    """An operation that failed for a reason the user can understand.
+
+    Shown as ``error: what: why; hint``. Each part may hold text from a peer: it is escaped when shown (H1).
+    """
+
+    def __init__(self, what: str, why: str = "", hint: str = "", *, exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.hint = hint
+        self.exit_code = exit_code
+
+
+@attrs.define(eq=False)
+class ProgramState:
+    """What the options in front of the command said; click hands it to every command as ``obj``."""
+
+    debug: bool = False
+
+
+def run_command(async_function: Callable[..., Awaitable[_T]], *args: Any) -> _T:
+    """Run ``async_function(*args)`` under Trio and return what it returns.
+
+    A group of exceptions that holds one cause is replaced by the cause (P4), so that callers and
+    :func:`run_program` see the failure itself however many nurseries it passed.
+
+    :raises KeyboardInterrupt: the user pressed Ctrl-C; Trio has cancelled everything by then.
+    """
+    import trio  # noqa: PLC0415 - 160 ms that `--version` and `--help` need not pay
+
+    try:
+        return trio.run(async_function, *args)
+    except BaseExceptionGroup as group:
+        cause = _single_cause(group)
+        if cause is None:
+            raise
+        # The group is noise, the cause keeps its own traceback.
+        raise cause from cause.__cause__
+
+
+def _single_cause(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    leaves = list(_leaves(group))
+    if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+        return KeyboardInterrupt()
+    return leaves[0] if len(leaves) == 1 else None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from _leaves(member)
+    else:
+        yield error
+
+
+def run_program(
+    group: click.Command,
+    program: str,
+    argv: Sequence[str] | None = None,
+    *,
+    state: ProgramState | None = None,
+) -> int:
+    """Run one of the four programs and return its exit code; the only place that prints failures.
+
+    :param argv: without the program's name; None for ``sys.argv``.
+    """
+    state = ProgramState(debug=bool(os.environ.get("MEZITE_DEBUG"))) if state is None else state
+    try:
+        result = group.main(
+            list(argv) if argv is not None else None, prog_name=program, standalone_mode=False, obj=state
+        )
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _reader_left()
+    except (KeyboardInterrupt, click.Abort):
+        print(file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last wall: whatever it is becomes a line and an exit code
+        return _report(error, state)
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _reader_left() -> int:
+    """Take a closed pipe as "enough": what ``mezctl audit ls | head`` means."""
+    # The interpreter flushes stdout once more at exit and would print a traceback there.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_OK
+
+
+def _report(error: Exception, state: ProgramState) -> int:
+    if state.debug:
+        traceback.print_exception(error)
+    code = EXIT_OK
+    for leaf in _leaves(error):
+        lines, leaf_code = _describe(leaf, debug=state.debug)
+        code = max(code, leaf_code)
+        for line in lines:
+            print(f"error: {escape_controls(line)}", file=sys.stderr)
+    return code
+
+
+def _describe(error: BaseException, *, debug: bool) -> tuple[list[str], int]:
+    from mezite.config.problems import ConfigProblems  # noqa: PLC0415 - only on the way out
+
+    if isinstance(error, click.UsageError):
+        return [_usage(error)], EXIT_USAGE
+    if isinstance(error, click.ClickException):
+        return [error.format_message()], EXIT_FAILED
+    if isinstance(error, ConfigProblems):
+        return [str(problem) for problem in error.problems], EXIT_USAGE
+    what = getattr(error, "what", None)
+    if isinstance(what, str):
+        # CliError, and the errors of lower layers that speak the same way (a failed dial, for one).
+        return [_sentence(what, getattr(error, "why", ""), getattr(error, "hint", ""))], getattr(
+            error, "exit_code", EXIT_FAILED
+        )
+    if isinstance(error, OSError):
+        subject = str(error.filename) if error.filename is not None else "operation failed"
+        return [f"{subject}: {error.strerror or error}"], EXIT_FAILED
+    text = f"internal error: {type(error).__name__}: {error}"
+    return [text if debug else f"{text}; run again with --debug for the details"], EXIT_FAILED
+
+
+def _sentence(what: str, why: str, hint: str) -> str:
+    text = f"{what}: {why}" if why else what
+    return f"{text}; {hint}" if hint else text
+
+
+def _usage(error: click.UsageError) -> str:
+    message = error.format_message().rstrip(".")
+    message = message[:1].lower() + message[1:] if message[1:2].islower() else message
+    if error.ctx is None:
+        return message
+    return f"{message}; see {error.ctx.command_path} --help"

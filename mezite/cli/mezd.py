@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``mezd``: the agent."""
+
+from __future__ import annotations
+
+import sys
+
+from mezite.cli.errors import run_program
+from mezite.cli.lazy_group import LazyCommand, program_group
+
+__all__ = ["main", "mezd"]
+
+mezd = program_group(
+    "mezd",
+    "The mezite agent: connects this machine to a hub, without one inbound port.",
+    {"start": LazyCommand("mezite.cli.mezd_start:start", "Run the agent in the foreground.")},
+)
+
+
+def main() -> None:
+    """Run ``mezd`` and exit."""
+    sys.exit(run_program(mezd, "mezd"))

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``msh``: what users type."""
+
+from __future__ import annotations
+
+import sys
+
+from mezite.cli.errors import run_program
+from mezite.cli.lazy_group import LazyCommand, program_group
+
+__all__ = ["main", "msh"]
+
+msh = program_group(
+    "msh",
+    "Reach nodes and applications through a mezite hub.",
+    {
+        "login": LazyCommand("mezite.cli.msh_login:login", "Sign in and get certificates."),
+        "logout": LazyCommand("mezite.cli.msh_logout:logout", "Forget the certificates."),
+        "status": LazyCommand("mezite.cli.msh_status:status", "Show identity, roles and expiry."),
+        "ls": LazyCommand("mezite.cli.msh_ls:ls", "List the nodes you may reach."),
+        "ssh": LazyCommand("mezite.cli.msh_ssh:ssh", "Open a shell or run a command on a node."),
+        "proxy": LazyCommand("mezite.cli.msh_proxy:proxy", "Carry another program's connection to a node."),
+        "config": LazyCommand("mezite.cli.msh_config:config", "Print an ssh_config block for other tools."),
+        "completion": LazyCommand("mezite.cli.completion:completion", "Print a shell completion script."),
+    },
+)
+
+
+def main() -> None:
+    """Run ``msh`` and exit."""
+    sys.exit(run_program(msh, "msh"))
