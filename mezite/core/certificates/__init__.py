@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SSH and X.509 certificates: issuing them, and the one verifier."""

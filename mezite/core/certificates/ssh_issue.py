@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Issuing SSH certificates. Serials, nonces and times come from the caller; nothing is issued that the
+verifier
+would refuse.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+
+import attrs
+
+from mezite.core.certificates.identity import encode_roles, encode_traits
+from mezite.core.certificates.keys import PrivateKey, PublicKey
+from mezite.core.certificates.source_address import parse_source_addresses
+from mezite.core.certificates.ssh_certificate import (
+    MAX_CERTIFICATE_BYTES,
+    MAX_NONCE_BYTES,
+    MAX_PRINCIPALS,
+    MIN_NONCE_BYTES,
+    CertificateKind,
+    SshCertificate,
+    encode_unsigned,
+)
+from mezite.core.certificates.ssh_public_key import public_key_blob, sign
+from mezite.core.certificates.ssh_wire import encode_string
+from mezite.core.names import check_login, check_node_name, check_user_name
+
+__all__ = [
+    "BACKDATE_SECONDS",
+    "CRITICAL_OPTIONS",
+    "FLAG_EXTENSIONS",
+    "ROLES_EXTENSION",
+    "TRAITS_EXTENSION",
+    "HostCertificateSpec",
+    "UserCertificateSpec",
+    "issue_host_certificate",
+    "issue_user_certificate",
+]
+
+BACKDATE_SECONDS = 300
+"""How far ``valid_after`` should lie before the time of issue, for clocks that are behind (threat F6)."""
+
+ROLES_EXTENSION = "roles@mezite"
+TRAITS_EXTENSION = "traits@mezite"
+
+FLAG_EXTENSIONS = frozenset(
+    {
+        "permit-X11-forwarding",
+        "permit-agent-forwarding",
+        "permit-port-forwarding",
+        "permit-pty",
+        "permit-user-rc",
+    }
+)
+"""Extensions of PROTOCOL.certkeys without a value."""
+
+CRITICAL_OPTIONS = frozenset({"force-command", "source-address"})
+"""``verify-required`` concerns security keys, which are not supported yet."""
+
+FORCE_COMMAND = re.compile(r"[^\x00-\x1f\x7f]{1,4096}")
+
+
+@attrs.frozen(kw_only=True)
+class UserCertificateSpec:
+    """What to put into a user's certificate."""
+
+    serial: int
+    """0 <= serial < 2**64; unique per CA, it is what audit events name."""
+    key_id: str
+    """The user's name."""
+    principals: Collection[str]
+    """Allowed logins, at least one; without any the certificate would mean "every login" in the format."""
+    valid_after: int
+    valid_before: int
+    """Seconds since 1970; ``valid_before`` is the first second at which it is expired."""
+    nonce: bytes
+    """16 to 64 random bytes (32 by convention)."""
+    extensions: Collection[str] = ()
+    """Names out of FLAG_EXTENSIONS."""
+    critical_options: Mapping[str, str] = attrs.field(factory=dict)
+    """``source-address`` and ``force-command`` with their text."""
+    roles: Collection[str] = ()
+    traits: Mapping[str, Collection[str]] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class HostCertificateSpec:
+    """What to put into a node's certificate."""
+
+    serial: int
+    key_id: str
+    """Free text for logs; by convention the agent id."""
+    principals: Collection[str]
+    """What users type: node name, ``NODE.CLUSTER``, the hub's public name; at least one, no patterns."""
+    valid_after: int
+    valid_before: int
+    nonce: bytes
+    """16 to 64 random bytes (32 by convention)."""
+
+
+def issue_user_certificate(ca_key: PrivateKey, public_key: PublicKey, spec: UserCertificateSpec) -> bytes:
+    """A signed user certificate on the wire; ``ssh_public_key.authorized_key_line`` makes a line of it.
+
+    Raises ValueError (InvalidNameError, IdentityError, InvalidAddressError, InvalidKeyError and others are
+    kinds of it): the certificate would be one that verify_user_certificate refuses.
+    """
+    check_user_name(spec.key_id)
+    for login in spec.principals:
+        check_login(login)
+    unknown = set(spec.extensions) - FLAG_EXTENSIONS | set(spec.critical_options) - CRITICAL_OPTIONS
+    if unknown:
+        raise ValueError(f"unknown certificate options: {', '.join(sorted(unknown))}")
+    extensions = dict.fromkeys(spec.extensions, b"")
+    extensions[ROLES_EXTENSION] = encode_string(encode_roles(spec.roles).encode("ascii"))
+    extensions[TRAITS_EXTENSION] = encode_string(encode_traits(spec.traits).encode("ascii"))
+    if "source-address" in spec.critical_options:
+        parse_source_addresses(spec.critical_options["source-address"])
+    if FORCE_COMMAND.fullmatch(spec.critical_options.get("force-command", "none")) is None:
+        raise ValueError("a forced command is one line of 1 to 4096 characters")
+    certificate = SshCertificate(
+        nonce=spec.nonce,
+        public_key=public_key,
+        serial=spec.serial,
+        kind=CertificateKind.USER,
+        key_id=spec.key_id,
+        principals=tuple(spec.principals),
+        valid_after=spec.valid_after,
+        valid_before=spec.valid_before,
+        critical_options={name: encode_string(text.encode()) for name, text in spec.critical_options.items()},
+        extensions=extensions,
+        ca_key_blob=public_key_blob(ca_key.public_key()),
+    )
+    return signed(certificate, ca_key)
+
+
+def issue_host_certificate(ca_key: PrivateKey, public_key: PublicKey, spec: HostCertificateSpec) -> bytes:
+    """A signed host certificate on the wire.
+
+    Raises ValueError (InvalidNameError, InvalidKeyError and others are kinds of it): the certificate would
+    be one that verify_host_certificate refuses.
+    """
+    for name in spec.principals:
+        check_node_name(name)
+    if not spec.key_id.isprintable():
+        raise ValueError("the key id has control characters")
+    certificate = SshCertificate(
+        nonce=spec.nonce,
+        public_key=public_key,
+        serial=spec.serial,
+        kind=CertificateKind.HOST,
+        key_id=spec.key_id,
+        principals=tuple(spec.principals),
+        valid_after=spec.valid_after,
+        valid_before=spec.valid_before,
+        critical_options={},
+        extensions={},
+        ca_key_blob=public_key_blob(ca_key.public_key()),
+    )
+    return signed(certificate, ca_key)
+
+
+def signed(certificate: SshCertificate, ca_key: PrivateKey) -> bytes:
+    if not 1 <= len(certificate.principals) <= MAX_PRINCIPALS:
+        raise ValueError(f"{len(certificate.principals)} principals are not between 1 and {MAX_PRINCIPALS}")
+    if len(set(certificate.principals)) != len(certificate.principals):
+        raise ValueError("a principal is listed twice")
+    if not MIN_NONCE_BYTES <= len(certificate.nonce) <= MAX_NONCE_BYTES:
+        raise ValueError(f"the nonce has {len(certificate.nonce)} bytes")
+    if not 0 <= certificate.valid_after < certificate.valid_before < 2**64:
+        raise ValueError("the certificate would end before it begins")
+    if not 0 <= certificate.serial < 2**64:
+        raise ValueError("the serial does not fit 64 bits")
+    unsigned = encode_unsigned(certificate)
+    blob = unsigned + encode_string(sign(ca_key, unsigned))
+    if len(blob) > MAX_CERTIFICATE_BYTES:
+        raise ValueError(f"the certificate would have {len(blob)} bytes: too many traits or principals")
+    return blob
