@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Command groups that import a command only when it is called.
 
-A command line must be quick, and importing Trio alone takes longer than a user's patience for ``--version``. So
-a group knows its commands by a table of module, function and one line of help.
+A command line must be quick, and importing Trio alone takes longer than a user's patience for
+``--version``. So a group knows its commands by a table of module, function and one line of help.
 """
 
 from __future__ import annotations
