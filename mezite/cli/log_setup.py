@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import attrs
 import structlog
 
+from mezite.cli.escapes import escape_controls
 from mezite.core.secret import REDACTED, Secret
 
 __all__ = ["RepeatLimiter", "configure_logging", "redact"]
@@ -43,6 +44,9 @@ _SECRET_TEXT = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 )
 
+# The only fields with lines of their own: tracebacks.
+_MULTILINE = frozenset({"exception", "stack"})
+
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -53,6 +57,15 @@ def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mu
             event[name] = REDACTED
         elif isinstance(value, str):
             event[name] = _SECRET_TEXT.sub(REDACTED, value)
+    return event
+
+
+def _escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep what peers sent from steering the operator's terminal (H1); JSON escapes by itself."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            lines = value.split("\n") if name in _MULTILINE else [value]
+            event[name] = "\n".join(escape_controls(line) for line in lines)
     return event
 
 
@@ -136,6 +149,7 @@ def _formatter(*, as_text: bool, colours: bool) -> logging.Formatter:
     ]
     renderer: structlog.types.Processor
     if as_text:
+        shared.append(_escape)
         renderer = structlog.dev.ConsoleRenderer(colors=colours)
     else:
         renderer = structlog.processors.JSONRenderer(default=str)
