@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Web and API sessions: 256-bit secrets in the user's hands, SHA-256 of them here (threat E11)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+from sqlalchemy import delete, select, update
+
+from mezite.storage.errors import AlreadyExistsError
+from mezite.storage.rows import all_rows, first_row, insert_if_absent, require_token_hash
+from mezite.storage.schema import WebSessionKind
+from mezite.storage.schema import web_sessions as sessions
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection
+
+__all__ = [
+    "WebSessionKind",
+    "WebSessionRow",
+    "delete_stale",
+    "get",
+    "get_live",
+    "insert",
+    "list_live",
+    "revoke",
+    "revoke_of_user",
+]
+
+
+@attrs.frozen(kw_only=True)
+class WebSessionRow:
+    """One session; `token_hash` is SHA-256 in hex, times in ms."""
+
+    token_hash: str
+    user_name: str
+    kind: WebSessionKind
+    created_at: int
+    expires_at: int
+    client_ip: str
+    revoked_at: int | None = None
+
+
+def insert(conn: Connection, *, session: WebSessionRow) -> WebSessionRow:
+    """Insert.
+
+    AlreadyExistsError when the hash is known, ConstraintError (at the transaction) without such a user.
+    """
+    require_token_hash(session.token_hash)
+    row = insert_if_absent(conn, sessions, attrs.asdict(session))
+    if row is None:
+        raise AlreadyExistsError("session", session.token_hash[:8])
+    return WebSessionRow(**row._mapping)
+
+
+def get(conn: Connection, *, token_hash: str) -> WebSessionRow | None:
+    """The session in any state, or None."""
+    return first_row(WebSessionRow, conn.execute(select(sessions).where(sessions.c.token_hash == token_hash)))
+
+
+def get_live(conn: Connection, *, token_hash: str, now: int) -> WebSessionRow | None:
+    """The session if it is neither revoked nor expired at `now`, else None."""
+    statement = select(sessions).where(sessions.c.token_hash == token_hash, *_live(now))
+    return first_row(WebSessionRow, conn.execute(statement))
+
+
+def list_live(conn: Connection, *, user_name: str | None = None, now: int) -> list[WebSessionRow]:
+    """Sessions of one user or of all that are neither revoked nor expired, newest first."""
+    statement = select(sessions).where(*_live(now))
+    if user_name is not None:
+        statement = statement.where(sessions.c.user_name == user_name)
+    statement = statement.order_by(sessions.c.created_at.desc(), sessions.c.token_hash)
+    return all_rows(WebSessionRow, conn.execute(statement))
+
+
+def revoke(conn: Connection, *, token_hash: str, now: int) -> bool:
+    """Revoke; False when unknown or revoked before."""
+    statement = update(sessions).where(sessions.c.token_hash == token_hash, sessions.c.revoked_at.is_(None))
+    return conn.execute(statement.values(revoked_at=now)).rowcount == 1
+
+
+def revoke_of_user(conn: Connection, *, user_name: str, now: int) -> int:
+    """Revoke every session of the user; how many were not revoked before."""
+    statement = update(sessions).where(sessions.c.user_name == user_name, sessions.c.revoked_at.is_(None))
+    return conn.execute(statement.values(revoked_at=now)).rowcount
+
+
+def delete_stale(conn: Connection, *, before: int) -> int:
+    """Delete sessions that expired before that time; how many."""
+    return conn.execute(delete(sessions).where(sessions.c.expires_at < before)).rowcount
+
+
+def _live(now: int) -> tuple[ColumnElement[bool], ...]:
+    return (sessions.c.revoked_at.is_(None), sessions.c.expires_at > now)
