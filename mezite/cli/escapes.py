@@ -7,8 +7,8 @@ import re
 
 __all__ = ["escape_controls"]
 
-# C0, DEL and C1 controls start escape sequences; bidirectional and invisible format characters make a name look
-# like another; lone surrogates cannot be encoded at all.
+# C0, DEL and C1 controls start escape sequences; bidirectional and invisible format characters make a name
+# look like another; lone surrogates cannot be encoded at all.
 _UNSAFE_RANGES = (
     "\x00-\x1f\x7f-\x9f",
     "\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff",
