@@ -3,8 +3,8 @@
 
     python bench/tls_stream.py [--megabytes 512] [--rounds 3]
 
-Sender and receiver are two processes, so two cores are used, as hub and agent would. Prints the median of each
-and the ratio to ``trio.SSLStream``.
+Sender and receiver are two processes, so two cores are used, as hub and agent would. Prints the median of
+each and the ratio to ``trio.SSLStream``.
 """
 
 from __future__ import annotations

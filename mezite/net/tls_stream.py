@@ -26,6 +26,7 @@ import ssl
 
 import trio
 
+from .byte_streams import receive_limit
 from .conflict_detector import ConflictDetector
 
 __all__ = ["TLS_CHUNK_BYTES", "TlsError", "TlsStream"]
@@ -178,7 +179,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         The end is the peer's close_notify. A transport that ends without one was cut by someone, so that
         raises :exc:`TlsError` (``truncated``). Cancelling loses nothing.
         """
-        limit = self._checked_limit(max_bytes)
+        limit = receive_limit(max_bytes, TLS_CHUNK_BYTES)
         with self._receiving:
             self._check_open()
             if self._stash or self._incoming.pending or self._tls.pending():
@@ -193,16 +194,6 @@ class TlsStream(trio.abc.HalfCloseableStream):
                 if plaintext := self._take(limit):
                     return plaintext
             return b""
-
-    @staticmethod
-    def _checked_limit(max_bytes: int | None) -> int:
-        if max_bytes is None:
-            return TLS_CHUNK_BYTES
-        if not isinstance(max_bytes, int):
-            raise TypeError("max_bytes must be an int or None")
-        if max_bytes < 1:
-            raise ValueError("max_bytes must be at least 1")
-        return max_bytes
 
     async def _receive_ciphertext(self) -> None:
         try:
