@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A gate in front of h2: counts frames by their nine-byte headers before h2 spends anything on them.
+
+It also takes GOAWAY out of the stream. h2 treats a received GOAWAY as the end of the connection, but a
+graceful one lets the streams that are open go on (RFC 9113 section 6.8), so we have to read it ourselves.
+"""
+
+from __future__ import annotations
+
+import attrs
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    PriorityFrame,
+    PushPromiseFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
+
+from mezite.net.http2_limits import MAX_FRAME_BYTES, FrameKind, Http2FloodError, Http2Limits, TokenBucket
+
+__all__ = ["CONNECTION_PREFACE", "FrameGate", "GoAway"]
+
+CONNECTION_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HEADER_BYTES = 9
+FLAG_END_STREAM = 0x1
+FLAG_END_HEADERS = 0x4
+FLAG_PADDED = 0x8
+LONGEST_PADDED = 256
+"""A byte of pad length and 255 of padding: a padded DATA frame of this size may carry nothing."""
+
+_RATED = {
+    SettingsFrame.type: FrameKind.SETTINGS,
+    PingFrame.type: FrameKind.PING,
+    RstStreamFrame.type: FrameKind.RESET,
+    PriorityFrame.type: FrameKind.PRIORITY,
+    WindowUpdateFrame.type: FrameKind.WINDOW_UPDATE,
+    GoAwayFrame.type: FrameKind.GOAWAY,
+}
+_UNRATED = frozenset({DataFrame.type, HeadersFrame.type, ContinuationFrame.type, PushPromiseFrame.type})
+
+
+@attrs.frozen
+class GoAway:
+    """The peer will take no stream above ``last_stream_id``."""
+
+    last_stream_id: int
+    error_code: int
+    debug_data: bytes
+
+
+@attrs.define(eq=False)
+class FrameGate:
+    """Bytes from the peer in, the same bytes without GOAWAY frames out, as long as the peer behaves.
+
+    The result depends on the bytes and the times only, not on how they were cut: what is held back is at
+    most an incomplete frame header.
+    """
+
+    limits: Http2Limits
+    from_client: bool
+    """Whether a connection preface comes first."""
+    _preface_left: int = attrs.field(init=False)
+    _held: bytes = attrs.field(default=b"", init=False)
+    _payload_left: int = attrs.field(default=0, init=False)
+    _goaway: bytearray | None = attrs.field(default=None, init=False)
+    _received_goaways: list[GoAway] = attrs.field(factory=list, init=False)
+    _buckets: dict[FrameKind, TokenBucket] = attrs.field(init=False)
+    _block_bytes: int = attrs.field(default=0, init=False)
+    _block_frames: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._preface_left = len(CONNECTION_PREFACE) if self.from_client else 0
+        self._buckets = {kind: TokenBucket(rate) for kind, rate in self.limits.frame_rates.items()}
+
+    def pass_data(self, data: bytes, now: float) -> bytes:
+        """Check the bytes; return what h2 shall see.
+
+        Raises Http2FloodError for a frame that is one too many or too large. The connection is over then:
+        nothing of this piece was passed on.
+        """
+        data = self._held + data
+        passed: list[bytes] = []
+        at = min(self._preface_left, len(data))
+        self._preface_left -= at
+        start = 0
+        while True:
+            end = min(at + self._payload_left, len(data))
+            self._payload_left -= end - at
+            if self._goaway is not None:
+                self._goaway += data[at:end]
+                start = end
+                if not self._payload_left:
+                    self._finish_goaway()
+            at = end
+            if self._payload_left or len(data) - at < HEADER_BYTES:
+                break
+            header = data[at : at + HEADER_BYTES]
+            self._check_frame(header, now)
+            self._payload_left = int.from_bytes(header[:3], "big")
+            if header[3] == GoAwayFrame.type:
+                passed.append(data[start:at])
+                self._goaway = bytearray()
+            at += HEADER_BYTES
+        self._held = data[at:]
+        passed.append(data[start:at])
+        return b"".join(passed)
+
+    def take_goaways(self) -> list[GoAway]:
+        """The GOAWAY frames since the last call, in order."""
+        taken, self._received_goaways = self._received_goaways, []
+        return taken
+
+    def note_sent(self, size: int) -> None:
+        """So many bytes went to the peer: it has earned window updates, one for each KiB.
+
+        Without earning them a peer could grant us windows of one byte and make us send a frame for each
+        (CVE-2019-9511).
+        """
+        self._buckets[FrameKind.WINDOW_UPDATE].give(size / 1024)
+
+    def take(self, kind: FrameKind, now: float) -> None:
+        """Count one. Raises Http2FloodError when it is one too many."""
+        if not self._buckets[kind].take(now):
+            raise Http2FloodError(f"too many of {kind.value}")
+
+    def _check_frame(self, header: bytes, now: float) -> None:
+        length = int.from_bytes(header[:3], "big")
+        frame_type, flags = header[3], header[4]
+        if length > MAX_FRAME_BYTES:
+            raise Http2FloodError("a frame above the maximum size")
+        kind = _RATED.get(frame_type)
+        if kind is not None:
+            self.take(kind, now)
+            if kind is FrameKind.SETTINGS and length > 6 * self.limits.max_settings:
+                raise Http2FloodError("too many settings in one frame")
+        elif frame_type == DataFrame.type:
+            may_be_empty = length == 0 or (flags & FLAG_PADDED and length <= LONGEST_PADDED)
+            if may_be_empty and not flags & FLAG_END_STREAM:
+                self.take(FrameKind.EMPTY_DATA, now)
+        elif frame_type in _UNRATED:
+            self._check_header_block(frame_type, flags, length)
+        else:
+            self.take(FrameKind.UNKNOWN, now)
+
+    def _check_header_block(self, frame_type: int, flags: int, length: int) -> None:
+        if frame_type == ContinuationFrame.type:
+            self._block_frames += 1
+        else:
+            self._block_bytes = 0
+            self._block_frames = 0
+        self._block_bytes += length
+        if self._block_frames > self.limits.max_continuations:
+            raise Http2FloodError("too many CONTINUATION frames")
+        # Compressed, so a block as long as the largest list allowed is no longer a sensible one.
+        if self._block_bytes > self.limits.max_header_bytes:
+            raise Http2FloodError("a header block above the limit")
+
+    def _finish_goaway(self) -> None:
+        payload = bytes(self._goaway or b"")
+        self._goaway = None
+        last_stream_id = int.from_bytes(payload[:4], "big") & 0x7FFFFFFF
+        error_code = int.from_bytes(payload[4:8], "big")
+        self._received_goaways.append(GoAway(last_stream_id, error_code, payload[8:]))
