@@ -97,7 +97,8 @@ def append_many(conn: Connection, *, rows: Sequence[AuditEventRow]) -> int:
     if not rows:
         return 0
     statement = insert_ignoring(conn, events, conflict=("id",))
-    return int(conn.execute(statement, [attrs.asdict(row) for row in rows]).rowcount)
+    values = [attrs.asdict(row) for row in rows]
+    return conn.execute(statement, values, execution_options={"preserve_rowcount": True}).rowcount
 
 
 def last(conn: Connection, *, hub_id: str) -> ChainHead | None:

@@ -188,5 +188,8 @@ def _explain_class(state: str, said: str) -> Failure:
         return Failure(error=ConstraintError(said))
     if state == "25006":
         # After a failover this connection leads to the old primary; a new one finds the new primary.
-        return Failure(error=ReadOnlyDatabaseError(f"{said}: the server is a standby"), drop=True)
+        return Failure(
+            error=ReadOnlyDatabaseError(f"{said}: this is a standby server, or a write inside read()"),
+            drop=True,
+        )
     return Failure(error=StorageError(f"{said} (SQLSTATE {state})"))

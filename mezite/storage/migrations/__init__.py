@@ -60,7 +60,7 @@ def upgrade(backend: Backend) -> None:
             if revision is not None and revision not in REVISIONS:
                 raise SchemaTooNewError(
                     f"{backend.description}: its schema {revision} is newer than the newest one that this"
-                    f" version knows ({REVISIONS[-1]}); upgrade mezite here, or restore a backup made before the upgrade"
+                    f" version knows ({REVISIONS[-1]}); upgrade mezite here, or restore an older backup"
                 )
             _apply(conn)
     except driver_errors as error:
