@@ -62,7 +62,7 @@ def check_window(what: str, not_before: int, not_after: int, now: int) -> None:
             f"{format_seconds(now)}); if it was just issued, your clock is {off} s off",
         )
     if now >= not_after:
-        off = now - not_after
+        off = max(1, now - not_after)
         raise CertificateRefused(
             Reason.EXPIRED,
             f"{what} expired {off} s ago (at {format_seconds(not_after)}, here it is {format_seconds(now)}); "

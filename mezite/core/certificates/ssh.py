@@ -5,6 +5,7 @@ from mezite.core.certificates.refusal import CertificateRefused, Reason
 from mezite.core.certificates.ssh_issue import (
     BACKDATE_SECONDS,
     FLAG_EXTENSIONS,
+    NO_LOGIN_PRINCIPAL,
     HostCertificateSpec,
     UserCertificateSpec,
     issue_host_certificate,
@@ -23,6 +24,7 @@ from mezite.core.certificates.verified import VerifiedHostCertificate, VerifiedU
 __all__ = [
     "BACKDATE_SECONDS",
     "FLAG_EXTENSIONS",
+    "NO_LOGIN_PRINCIPAL",
     "CertificateRefused",
     "HostCertificateSpec",
     "Reason",

@@ -29,6 +29,7 @@ __all__ = [
     "BACKDATE_SECONDS",
     "CRITICAL_OPTIONS",
     "FLAG_EXTENSIONS",
+    "NO_LOGIN_PRINCIPAL",
     "ROLES_EXTENSION",
     "TRAITS_EXTENSION",
     "HostCertificateSpec",
@@ -56,6 +57,10 @@ FLAG_EXTENSIONS = frozenset(
 
 CRITICAL_OPTIONS = frozenset({"force-command", "source-address"})
 """``verify-required`` concerns security keys, which are not supported yet."""
+
+NO_LOGIN_PRINCIPAL = "-mezite-no-login"
+"""The only principal of a user without logins: no account can have this name, and to some readers of the
+format an empty list would mean anyone (threat A4)."""
 
 FORCE_COMMAND = re.compile(r"[^\x00-\x1f\x7f]{1,4096}")
 
@@ -105,8 +110,9 @@ def issue_user_certificate(ca_key: PrivateKey, public_key: PublicKey, spec: User
     kinds of it): the certificate would be one that verify_user_certificate refuses.
     """
     check_user_name(spec.key_id)
-    for login in spec.principals:
-        check_login(login)
+    if tuple(spec.principals) != (NO_LOGIN_PRINCIPAL,):
+        for login in spec.principals:
+            check_login(login)
     unknown = set(spec.extensions) - FLAG_EXTENSIONS | set(spec.critical_options) - CRITICAL_OPTIONS
     if unknown:
         raise ValueError(f"unknown certificate options: {', '.join(sorted(unknown))}")
