@@ -125,7 +125,18 @@ def test_every_queue_is_bounded():
 
 
 WIRE_PARSERS = ("mux", "grpc", "certificates", "proxy_protocol", "protocol_sniffer.py", "byte_buffer.py")
-LENIENT = set("int strip lstrip rstrip splitlines isdigit isdecimal isnumeric isalnum isspace".split())
+LENIENT = {
+    "int",
+    "strip",
+    "lstrip",
+    "rstrip",
+    "splitlines",
+    "isdigit",
+    "isdecimal",
+    "isnumeric",
+    "isalnum",
+    "isspace",
+}
 GRAMMAR = {"fullmatch", "timestamp"}
 
 
@@ -136,7 +147,7 @@ def called_name(node: ast.AST) -> str:
 
 
 def lenient_calls(tree: ast.Module) -> Iterator[ast.Call]:
-    """`int(x)` and the methods that take more than ASCII or eat odd spaces, outside functions with a grammar."""
+    """`int(x)` and methods that take more than ASCII or eat odd spaces, where the function has no grammar."""
     for function in ast.walk(tree):
         if not isinstance(function, Function):
             continue
