@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: any sequence of feed, take, commit and rollback gives exactly the fed bytes in order, and never holds more than the limit.
+"""Claim: any sequence of feed, take, commit and rollback gives exactly the fed bytes in order, and never
+holds more than the limit.
 
 Allowed exceptions: RemoteProtocolError, from ``feed`` when the limit would be passed.
 """

@@ -10,10 +10,12 @@ __all__ = ["Backoff"]
 
 @attrs.define(eq=False)
 class Backoff:
-    """Full-jitter exponential backoff as plain state: the caller brings the random number and does the waiting.
+    """Full-jitter exponential backoff as plain state: the caller brings the random number and does the
+    waiting.
 
-    The ceiling starts at ``initial`` seconds and doubles with every wait up to ``maximum``. Half a second is short enough for a
-    hub that restarts, and with a minute at the top ten thousand agents that lost their hub come back at 170 a second.
+    The ceiling starts at ``initial`` seconds and doubles with every wait up to ``maximum``. Half a second is
+    short enough for a hub that restarts, and with a minute at the top ten thousand agents that lost their
+    hub come back at 170 a second.
     """
 
     initial: float = attrs.field(default=0.5)
@@ -37,8 +39,8 @@ class Backoff:
     def next_wait(self, jitter: float) -> float:
         """Seconds to wait before the next dial; ``jitter`` is a fresh random number in [0, 1).
 
-        A wait that the peer named is kept to, with up to ``initial`` seconds on top so that peers told the same do not
-        come back as one.
+        A wait that the peer named is kept to, with up to ``initial`` seconds on top so that peers told the
+        same do not come back as one.
         """
         if not 0 <= jitter < 1:
             raise ValueError("jitter must be in [0, 1)")
@@ -52,15 +54,16 @@ class Backoff:
         return jitter * self._ceiling
 
     def peer_named_wait(self, seconds: float) -> None:
-        """The peer asked (GOAWAY) not to be dialled for so long; 0 asks nothing. At most ``maximum`` is honoured: a peer must not
-        be able to send us away for a day."""
+        """The peer asked (GOAWAY) not to be dialled for so long; 0 asks nothing. At most ``maximum`` is
+        honoured: a peer must not be able to send us away for a day.
+        """
         self._named = min(max(seconds, 0.0), self.maximum)
 
     def link_lasted(self, seconds: float) -> None:
         """A connection came up and ended after ``seconds``.
 
-        Only one that outlived the longest possible last wait starts the doubling afresh; so a hub that accepts and drops
-        at once is not dialled every half second, whatever the dice say.
+        Only one that outlived the longest possible last wait starts the doubling afresh; so a hub that
+        accepts and drops at once is not dialled every half second, whatever the dice say.
         """
         if seconds > self._last:
             self._ceiling = 0.0

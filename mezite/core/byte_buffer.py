@@ -7,16 +7,17 @@ from mezite.core.errors import RemoteProtocolError
 
 __all__ = ["ByteBuffer"]
 
-# Taken bytes stay in front until they are this many and at least half of the buffer: then each byte is moved at
-# most once on average, and the time for any sequence of calls is linear in the bytes (threat P10).
+# Taken bytes stay in front until they are this many and at least half of the buffer: then each byte is moved
+# at most once on average, and the time for any sequence of calls is linear in the bytes (threat P10).
 COMPACT_AT: Final = 4096
 
 
 class ByteBuffer:
-    """Incremental input of a parser: take field by field, then ``commit``; or ``rollback`` when bytes are missing.
+    """Incremental input of a parser: take field by field, then ``commit``; or ``rollback`` when bytes are
+    missing.
 
-    ``limit`` is the largest number of bytes that may be held uncommitted; a parser passes the size of its largest legal
-    unit, so that a peer that never completes one cannot make this grow.
+    ``limit`` is the largest number of bytes that may be held uncommitted; a parser passes the size of its
+    largest legal unit, so that a peer that never completes one cannot make this grow.
     """
 
     def __init__(self, limit: int) -> None:
@@ -37,7 +38,9 @@ class ByteBuffer:
         return len(self._data) - self._committed
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Append what arrived. Raises RemoteProtocolError, and takes nothing, when that would pass the limit."""
+        """Append what arrived. Raises RemoteProtocolError, and takes nothing, when that would pass the
+        limit.
+        """
         if self.uncommitted + len(data) > self._limit:
             raise RemoteProtocolError(f"more than {self._limit} bytes without a complete unit")
         if self._committed >= COMPACT_AT and self._committed * 2 >= len(self._data):
