@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 from mezite.config.keys import Key, fields_of, walk
 from mezite.config.kinds import DURATION, Kind
@@ -94,3 +96,20 @@ def _default_cell(key: Key) -> str:
     if key.default is not False and not key.default:
         return "none"
     return f"`{_default_as_yaml(key)}`"
+
+
+_BEGIN, _END = (
+    "<!-- generated: python -m mezite.config.example FILE -->",
+    "<!-- end of the generated part -->",
+)
+
+
+def rewrite_reference(path: Path) -> None:
+    """Replace the generated part of the document at ``path``."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    path.write_text(f"{before}{_BEGIN}\n\n{reference_markdown()}\n{_END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    rewrite_reference(Path(sys.argv[1]))

@@ -66,6 +66,10 @@ class _Draft:
             self.failed.add(key.path)
             self.refuse(place, key.path, error.why, error.hint)
 
+    def place_of(self, *paths: str) -> Place:
+        """Return where the first of ``paths`` that was set stands: a key left out is missed by another one."""
+        return next((self.places[path] for path in paths if path in self.places), Place(self.file, None))
+
     def refuse(self, place: Place, path: str, why: str, hint: str = "") -> None:
         self.problems.append(Problem(file=place.file, line=place.line, key=path, why=why, hint=hint))
 
@@ -84,7 +88,7 @@ def _load(
         # A check that needs a value which could not be read would only repeat that news in other words.
         if draft.failed.isdisjoint(check.needs):
             for path_of_key, why, hint in check.find(config, frozenset(draft.values)):
-                draft.refuse(draft.places.get(path_of_key, Place(draft.file, None)), path_of_key, why, hint)
+                draft.refuse(draft.place_of(path_of_key, *check.needs), path_of_key, why, hint)
     if draft.problems:
         raise ConfigProblems(draft.problems)
     return config

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules between keys, and the notes of `mezhub check`."""
+
+import pytest
+
+from mezite.config.checks import NOT_OBEYED_YET, agent_notes, hub_notes
+from mezite.config.keys import walk
+from mezite.config.loader import load_agent_config, load_hub_config
+from mezite.config.problems import ConfigProblems
+from mezite.config.schema import HubConfig
+
+
+def variables(**keys):
+    return {"MEZITE_" + name.upper(): value for name, value in keys.items()}
+
+
+def problems(**keys):
+    with pytest.raises(ConfigProblems) as caught:
+        load_hub_config(None, variables(**keys))
+    return [(problem.key.rpartition("(")[2].rstrip(")"), problem.why) for problem in caught.value.problems]
+
+
+def accepted(**keys):
+    return load_hub_config(None, variables(**keys))
+
+
+@pytest.mark.parametrize("mode", ["on", "require"])
+@pytest.mark.parametrize(
+    ("cidrs", "why"),
+    [
+        ("", "is empty while proxy.proxy_protocol is on"),
+        ("0.0.0.0/0", "trusts every address"),
+        ("::/0", "trusts every address"),
+        ("0.0.0.0/1,128.0.0.0/1", "trusts every address"),
+        ("::ffff:0:0/96", "trusts every address"),
+        ("10.0.0.0/8,::/1,8000::/1", "trusts every address"),
+    ],
+)
+def test_proxy_protocol_needs_to_know_whom_to_trust(mode, cidrs, why):
+    """C1: Gitea's image trusted `*` (CVE-2026-20896); a /0 in halves is a /0."""
+    found = problems(proxy_proxy_protocol=mode, proxy_proxy_protocol_trusted_cidrs=cidrs)
+    assert found == [("proxy.proxy_protocol_trusted_cidrs", why)]
+
+
+def test_proxy_protocol_with_a_real_list():
+    accepted(proxy_proxy_protocol="require", proxy_proxy_protocol_trusted_cidrs="10.0.0.0/8, fd00::/8")
+    accepted(proxy_proxy_protocol_trusted_cidrs="0.0.0.0/0")
+
+
+def test_trusted_header_needs_to_know_whom_to_trust():
+    """C1, D7."""
+    key = "proxy.trusted_ip_header_cidrs"
+    everyone = {"trusted_ip_header": "X-Forwarded-For", "proxy_trusted_ip_header_cidrs": "0.0.0.0/0"}
+    assert problems(**everyone) == [(key, "trusts every address")]
+    nobody = {"trusted_ip_header": "X-Forwarded-For", "proxy_trusted_ip_header_cidrs": ","}
+    assert problems(**nobody) == [(key, "is empty while proxy.trusted_ip_header is set")]
+    accepted(trusted_ip_header="X-Forwarded-For")
+
+
+def test_a_check_is_silent_when_its_value_could_not_be_read():
+    found = problems(proxy_proxy_protocol="on", proxy_proxy_protocol_trusted_cidrs="nonsense")
+    assert found == [("proxy.proxy_protocol_trusted_cidrs", "'nonsense' is not a CIDR")]
+
+
+def test_keypairs_are_pairs():
+    assert [key for key, _ in problems(proxy_tls_mode="file")] == [
+        "proxy.keypair.cert_file",
+        "proxy.keypair.key_file",
+    ]
+    accepted(proxy_tls_mode="file", proxy_keypair_cert_file="/c", proxy_keypair_key_file="/k")
+    assert problems(proxy_apps_keypair_key_file="/k") == [("proxy.apps_keypair.cert_file", "is missing")]
+    assert problems(proxy_apps_keypair_cert_file="/c") == [("proxy.apps_keypair.key_file", "is missing")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"database_driver": "postgres"}, ("database.name", "is needed by driver postgres")),
+        ({"database_host": "h"}, ("database.host", "has no effect with SQLite")),
+        (
+            {"database_url": "x.db", "database_user": "u"},
+            ("database.user", "has no effect beside database.url"),
+        ),
+        ({"database_url": "mysql://h/d"}, ("database.url", "mysql:// is not a known database")),
+        (
+            {"database_url": "x.db", "database_driver": "postgres"},
+            ("database.url", "is a path, but database.driver is postgres"),
+        ),
+        (
+            {"database_url": "postgres://h/d", "database_driver": "sqlite"},
+            ("database.driver", "sqlite does not fit the postgres:// URL"),
+        ),
+    ],
+)
+def test_the_database_is_said_once_and_whole(keys, expected):
+    assert problems(**keys) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("keys", "url"),
+    [
+        ({}, "sqlite:////var/lib/mezite/mezhub.db"),
+        ({"data_dir": "/d"}, "sqlite:////d/mezhub.db"),
+        ({"database_url": "/data/x.db"}, "sqlite:////data/x.db"),
+        ({"database_url": "sqlite:////y.db"}, "sqlite:////y.db"),
+        ({"database_url": "postgres://u:p@h/d"}, "postgresql://u:p@h/d"),
+        ({"database_driver": "postgresql", "database_name": "d"}, "postgresql://localhost:5432/d"),
+        (
+            {
+                "database_driver": "postgres",
+                "database_host": "::1",
+                "database_port": "1",
+                "database_user": "a@b",
+                "database_password": "p/w",
+                "database_name": "d",
+                "database_sslmode": "require",
+            },
+            "postgresql://a%40b:p%2Fw@[::1]:1/d?sslmode=require",
+        ),
+    ],
+)
+def test_the_database_as_one_url(keys, url):
+    assert accepted(**keys).database_url().reveal() == url
+
+
+def test_two_listeners_cannot_share_an_address():
+    found = problems(proxy_ssh_listen_addr="0.0.0.0:3080")
+    assert found == [("proxy.ssh_listen_addr", "0.0.0.0:3080 is already the address of proxy.listen_addr")]
+    accepted(proxy_ssh_listen_addr="0.0.0.0:0", proxy_listen_addr="0.0.0.0:0")
+
+
+def test_something_must_be_served():
+    assert problems(auth_enabled="no", proxy_enabled="no")[0][0] == "proxy.enabled"
+    assert problems(recording_storage="s3") == [("recording.s3.bucket", "is needed by recording.storage s3")]
+    accepted(recording_storage="s3", recording_s3_bucket="b")
+
+
+def test_notes_tell_what_is_weaker_than_it_looks():
+    """F3: a deployment without client certificates says so."""
+    assert any(
+        "client certificates are never required" in note for note in hub_notes(accepted(auth_h2c="1"), {})
+    )
+    assert any("gRPC port accepts cleartext" in note for note in hub_notes(accepted(grpc_allow_http="1"), {}))
+    assert any("without TLS" in note for note in hub_notes(accepted(proxy_tls_mode="off"), {}))
+    assert any("stored unencrypted" in note for note in hub_notes(accepted(), {}))
+    assert hub_notes(accepted(ca_key_passphrase="x"), {}) == []
+
+
+def test_notes_name_keys_that_nothing_obeys_yet():
+    config = accepted(proxy_proxy_protocol="on", proxy_proxy_protocol_trusted_cidrs="10.0.0.0/8")
+    notes = hub_notes(config, {})
+    assert any(
+        note.startswith("proxy.proxy_protocol: not obeyed yet: PROXY headers are not read") for note in notes
+    )
+    assert set(NOT_OBEYED_YET) <= {key.path for key in walk(HubConfig)}
+
+
+def test_notes_name_variables_that_nothing_reads():
+    environ = {"MEZITE_PROXY_LISTEN_ADR": "x", "MEZITE_PASSWORD": "x", "MEZITE_NODE_NAME": "x", "PATH": "x"}
+    notes = hub_notes(accepted(ca_key_passphrase="x"), environ)
+    assert notes == ["MEZITE_PROXY_LISTEN_ADR in the environment is not a setting and does nothing"]
+
+
+def test_notes_of_the_agent(tmp_path):
+    path = tmp_path / "mezd.yaml"
+    path.write_text("proxy_addr: hub\njoin_token: mzt_x\n")
+    assert agent_notes(load_agent_config(path, {}), {})[0].startswith("join_token stands in the file")
+    environ = {"MEZITE_PROXY_ADDR": "hub", "MEZITE_JOIN_TOKEN": "mzt_x"}
+    assert agent_notes(load_agent_config(None, environ), environ) == []
