@@ -187,6 +187,11 @@ class Http2Stream:
             self.fail(StreamResetError(error_code, reason))
 
     @property
+    def ended_with_headers(self) -> bool:
+        """Whether the peer's first block of fields was all of its half. Ask before receiving."""
+        return self.remote_ended and not self._inbound and self.received_trailers is None
+
+    @property
     def receives_data(self) -> bool:
         """Whether the peer may still send data."""
         return not (self.remote_ended or self.dropped)

@@ -17,11 +17,9 @@ import attrs
 from mezite.core.errors import LocalProtocolError, RemoteProtocolError
 from mezite.core.grpc.message_framing import (
     MAX_MESSAGE_BYTES,
-    NEED_DATA,
     EndOfMessages,
     Message,
     MessageReader,
-    NeedData,
     frame_message,
 )
 from mezite.core.grpc.metadata import Metadata, MetadataItem, decode_metadata, encode_metadata
@@ -35,6 +33,7 @@ from mezite.core.grpc.status import (
     status_trailers,
 )
 from mezite.core.grpc.timeout import format_timeout, parse_timeout
+from mezite.core.mux.events import NEED_DATA, NeedData
 
 __all__ = [
     "TRANSITIONS",

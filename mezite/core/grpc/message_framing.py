@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import enum
 from collections import deque
-from typing import Final
 
 import attrs
 
 from mezite.core.errors import LocalProtocolError, RemoteProtocolError
 from mezite.core.grpc.status import StatusCode
+from mezite.core.mux.events import NEED_DATA, NeedData
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
@@ -26,15 +25,6 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """What gRPC implementations take by default; larger things are streams."""
 
 PREFIX_BYTES = 5
-
-
-class NeedData(enum.Enum):
-    """The answer of ``next_event`` when the bytes so far hold no further event."""
-
-    NEED_DATA = "NEED_DATA"
-
-
-NEED_DATA: Final = NeedData.NEED_DATA
 
 
 @attrs.frozen

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable
 
 import attrs
@@ -22,6 +23,9 @@ __all__ = [
 
 Header = tuple[bytes, bytes]
 """One HTTP/2 field, name in lower case."""
+
+_CODE = re.compile(rb"[0-9]{1,2}")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 MAX_MESSAGE_CHARACTERS = 1024
 """Longest status text we send: with every byte percent-encoded it still fits a 16 KiB header block."""
@@ -69,28 +73,12 @@ def encode_message(text: str) -> bytes:
     )
 
 
-def _unescape(value: bytes, at: int) -> int | None:
-    digits = value[at + 1 : at + 3]
-    if len(digits) < 2 or not all(byte in b"0123456789abcdefABCDEF" for byte in digits):
-        return None
-    return int(digits, 16)
-
-
 def decode_message(value: bytes) -> str:
     """Undo :func:`encode_message`. Never fails: broken escapes stay as they are, bad UTF-8 is replaced.
 
     The specification asks for that leniency, since losing the text of an error helps nobody.
     """
-    decoded = bytearray()
-    at = 0
-    while at < len(value):
-        byte = _unescape(value, at) if value[at] == 0x25 else None
-        if byte is None:
-            decoded.append(value[at])
-            at += 1
-        else:
-            decoded.append(byte)
-            at += 3
+    decoded = _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode("ascii")), value)
     return decoded.decode("utf-8", "replace")
 
 
@@ -111,7 +99,7 @@ def status_from_trailers(headers: Iterable[Header]) -> Status | None:
     raw = fields.get(b"grpc-status")
     if raw is None:
         return None
-    known = raw.isdigit() and len(raw) <= 2 and int(raw) <= max(StatusCode)
+    known = _CODE.fullmatch(raw) is not None and int(raw) <= max(StatusCode)
     code = StatusCode(int(raw)) if known else StatusCode.UNKNOWN
     return Status(code, decode_message(fields.get(b"grpc-message", b"")))
 

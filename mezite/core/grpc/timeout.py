@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from mezite.core.errors import RemoteProtocolError
 from mezite.core.grpc.status import StatusCode
@@ -18,6 +19,7 @@ _NANOSECONDS = {
     b"M": 60_000_000_000,
     b"H": 3_600_000_000_000,
 }
+_FIELD = re.compile(rb"[0-9]{1,8}[HMSmun]")
 _LARGEST = 99_999_999  # eight digits
 
 
@@ -26,10 +28,9 @@ def parse_timeout(value: bytes) -> float:
 
     Raises RemoteProtocolError (code INTERNAL) for anything but one to eight digits and one unit letter.
     """
-    digits, unit = value[:-1], value[-1:]
-    if unit not in _NANOSECONDS or not digits.isdigit() or len(digits) > 8:
+    if not _FIELD.fullmatch(value):
         raise RemoteProtocolError("grpc-timeout is malformed", StatusCode.INTERNAL)
-    return int(digits) * _NANOSECONDS[unit] / 1_000_000_000
+    return int(value[:-1]) * _NANOSECONDS[value[-1:]] / 1_000_000_000
 
 
 def format_timeout(seconds: float) -> bytes:
