@@ -27,7 +27,10 @@ class HealthService:
         self._changed = trio.Event()
 
     def methods(self) -> list[RpcMethod]:
-        """The methods to register. Public: balancers ask without a credential, and learn nothing but up or down."""
+        """The methods to register.
+
+        Public: balancers ask without a credential, and learn nothing but up or down.
+        """
         check = RpcMethod(
             path=_SERVICE + "Check",
             request_type=health_pb2.HealthCheckRequest,

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Server reflection, ``grpc.reflection.v1`` and ``v1alpha``: what services there are, and their descriptors.
 
-Only what is served can be asked for: the services of the registered methods, and the files those need. The two
-versions differ in their package name alone, so one handler does both.
+Only what is served can be asked for: the services of the registered methods, and the files those need. The
+two versions differ in their package name alone, so one handler does both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.descriptor import FileDescriptor
 
@@ -55,7 +55,7 @@ class _Catalogue:
         if method.service not in self.services:
             self.services.add(method.service)
             pool = method.request_type.DESCRIPTOR.file.pool
-            self._add_file(pool.FindServiceByName(method.service).file)
+            self._add_file(cast(FileDescriptor, pool.FindServiceByName(method.service).file))
 
     def _add_file(self, file: FileDescriptor) -> None:
         if file.name not in self._files:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -46,6 +47,8 @@ LONGEST_UNARY_SECONDS = 120.0
 """A unary call ends by then, whatever deadline its client wished for: it holds one of the connection's
 slots.
 """
+LONGEST_PUBLIC_SECONDS = 600.0
+"""A streaming call without a credential ends by then; those who watch health call again."""
 
 
 class GrpcServer:
@@ -155,10 +158,13 @@ class GrpcServer:
 
 
 def _scope_deadline(context: CallContext) -> float:
-    wished = float("inf") if context.deadline is None else context.deadline
+    longest = math.inf
     if context.method.kind is CallKind.UNARY:
-        return min(wished, trio.current_time() + LONGEST_UNARY_SECONDS)
-    return wished
+        longest = LONGEST_UNARY_SECONDS
+    elif context.method.public:
+        longest = LONGEST_PUBLIC_SECONDS
+    wished = math.inf if context.deadline is None else context.deadline
+    return min(wished, trio.current_time() + longest)
 
 
 async def _invoke(call: ServerCall, context: CallContext) -> None:
