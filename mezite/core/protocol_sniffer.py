@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which protocol a connection speaks, from the first bytes its client sends.
 
-Used where one port serves several protocols, and at every door to tell who knocks at the wrong one. The answer
-depends on the bytes alone, not on how they arrive: more bytes never change a decision that has been made.
+Used where one port serves several protocols, and at every door to tell who knocks at the wrong one. The
+answer depends on the bytes alone, not on how they arrive: more bytes never change a decision once made.
 """
 
 import enum
@@ -24,7 +24,7 @@ class Protocol(enum.Enum):
     HTTP1 = "http1"
     """A request line (RFC 9112 section 3)."""
     PROXY_HEADER = "proxy-header"
-    """A PROXY protocol header, version 1 or 2, where none is expected: a load balancer is configured otherwise."""
+    """A PROXY protocol header where none is expected: a load balancer is configured otherwise."""
     UNKNOWN = "unknown"
 
 
@@ -88,7 +88,7 @@ def sniff_tls(data: bytes) -> Protocol | NeedData:
 
 
 def sniff_http1(data: bytes) -> Protocol | NeedData:
-    method, space, target = data[:MAX_SNIFFED_BYTES].partition(b" ")
+    method, _space, target = data[:MAX_SNIFFED_BYTES].partition(b" ")
     if METHOD.fullmatch(method) is None or len(method) > MAX_METHOD:
         return Protocol.UNKNOWN
     if not target:

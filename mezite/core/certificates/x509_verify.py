@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 import attrs
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID
 
 from mezite.core.certificates.identity import (
     IdentityError,
@@ -25,6 +25,7 @@ from mezite.core.certificates.identity import (
 from mezite.core.certificates.keys import InvalidKeyError, check_public_key, spki_sha256
 from mezite.core.certificates.refusal import CertificateRefused, Reason, check_window
 from mezite.core.certificates.verified import VerifiedPeer, construct_verified
+from mezite.core.certificates.x509_envelope import MalformedEnvelopeError, is_signed_by, parse_envelope
 from mezite.core.certificates.x509_extensions import (
     GENERATION,
     NODE_NAME,
@@ -40,15 +41,6 @@ __all__ = ["MAX_DER_BYTES", "pinned_ca", "verify_x509"]
 
 MAX_DER_BYTES = 16 * 1024
 """An identity has 1 kB; with the largest traits a user can have about 12 kB."""
-
-SIGNATURES = frozenset(
-    {
-        SignatureAlgorithmOID.ECDSA_WITH_SHA256,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA384,
-        SignatureAlgorithmOID.ED25519,
-    }
-)
-"""What our CAs sign with; no RSA and nothing with SHA-1."""
 
 STANDARD_EXTENSIONS = frozenset(
     {
@@ -74,8 +66,6 @@ Extensions = Mapping[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]]
 class Fields:
     """The parts of a certificate, all parsed: the library parses lazily, damage would show up late."""
 
-    certificate: x509.Certificate
-    issuer: x509.Name
     extensions: Extensions
     spki_sha256: str
     serial: int
@@ -94,8 +84,8 @@ def verify_x509(
 
     Raises CertificateRefused.
     """
+    check_signer(der, ca_certs, now)
     fields = parse(der)
-    check_issuer(fields, ca_certs, now)
     check_window(f"the {kind.value} certificate", fields.not_before, fields.not_after, now)
     check_extension_set(fields.extensions)
     name = check_identity(fields.extensions, cluster, kind)
@@ -124,14 +114,34 @@ def verify_x509(
     )
 
 
-def parse(der: bytes) -> Fields:
+def check_signer(der: bytes, ca_certs: Collection[x509.Certificate], now: int) -> None:
+    """A CA of this purpose signed ``der`` itself; comes first, so that strangers' bytes are parsed no
+    further.
+    """
     if len(der) > MAX_DER_BYTES:
         raise CertificateRefused(Reason.TOO_LARGE, f"a certificate of {len(der)} bytes is refused unread")
     try:
+        envelope = parse_envelope(der)
+    except MalformedEnvelopeError as error:
+        raise CertificateRefused(Reason.MALFORMED, f"the certificate is malformed: {error}") from None
+    issuers = [ca for ca in ca_certs if ca.subject.public_bytes() == envelope.issuer]
+    if not issuers:
+        raise CertificateRefused(
+            Reason.UNTRUSTED_SIGNER, "the certificate is not from a certificate authority trusted for this"
+        )
+    for ca in issuers:
+        if is_signed_by(envelope, ca.public_key()):
+            check_ca(ca, now)
+            return
+    raise CertificateRefused(
+        Reason.BAD_SIGNATURE, "the signature is wrong, or by an algorithm that is not accepted"
+    )
+
+
+def parse(der: bytes) -> Fields:
+    try:
         certificate = x509.load_der_x509_certificate(der)
-        fields = Fields(
-            certificate=certificate,
-            issuer=certificate.issuer,
+        return Fields(
             extensions={extension.oid: extension for extension in certificate.extensions},
             spki_sha256=spki_sha256(check_tls_key(certificate.public_key())),
             serial=certificate.serial_number,
@@ -142,33 +152,6 @@ def parse(der: bytes) -> Fields:
         raise CertificateRefused(Reason.UNSUPPORTED_KEY, f"the certified key is refused: {error}") from None
     except (*PARSE_ERRORS, x509.DuplicateExtension):
         raise CertificateRefused(Reason.MALFORMED, "the certificate is not well-formed DER") from None
-    if fields.serial <= 0:
-        raise CertificateRefused(Reason.MALFORMED, "the serial number is not positive")
-    return fields
-
-
-def check_issuer(fields: Fields, ca_certs: Collection[x509.Certificate], now: int) -> None:
-    issuers = [ca for ca in ca_certs if ca.subject == fields.issuer]
-    if not issuers:
-        raise CertificateRefused(
-            Reason.UNTRUSTED_SIGNER,
-            "the certificate is not from a certificate authority that is trusted for this",
-        )
-    if fields.certificate.signature_algorithm_oid not in SIGNATURES:
-        raise CertificateRefused(Reason.BAD_SIGNATURE, "the certificate is signed by a refused algorithm")
-    for ca in issuers:
-        if is_signed_by(fields.certificate, ca):
-            check_ca(ca, now)
-            return
-    raise CertificateRefused(Reason.BAD_SIGNATURE, "the signature of the certificate is wrong")
-
-
-def is_signed_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(ca)
-    except (*PARSE_ERRORS, InvalidSignature):
-        return False
-    return True
 
 
 def check_ca(ca: x509.Certificate, now: int) -> None:
@@ -272,10 +255,11 @@ def pinned_ca(certificates: Collection[x509.Certificate], pin: str, now: int) ->
     for certificate in certificates:
         try:
             found = spki_sha256(check_public_key(certificate.public_key()))
+            envelope = parse_envelope(certificate.public_bytes(Encoding.DER))
         except PARSE_ERRORS:
             continue
         if found == pin:
-            if not is_signed_by(certificate, certificate):
+            if not is_signed_by(envelope, certificate.public_key()):
                 raise CertificateRefused(
                     Reason.BAD_SIGNATURE, "the pinned CA certificate is not signed by itself"
                 )
