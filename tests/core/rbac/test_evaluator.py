@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mezite.core.rbac.evaluator import AppRequest, Effect, NodeRequest, all_logins, allowed_logins, evaluate
+from mezite.core.rbac.label_matcher import LabelSelector
+from mezite.core.rbac.roles import BUILT_IN_ROLES, Conditions, Role
+
+PROD = {"env": "prod"}
+TRAITS = {"logins": ("ubuntu",)}
+ACCESS = BUILT_IN_ROLES["access"]
+
+
+def select(**labels):
+    return LabelSelector.parse(labels)
+
+
+def test_no_role_no_access_e13():
+    decision = evaluate([], NodeRequest(labels=PROD, login="root"))
+    assert not decision.allowed
+    assert decision.effect is Effect.NOTHING_MATCHES
+    assert decision.role is None
+    assert decision.reason == "no role allows this node"
+    assert evaluate([], AppRequest(labels=PROD)).reason == "no role allows this application"
+
+
+def test_own_logins_are_granted_and_others_are_not():
+    granted = evaluate([ACCESS], NodeRequest(labels=PROD, login="ubuntu", traits=TRAITS))
+    assert granted.allowed
+    assert (granted.role, granted.granting_roles) == ("access", ("access",))
+    refused = evaluate([ACCESS], NodeRequest(labels=PROD, login="root", traits=TRAITS))
+    assert not refused.allowed
+    assert refused.effect is Effect.LOGIN_NOT_LISTED
+    assert refused.reason == "the login 'root' is not among those that access allows"
+
+
+def test_one_role_must_grant_resource_and_login_together():
+    """Labels of one role and logins of another do not add up."""
+    labels_only = Role(name="a", allow=Conditions(node_labels=select(env="prod")))
+    login_only = Role(name="b", allow=Conditions(node_labels=select(env="dev"), logins=("root",)))
+    decision = evaluate([labels_only, login_only], NodeRequest(labels=PROD, login="root"))
+    assert not decision.allowed
+    assert decision.role == "a"
+
+
+def test_deny_by_labels_wins():
+    deny = Role(name="no-prod", deny=Conditions(node_labels=select(env="prod")))
+    for roles in ([ACCESS, deny], [deny, ACCESS]):
+        decision = evaluate(roles, NodeRequest(labels=PROD, login="ubuntu", traits=TRAITS))
+        assert not decision.allowed
+        assert (decision.effect, decision.role) == (Effect.DENIED_RESOURCE, "no-prod")
+        assert allowed_logins(roles, TRAITS, PROD) == frozenset()
+        assert evaluate(roles, NodeRequest(labels={}, login="ubuntu", traits=TRAITS)).allowed
+
+
+@pytest.mark.parametrize("entry", ["ubuntu", "*", "{{internal.logins}}"])
+def test_deny_by_login_wins_everywhere(entry):
+    deny = Role(name="no-login", deny=Conditions(logins=(entry,)))
+    decision = evaluate([ACCESS, deny], NodeRequest(labels={}, login="ubuntu", traits=TRAITS))
+    assert (decision.allowed, decision.effect) == (False, Effect.DENIED_LOGIN)
+    assert allowed_logins([ACCESS, deny], TRAITS, {}) == frozenset()
+    assert all_logins([ACCESS, deny], TRAITS) == frozenset()
+
+
+def test_applications_have_labels_of_their_own():
+    role = Role(
+        name="apps",
+        allow=Conditions(app_labels=select(env="prod")),
+        deny=Conditions(app_labels=select(secret="yes"), logins=("*",)),
+    )
+    assert evaluate([role], AppRequest(labels=PROD)).allowed
+    assert not evaluate([role], AppRequest(labels={**PROD, "secret": "yes"})).allowed
+    assert not evaluate([role], NodeRequest(labels=PROD, login="x")).allowed
+
+
+def test_claims_fill_external_templates():
+    role = Role(
+        name="sso", allow=Conditions(node_labels=select(env="prod"), logins=("{{external.username}}",))
+    )
+    claims = {"username": ("alice",)}
+    assert evaluate([role], NodeRequest(labels=PROD, login="alice", claims=claims)).allowed
+    assert allowed_logins([role], {}, PROD, claims) == {"alice"}
+    assert all_logins([role], {}, claims) == {"alice"}
+    assert allowed_logins([role], {"username": ("alice",)}, PROD) == frozenset()
+
+
+def test_logins_of_roles_that_reach_no_node_are_nobodys():
+    assert all_logins([Role(name="x", allow=Conditions(logins=("root",)))], {}) == frozenset()
+
+
+VALUES = st.sampled_from(["prod", "dev"])
+SELECTORS = st.sampled_from(
+    [{}, {"*": "*"}, {"env": "prod"}, {"env": ["prod", "dev"]}, {"env": "*", "team": "web"}]
+)
+LABELS = st.fixed_dictionaries({}, optional={"env": VALUES, "team": st.just("web")})
+LOGINS = st.lists(st.sampled_from(["root", "ubuntu", "{{internal.logins}}"]), max_size=3).map(tuple)
+CONDITIONS = st.builds(
+    lambda selector, logins: Conditions(node_labels=LabelSelector.parse(selector), logins=logins),
+    SELECTORS,
+    LOGINS,
+)
+ROLES = st.lists(
+    st.builds(Role, name=st.sampled_from(["a", "b", "c"]), allow=CONDITIONS, deny=CONDITIONS), max_size=4
+)
+
+
+@given(ROLES, LABELS, st.sampled_from(["root", "ubuntu", "deploy"]), st.randoms())
+def test_the_ways_of_asking_agree(roles, labels, login, random):
+    """T14: one request, the list of logins, and any order of the roles give the same answer."""
+    traits = {"logins": ("deploy",)}
+    request = NodeRequest(labels=labels, login=login, traits=traits)
+    decision = evaluate(roles, request)
+    assert decision.allowed == (login in allowed_logins(roles, traits, labels))
+    if decision.allowed:
+        assert login in all_logins(roles, traits)
+        assert decision.role in decision.granting_roles
+    shuffled = list(roles)
+    random.shuffle(shuffled)
+    assert evaluate(shuffled, request).allowed == decision.allowed
+
+
+@given(ROLES, ROLES, LABELS, st.sampled_from(["root", "ubuntu"]))
+def test_a_denial_survives_every_further_role(roles, more, labels, login):
+    request = NodeRequest(labels=labels, login=login)
+    if evaluate(roles, request).effect in (Effect.DENIED_LOGIN, Effect.DENIED_RESOURCE):
+        assert not evaluate([*roles, *more], request).allowed
