@@ -18,6 +18,6 @@ def completion(ctx: click.Context, shell: str) -> None:
     program = root.info_name or "msh"
     found = get_completion_class(shell)
     assert found is not None
-    # The variable is click's own convention: with it set, the program only answers completions.
+    # run_program answers completions and does nothing else when this variable is set.
     variable = f"_{program.upper()}_COMPLETE"
     click.echo(found(root.command, {}, program, variable).source())

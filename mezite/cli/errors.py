@@ -8,6 +8,7 @@ command may return an integer of its own: ``msh ssh`` ends with the remote comma
 from __future__ import annotations
 
 import os
+import select
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 import attrs
 import click
+from click.shell_completion import shell_complete
 
 from mezite.cli.escapes import escape_controls
 
@@ -105,29 +107,43 @@ def run_program(
     :param argv: without the program's name; None for ``sys.argv``.
     """
     state = ProgramState(debug=bool(os.environ.get("MEZITE_DEBUG"))) if state is None else state
+    variable = f"_{program.upper()}_COMPLETE"
+    if os.environ.get(variable):
+        return shell_complete(group, {}, program, variable, os.environ[variable])
     try:
-        result = group.main(
-            list(argv) if argv is not None else None, prog_name=program, standalone_mode=False, obj=state
-        )
+        result = _invoke(group, program, sys.argv[1:] if argv is None else list(argv), state)
         sys.stdout.flush()
-    except BrokenPipeError:
-        return _reader_left()
     except (KeyboardInterrupt, click.Abort):
-        print(file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last wall: whatever it is becomes a line and an exit code
-        return _report(error, state)
+        return EXIT_OK if isinstance(error, BrokenPipeError) and _reader_left() else _report(error, state)
     return result if isinstance(result, int) else EXIT_OK
 
 
-def _reader_left() -> int:
-    """Take a closed pipe as "enough": what ``mezctl audit ls | head`` means."""
+def _invoke(group: click.Command, program: str, argv: list[str], state: ProgramState) -> object:
+    """Do what ``click.Command.main`` does, which would take a hub's EPIPE for a closed stdout."""
+    try:
+        with group.make_context(program, argv, obj=state) as context:
+            return group.invoke(context)
+    except click.exceptions.Exit as finished:
+        return finished.exit_code
+
+
+def _reader_left() -> bool:
+    """Whether whoever reads our output has seen enough, as in ``mezctl audit ls | head``: no failure."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
     # The interpreter flushes stdout once more at exit and would print a traceback there.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return EXIT_OK
+    return True
 
 
 def _report(error: Exception, state: ProgramState) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and error.ctx is not None:
+        print(error.ctx.get_help(), file=sys.stderr)
+        return EXIT_USAGE
     if state.debug:
         traceback.print_exception(error)
     code = EXIT_OK

@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 import click
+from click.shell_completion import CompletionItem
 
 from mezite import __version__
 from mezite.cli.errors import CliError, ProgramState
@@ -55,6 +56,9 @@ class CommandGroup(click.Group):
         """Return the names in the order they were declared, which is the order of use."""
         return [*self.lazy, *(name for name in super().list_commands(ctx) if name not in self.lazy)]
 
+    def _is_shown(self, name: str) -> bool:
+        return name in self.lazy or not self.commands[name].hidden
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command called ``cmd_name`` or its synonym, importing it if need be."""
         known = self.list_commands(ctx)
@@ -70,22 +74,31 @@ class CommandGroup(click.Group):
         """Find the command, or say which one was probably meant."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
-            known = self.list_commands(ctx)
+            known = [each for each in self.list_commands(ctx) if self._is_shown(each)]
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
             raise click.UsageError(f"no command {name!r}; {advice}", ctx)
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands by the table and options as usual, without importing a command per keystroke."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=self.lazy[name].help) for name in names if name in self.lazy]
+        items += [
+            CompletionItem(name, help=self.commands[name].get_short_help_str())
+            for name in names
+            if name not in self.lazy and self._is_shown(name)
+        ]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the listing without importing anything."""
         rows = []
-        for name in self.list_commands(ctx):
+        for name in filter(self._is_shown, self.list_commands(ctx)):
             if name in self.lazy:
                 rows.append((name, self.lazy[name].help))
             else:
-                command = self.commands[name]
-                if not command.hidden:
-                    rows.append((name, command.get_short_help_str(limit=formatter.width)))
+                rows.append((name, self.commands[name].get_short_help_str(limit=formatter.width)))
         if rows:
             with formatter.section("Commands"):
                 formatter.write_dl(rows)

@@ -110,7 +110,7 @@ def _plain(value: object) -> Any:
         return _plain(value.value)
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence | frozenset):
+    if isinstance(value, Sequence | frozenset) and not isinstance(value, bytes):
         return [_plain(item) for item in value]
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
