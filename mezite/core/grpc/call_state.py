@@ -9,12 +9,14 @@ halves do not depend on each other, so a server may answer before the request ha
 from __future__ import annotations
 
 import enum
+import re
 from collections import deque
 from collections.abc import Iterable
 
 import attrs
 
 from mezite.core.errors import LocalProtocolError, RemoteProtocolError
+from mezite.core.grpc.call_half import CallHalf, HalfInput, HalfState
 from mezite.core.grpc.message_framing import (
     MAX_MESSAGE_BYTES,
     EndOfMessages,
@@ -36,7 +38,6 @@ from mezite.core.grpc.timeout import format_timeout, parse_timeout
 from mezite.core.mux.events import NEED_DATA, NeedData
 
 __all__ = [
-    "TRANSITIONS",
     "CallEnded",
     "CallEvent",
     "CallRole",
@@ -44,8 +45,6 @@ __all__ = [
     "CallStarted",
     "CallTarget",
     "GrpcCall",
-    "HalfInput",
-    "HalfState",
     "MessageReceived",
     "RequestEnded",
     "ResponseStarted",
@@ -53,6 +52,7 @@ __all__ = [
 ]
 
 CONTENT_TYPE = b"application/grpc"
+_CONTENT_TYPES = re.compile(rb"application/grpc(\+proto)?( *;.*)?")
 
 
 class CallRole(enum.Enum):
@@ -60,31 +60,6 @@ class CallRole(enum.Enum):
 
     CLIENT = "client"
     SERVER = "server"
-
-
-class HalfState(enum.Enum):
-    """Where one direction of a call is."""
-
-    IDLE = "idle"
-    OPEN = "open"
-    CLOSED = "closed"
-
-
-class HalfInput(enum.Enum):
-    """What can happen in one direction of a call."""
-
-    HEADERS = "headers"
-    MESSAGE = "message"
-    END = "end"
-
-
-TRANSITIONS: dict[tuple[HalfState, HalfInput], HalfState] = {
-    (HalfState.IDLE, HalfInput.HEADERS): HalfState.OPEN,
-    (HalfState.IDLE, HalfInput.END): HalfState.CLOSED,  # trailers alone; a request always has headers first
-    (HalfState.OPEN, HalfInput.MESSAGE): HalfState.OPEN,
-    (HalfState.OPEN, HalfInput.END): HalfState.CLOSED,
-}
-"""Every legal step of a half; what is not here is a protocol error."""
 
 
 @attrs.frozen(kw_only=True)
@@ -153,35 +128,7 @@ CallEvent = CallStarted | ResponseStarted | MessageReceived | RequestEnded | Cal
 
 def is_grpc_content_type(value: bytes | None) -> bool:
     """Whether this ``content-type`` announces protobuf messages: no suffix or ``+proto``, any parameters."""
-    return value is not None and value.split(b";")[0].strip() in (CONTENT_TYPE, CONTENT_TYPE + b"+proto")
-
-
-@attrs.define(eq=False)
-class CallHalf:
-    """One direction of a call: its state and how many messages it has held."""
-
-    streaming: bool
-    """False: exactly one message."""
-    max_message_bytes: int
-    state: HalfState = HalfState.IDLE
-    messages: int = 0
-
-    def advance(self, step: HalfInput) -> str | None:
-        """Take one step. Answers None, or what is wrong with it, and then nothing has changed."""
-        following = TRANSITIONS.get((self.state, step))
-        if following is None:
-            return f"{step.value} while this half of the call is {self.state.value}"
-        if step is HalfInput.MESSAGE:
-            if self.messages and not self.streaming:
-                return "more than one message in a half that holds one"
-            self.messages += 1
-        self.state = following
-        return None
-
-    @property
-    def lacks_message(self) -> bool:
-        """Whether the one message of a half that is not a stream has not come."""
-        return not self.streaming and not self.messages
+    return value is not None and _CONTENT_TYPES.fullmatch(value) is not None
 
 
 @attrs.define(eq=False)
@@ -203,9 +150,9 @@ class GrpcCall:
     _error: RemoteProtocolError | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        request = CallHalf(self.shape.request_streaming, self.shape.max_request_bytes)
-        response = CallHalf(self.shape.response_streaming, self.shape.max_response_bytes)
         server = self.role is CallRole.SERVER
+        request = CallHalf(not server, self.shape.request_streaming, self.shape.max_request_bytes)
+        response = CallHalf(server, self.shape.response_streaming, self.shape.max_response_bytes)
         self._receiving, self._sending = (request, response) if server else (response, request)
         self._reader = MessageReader(self._receiving.max_message_bytes)
 
@@ -236,8 +183,9 @@ class GrpcCall:
 
     def receive_eof(self) -> None:
         """The peer ended its half without trailers: right for a request, a fault in a response."""
-        if self._receiving.advance(HalfInput.END) is not None:
+        if self._receiving.state is not HalfState.OPEN:
             return
+        self._receiving.advance(HalfInput.END)
         self._reader.receive_eof()
         self._drain_reader()
         if self.role is CallRole.CLIENT:
@@ -293,47 +241,39 @@ class GrpcCall:
         if target.user_agent:
             fields.append((b"user-agent", target.user_agent.encode("ascii")))
         fields += encode_metadata(metadata)
-        self._advance_sending(HalfInput.HEADERS)
+        self._sending.advance(HalfInput.HEADERS)
         return fields
 
     def send_response(self, metadata: Iterable[MetadataItem] = ()) -> list[Header]:
         """The fields that open a server's response."""
         fields = [(b":status", b"200"), (b"content-type", CONTENT_TYPE), *encode_metadata(metadata)]
-        self._advance_sending(HalfInput.HEADERS)
+        self._sending.advance(HalfInput.HEADERS)
         return fields
 
     def send_message(self, data: bytes) -> bytes:
         """One message, framed."""
         framed = frame_message(data, self._sending.max_message_bytes)
-        self._advance_sending(HalfInput.MESSAGE)
+        self._sending.advance(HalfInput.MESSAGE)
         return framed
 
     def send_request_end(self) -> None:
         """Client: no further message."""
         if self._sending.state is HalfState.IDLE:
             raise LocalProtocolError("the request was not opened")
-        self._advance_sending(HalfInput.END)
+        self._sending.advance(HalfInput.END)
 
     def send_status(self, status: Status, metadata: Iterable[MetadataItem] = ()) -> list[Header]:
         """Server: the fields that end the call, with those of a response before them when none was opened."""
         fields = status_trailers(status) + encode_metadata(metadata)
         if self._sending.state is HalfState.IDLE:
             fields = [(b":status", b"200"), (b"content-type", CONTENT_TYPE), *fields]
-        self._advance_sending(HalfInput.END)
+        self._sending.advance(HalfInput.END)
         return fields
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _advance_sending(self, step: HalfInput) -> None:
-        if (fault := self._sending.advance(step)) is not None:
-            raise LocalProtocolError(f"cannot send {fault}")
-
-    def _advance_receiving(self, step: HalfInput) -> None:
-        if (fault := self._receiving.advance(step)) is not None:
-            raise RemoteProtocolError(f"received {fault}", StatusCode.INTERNAL)
-
     def _receive_request(self, fields: list[Header]) -> None:
-        self._advance_receiving(HalfInput.HEADERS)
+        self._receiving.advance(HalfInput.HEADERS)
         named = dict(fields)
         if named.get(b"grpc-encoding", b"identity") != b"identity":
             raise RemoteProtocolError("compressed messages are not supported", StatusCode.UNIMPLEMENTED)
@@ -342,7 +282,7 @@ class GrpcCall:
         self._events.append(CallStarted(decode_metadata(fields), timeout))
 
     def _receive_response(self, fields: list[Header]) -> None:
-        self._advance_receiving(HalfInput.HEADERS)
+        self._receiving.advance(HalfInput.HEADERS)
         named = dict(fields)
         http_status = named.get(b":status", b"")
         if http_status != b"200":
@@ -355,7 +295,7 @@ class GrpcCall:
     def _receive_status(self, fields: list[Header]) -> None:
         if self._ended is not None:
             return
-        self._advance_receiving(HalfInput.END)
+        self._receiving.advance(HalfInput.END)
         self._reader.receive_eof()
         self._drain_reader()
         status = status_from_trailers(fields)
@@ -369,23 +309,19 @@ class GrpcCall:
     def _drain_reader(self) -> None:
         try:
             while isinstance(event := self._reader.next_event(), Message):
-                self._advance_receiving(HalfInput.MESSAGE)
+                self._receiving.advance(HalfInput.MESSAGE)
                 self._events.append(MessageReceived(event.data))
             if isinstance(event, EndOfMessages) and self.role is CallRole.SERVER:
-                self._require_message()
+                self._receiving.require_message()
         except RemoteProtocolError as error:
             self._fail(error)
-
-    def _require_message(self) -> None:
-        if self._receiving.lacks_message:
-            raise RemoteProtocolError("received no message where one belongs", StatusCode.INTERNAL)
 
     def _end(self, ended: CallEnded) -> None:
         if self._ended is not None or self._error is not None:
             return
         self._receiving.state = HalfState.CLOSED
         if self.role is CallRole.CLIENT and ended.status.code is StatusCode.OK:
-            self._require_message()
+            self._receiving.require_message()
         self._ended = ended
 
     def _fail(self, error: RemoteProtocolError) -> None:
