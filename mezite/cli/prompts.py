@@ -13,7 +13,7 @@ import click
 from mezite.cli.errors import EXIT_USAGE, CliError
 from mezite.core.secret import Secret
 
-__all__ = ["read_password", "confirm_new_password", "password_options"]
+__all__ = ["ask_password", "confirm_new_password", "given_password", "password_options"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -22,7 +22,7 @@ _MAX_STDIN = 4096
 
 
 def password_options(function: _F) -> _F:
-    """Add ``--password`` and ``--password-stdin``; they arrive under these names for :func:`read_password`."""
+    """Add ``--password`` and ``--password-stdin``, which :func:`ask_password` takes."""
     from_argument = click.option(
         "--password", metavar="PASSWORD", help="Visible to others on this machine; prefer the next."
     )
@@ -30,8 +30,8 @@ def password_options(function: _F) -> _F:
     return from_argument(from_stdin(function))
 
 
-def read_password(
-    password: str | None, *, from_stdin: bool, prompt: str, environ: Mapping[str, str] | None = None
+def ask_password(
+    prompt: str, password: str | None, *, from_stdin: bool, environ: Mapping[str, str] | None = None
 ) -> Secret:
     """Return the password: the option, else standard input if asked for, else ``MEZITE_PASSWORD``, else a
     prompt.

@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from mezite.cli.errors import CliError
-from mezite.cli.prompts import read_password, password_options
+from mezite.cli.prompts import ask_password, password_options
 
 
 @click.command()
 @password_options
 def show(password, password_stdin):
-    click.echo(read_password(password, from_stdin=password_stdin, prompt="Password").reveal())
+    click.echo(ask_password("Password", password, from_stdin=password_stdin).reveal())
 
 
 def invoke(*words, stdin="", env=None):
@@ -55,8 +55,8 @@ def test_refused(words, stdin, what):
 
 
 PROGRAM = """
-from mezite.cli.prompts import read_password, confirm_new_password
-print("got", read_password(None, from_stdin=False, prompt="Password", environ={}).reveal())
+from mezite.cli.prompts import ask_password, confirm_new_password
+print("got", ask_password("Password", None, from_stdin=False, environ={}).reveal())
 print("got", confirm_new_password("New password").reveal())
 """
 
