@@ -281,12 +281,15 @@ async def test_what_is_no_exception_passes_the_wall() -> None:
     async def interrupt(connection: Connection) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(BaseExceptionGroup) as caught:
+    async def serve_one() -> None:
         async with trio.open_nursery() as nursery:
             server = Server(nursery)
             await server.start(interrupt)
             await server.dial()
             await trio.sleep_forever()
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await serve_one()
     assert isinstance(first_leaf(caught.value), KeyboardInterrupt)
 
 

@@ -62,7 +62,7 @@ async def test_no_answer_ends_at_the_deadline() -> None:
         full.listen(0)
         address = f"127.0.0.1:{full.getsockname()[1]}"
         first = await dial(address, 1)
-        with pytest.raises(DialError, match="no answer after 0.1 s"):
+        with pytest.raises(DialError, match=r"no answer after 0\.1 s"):
             await dial(address, 1, deadline_seconds=0.1)
         await first.aclose()
 
