@@ -46,6 +46,7 @@ class ChannelCloser:
         self._abandon(channel)
         if channel.state is ChannelState.SEND_CLOSED:
             self.reset(channel_id, code, text)
+            self._tell(ChannelClosed(channel_id))
         elif channel.state is not ChannelState.CLOSED:
             channel.ending = True
             self._sender.schedule(channel)
@@ -65,10 +66,9 @@ class ChannelCloser:
     def eof_sent(self, channel: Channel) -> None:
         """The EOF of ``channel`` has just gone out."""
         self._table.sent(channel, ChannelInput.SEND_EOF)
-        if channel.closing:
-            if channel.state is ChannelState.SEND_CLOSED:
-                self.reset(channel.channel_id, *channel.closing)
-        elif channel.state is ChannelState.CLOSED:
+        if channel.closing and channel.state is ChannelState.SEND_CLOSED:
+            self.reset(channel.channel_id, *channel.closing)
+        if channel.closing or channel.state is ChannelState.CLOSED:
             self._tell(ChannelClosed(channel.channel_id))
 
     def _abandon(self, channel: Channel) -> None:

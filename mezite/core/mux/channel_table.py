@@ -9,9 +9,13 @@ from mezite.core.mux.flow_window import ReceiveWindow
 from mezite.core.mux.header import ChannelHeader
 from mezite.core.mux.limits import MuxLimits
 
-__all__ = ["ChannelTable"]
+__all__ = ["ChannelTable", "TooManyChannelsError"]
 
 LAST_ID = 2**31 - 1
+
+
+class TooManyChannelsError(LocalProtocolError):
+    """As many channels of ours are open as both sides allow; it may work later."""
 
 
 class ChannelTable:
@@ -72,11 +76,11 @@ class ChannelTable:
     def open(self, header: ChannelHeader) -> Channel:
         """A channel of ours in state OPENING.
 
-        Raises LocalProtocolError when as many as allowed are open, or the ids are used up: then the
-        connection must be replaced.
+        Raises TooManyChannelsError, or LocalProtocolError when the ids are used up: then the connection must
+        be replaced.
         """
         if self.open_ours >= min(self.allowed_ours, self._limits.max_channels):
-            raise LocalProtocolError("too many channels are open")
+            raise TooManyChannelsError("as many channels as allowed are open")
         if self._next_ours > LAST_ID:
             raise LocalProtocolError("channel ids are used up")
         channel = self._add(self._next_ours, header, ours=True)

@@ -40,7 +40,9 @@ class ChunkQueue:
         self._size += size
 
     def take_into(self, parts: list[Chunk], count: int) -> None:
-        """Move exactly ``count`` bytes, at most ``len(self)``, to the end of ``parts``; nothing large is copied."""
+        """Move exactly ``count`` bytes, at most ``len(self)``, to the end of ``parts``; nothing large is
+        copied.
+        """
         chunks = self._chunks
         self._size -= count
         while count:

@@ -173,8 +173,9 @@ class MuxConnection:
     def close_channel(self, channel_id: int, code: ErrorCode = ErrorCode.NO_ERROR, text: str = "") -> None:
         """The application is done with an open channel: send what is queued, then EOF.
 
-        Unless the peer has ended too, RESET with ``code`` follows. What still arrives is dropped, and no
-        event of this channel comes any more. Does nothing on a closed channel.
+        Unless the peer has ended too, RESET with ``code`` follows. What still arrives is dropped, and the
+        only event that comes is ChannelClosed, when the last byte has gone out or the peer has reset the
+        channel. Does nothing on a closed channel.
         """
         self._closer.close(channel_id, code, text)
 

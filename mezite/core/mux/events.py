@@ -100,7 +100,7 @@ class ChannelReset:
 
 @attrs.frozen
 class ChannelClosed:
-    """Both directions have ended and all was sent.
+    """All was sent, and both directions have ended or ``close_channel`` has ended them.
 
     The id is done with, apart from consuming what is unread.
     """

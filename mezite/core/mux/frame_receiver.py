@@ -157,7 +157,7 @@ class FrameReceiver:
             self._credit.release(channel)
             self._table.forget_if_done(channel)
         if channel.abandoned:
-            return None
+            return ChannelClosed(channel_id)
         return ChannelReset(channel_id=channel_id, code=code, text=text, after_eof=after_eof)
 
     def _window(self, channel_id: int, payload: bytes) -> Event | None:
