@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every bound of an SSH connection, with its reason."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+import attrs
+
+from mezite.ssh.errors import ConnectionLostError
+
+__all__ = ["SshLimits", "StartupLimiter"]
+
+
+@attrs.frozen(kw_only=True)
+class SshLimits:
+    """Bounds of one connection. The defaults follow OpenSSH where it has one."""
+
+    login_grace_seconds: float = 30
+    """From the first byte until authenticated (threat A11). OpenSSH waits 120 s for people who type
+    passwords; here only keys are accepted."""
+    key_exchange_seconds: float = 30
+    """One later key exchange, from our KEXINIT to the new keys (threat A7)."""
+    flush_seconds: float = 2
+    """How long bytes already written may take to leave when the connection is being closed."""
+    identification_bytes: int = 255
+    """The peer's first line, with its line end (RFC 4253 section 4.2)."""
+    unauthenticated_packet_bytes: int = 35_000
+    """What every implementation must accept (RFC 4253 section 6.1); larger only from those we know (threat
+    A6).
+    """
+    packet_bytes: int = 256 * 1024
+    """As OpenSSH; channel data never needs more than ``channel_packet_bytes``."""
+    login_requests: int = 40
+    """Authentication requests of any kind: an agent may hold many keys before the right one."""
+    login_failures: int = 20
+    """Refused ones among them."""
+    sessions: int = 64
+    """Session channels at a time. OpenSSH stops at 10 per connection; CI systems run more over one master."""
+    channels: int = 512
+    """Channels of all kinds at a time: a browser behind ``-D`` opens hundreds."""
+    channel_window_bytes: int = 2 * 1024 * 1024
+    """Bytes a peer may send into a channel nobody reads. Larger windows made OpenSSH clients slower."""
+    connection_window_bytes: int = 128 * 1024 * 1024
+    """The same, summed over all channels of a connection: 64 full windows."""
+    channel_packet_bytes: int = 32 * 1024
+    """Largest data message we ask for, as OpenSSH."""
+    outbound_bytes: int = 512 * 1024
+    """Bytes ready to leave above which channels wait: a few reads of a process's output."""
+    reply_bytes: int = 1024 * 1024
+    """Bytes ready to leave above which nothing more is read from the peer: it asks without reading
+    answers.
+    """
+    rekey_bytes: int = 1024 * 1024 * 1024
+    """Bytes under one key. AES-GCM would bear far more (RFC 4253 section 9 suggests 1 GB)."""
+    keepalive_seconds: float = 30
+    """A silent peer is asked for a sign of life this often; 0 turns it off."""
+    keepalive_missed: int = 3
+    """Unanswered questions after which the peer counts as dead."""
+    environment_entries: int = 64
+    """Variables a client may set for one session."""
+    environment_bytes: int = 32 * 1024
+    """Their names and values together."""
+    forward_listeners: int = 32
+    """Ports a client may have us listen on (``-R``)."""
+    dial_seconds: float = 15
+    """For the connection behind ``-L``, ``-W`` and ``-D``."""
+
+
+@attrs.define(eq=False)
+class StartupLimiter:
+    """Counts connections that have not authenticated yet, over all connections that share it (threat A11).
+
+    The counts go back to zero with the connections: a slot is held by a context manager.
+    """
+
+    total: int = attrs.field(default=100, kw_only=True)
+    """OpenSSH's MaxStartups refuses everything at 100."""
+    per_source: int = attrs.field(default=20, kw_only=True)
+    """One client address; parallel tools open a handful at once."""
+    _by_source: Counter[str] = attrs.field(factory=Counter, init=False)
+    _pending: int = attrs.field(default=0, init=False)
+
+    @property
+    def pending(self) -> int:
+        """Unauthenticated connections now."""
+        return self._pending
+
+    def take(self, source: str) -> Slot:
+        """A slot for a connection from ``source``.
+
+        :exc:`ConnectionLostError` when there is none: close the connection without a word.
+        """
+        if self._pending >= self.total:
+            raise ConnectionLostError(f"{self._pending} connections have not authenticated yet")
+        if self._by_source[source] >= self.per_source:
+            raise ConnectionLostError(
+                f"{source} has {self.per_source} connections that have not authenticated yet"
+            )
+        self._pending += 1
+        self._by_source[source] += 1
+        return Slot(self, source)
+
+    def _release(self, source: str) -> None:
+        self._pending -= 1
+        self._by_source[source] -= 1
+        if not self._by_source[source]:
+            del self._by_source[source]
+
+
+@attrs.define(eq=False)
+class Slot:
+    """One unauthenticated connection; giving it back twice is harmless."""
+
+    _limiter: StartupLimiter
+    _source: str
+    _held: bool = attrs.field(default=True, init=False)
+
+    def release(self) -> None:
+        """The connection has authenticated or ended."""
+        if self._held:
+            self._held = False
+            self._limiter._release(self._source)
+
+
+@contextlib.contextmanager
+def startup_slot(limiter: StartupLimiter | None, source: str) -> Iterator[Slot | None]:
+    """A slot for the length of the block, or none without a limiter."""
+    slot = limiter.take(source) if limiter else None
+    try:
+        yield slot
+    finally:
+        if slot:
+            slot.release()
