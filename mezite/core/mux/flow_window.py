@@ -88,7 +88,8 @@ class RoundTrips:
     """PINGs in order of sending, and the growth of windows that they decide.
 
     No clock is needed: half a window consumed while a PING was under way means that the window is shorter
-    than what the path holds. A slow reader consumes less than that and keeps its window.
+    than what the path holds. A slow reader consumes less than that and keeps its window. On a path so short
+    that the PING always overtakes the data, a sender without credit and a reader without data say the same.
     """
 
     sent: int = 0
@@ -111,11 +112,8 @@ class RoundTrips:
         self.returned = token
 
     def grow(self, window: ReceiveWindow, largest: int, pool: GrowthPool) -> None:
-        """At a grant.
-
-        Double ``window``, up to ``largest``, when the PING of the last grant has not returned.
-        """
-        if window.probe > self.returned:
+        """At a grant: double ``window``, up to ``largest``, if it holds the sender up and ``pool`` allows it."""
+        if window.probe > self.returned or window.consumed == window.granted:
             step = min(window.size, largest - window.size)
             if step > 0 and pool.take(step):
                 window.size += step
