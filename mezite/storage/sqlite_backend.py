@@ -62,9 +62,10 @@ class SqliteBackend:
     reader_count = READERS
     writer_count = 1
 
-    def __init__(self, location: SqliteLocation) -> None:
+    def __init__(self, location: SqliteLocation, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
         self.description = str(location)
         self._path = location.path
+        self._busy_timeout_ms = busy_timeout_ms
         _create_file(self._path)
         self.writer = self._engine(pool_size=1, begin="BEGIN IMMEDIATE", pragmas=_WRITER_PRAGMAS)
         self.reader = self._engine(pool_size=READERS, begin="BEGIN", pragmas=_READER_PRAGMAS)
@@ -77,7 +78,7 @@ class SqliteBackend:
         engine = create_engine(
             URL.create("sqlite+pysqlite", database=str(self._path)),
             hide_parameters=True,
-            connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
+            connect_args={"check_same_thread": False, "timeout": self._busy_timeout_ms / 1000},
             **pool,
         )
 
@@ -112,7 +113,10 @@ class SqliteBackend:
         if code in _DAMAGED:
             return Failure(error=DatabaseIoError(f"{text}: restore it from a backup"), drop=True, lost=True)
         if code == sqlite3.SQLITE_READONLY:
-            return Failure(error=ReadOnlyDatabaseError(f"{text}: check owner and permissions"), drop=True)
+            return Failure(
+                error=ReadOnlyDatabaseError(f"{text}: check its permissions (or a write inside read())"),
+                drop=True,
+            )
         if code in _UNREACHABLE:
             return Failure(
                 error=DatabaseUnreachableError(f"{text}: check path, owner and permissions"), drop=True
@@ -163,7 +167,6 @@ class SqliteBackend:
 
 
 _COMMON_PRAGMAS = (
-    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
     "PRAGMA foreign_keys = ON",
     # A page of another process's making can be hostile; SQLite then does not trust the schema's functions.
     "PRAGMA trusted_schema = OFF",

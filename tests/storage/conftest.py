@@ -2,14 +2,20 @@
 """Each case runs on SQLite and on a real PostgreSQL server; each test finds its tables empty."""
 
 import itertools
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import trio
 
+import mezite
 from mezite.storage.database import Database
 from mezite.storage.schema import metadata
 from mezite.testing.postgres import run_postgres
+
+# For processes that tests start, wherever mezite is imported from here.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(mezite.__file__).parents[1])}
 
 _numbers = itertools.count(1)
 
@@ -37,6 +43,12 @@ def sqlite_template(tmp_path_factory):
     path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
     trio.run(_migrate, path)
     return path
+
+
+@pytest.fixture
+def environment():
+    """For processes that a test starts: they find the same mezite."""
+    return ENVIRONMENT
 
 
 @pytest.fixture
