@@ -26,7 +26,7 @@ from paramiko.packet import NeedRekeyException
 from paramiko.ssh_exception import SSHException
 
 from mezite.ssh import algorithms
-from mezite.ssh.authentication import Authenticate, RefusedLogin, UserAuthentication
+from mezite.ssh.authentication import Authenticate, UserAuthentication
 from mezite.ssh.errors import PeerProtocolError, SshError
 from mezite.ssh.limits import SshLimits
 from mezite.ssh.mailbox import Mailbox, TrioWaker
@@ -115,7 +115,7 @@ class ServerTransport(paramiko.Transport):
         self._quiet = True
         self._held: list[bytes] = []
         self._held_size = 0
-        self._stop = False
+        self._peer_left = False
         self.packetizer.packet_limit = limits.unauthenticated_packet_bytes
         self.packetizer.rekey_bytes = limits.rekey_bytes
         self.server_mode = True
@@ -229,7 +229,7 @@ class ServerTransport(paramiko.Transport):
             raise PeerProtocolError("the first line is not one of SSH 2")
         self._send_kex_init()
         self._expected_packet = (KEXINIT,)
-        while not self._stop:
+        while not self._peer_left:
             if self.packetizer.need_rekey() and not self.in_kex and not self._exchanging:
                 self._send_kex_init()
             try:
@@ -246,7 +246,7 @@ class ServerTransport(paramiko.Transport):
     def _receive(self, payload: bytes) -> None:
         kind = payload[0]
         if kind == DISCONNECT:
-            self._stop = True
+            self._peer_left = True
         elif kind in (IGNORE, DEBUG, UNIMPLEMENTED):
             if self.agreed_on_strict_kex and not self.initial_kex_done:
                 raise PeerProtocolError(f"message {kind} during a strict key exchange")
