@@ -67,7 +67,7 @@ class _Draft:
             self.refuse(place, key.path, error.why, error.hint)
 
     def place_of(self, *paths: str) -> Place:
-        """Return where the first of ``paths`` that was set stands: a key left out is missed by another one."""
+        """Return where the first of ``paths`` that was set stands: a missing key is missed by another one."""
         return next((self.places[path] for path in paths if path in self.places), Place(self.file, None))
 
     def refuse(self, place: Place, path: str, why: str, hint: str = "") -> None:
