@@ -155,7 +155,7 @@ class Recorder:
     fail: bool = False
     changed: trio.Event = attrs.field(factory=trio.Event)
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
         self.changed.set()
         self.changed = trio.Event()
 
@@ -163,15 +163,15 @@ class Recorder:
         if self.fail:
             raise RuntimeError("no disk space")
         self.started.append(info)
-        self._notify()
+        self.notify()
 
     async def session_ended(self, info: SessionInfo, outcome: SessionOutcome) -> None:
         self.ended.append((info, outcome))
-        self._notify()
+        self.notify()
 
     async def refused(self, info: RefusalInfo) -> None:
         self.refusals.append(info)
-        self._notify()
+        self.notify()
 
     async def wait_for(self, condition: Callable[[], object]) -> None:
         with trio.fail_after(10):
@@ -214,12 +214,17 @@ class Server:
     errors: list[BaseException]
     identity: Identity
     connections: int = 0
+    active: int = 0
 
-    def command(self, *args: str, login: str = ME, host: str = "node-1", program: str = "ssh") -> list[str]:
-        target = [] if program != "ssh" else ["-p", str(self.port), "-l", login, host]
-        path = shutil.which(program)
-        assert path is not None, f"{program} is not installed"
-        return [path, "-F", str(self.config), *target, *args]
+    def command(self, *args: str, options: tuple[str, ...] = (), login: str = ME) -> list[str]:
+        """Of stock ssh; ``args`` are the remote command."""
+        return [*self.program("ssh"), *options, "-l", login, "node-1", *args]
+
+    def program(self, name: str, *args: str) -> list[str]:
+        """Of stock scp or sftp."""
+        path = shutil.which(name)
+        assert path is not None, f"{name} is not installed"
+        return [path, "-F", str(self.config), *args]
 
     async def ssh(
         self,
@@ -229,9 +234,7 @@ class Server:
         data: bytes = b"",
         seconds: float = 20,
     ) -> subprocess.CompletedProcess[bytes]:
-        path = shutil.which("ssh")
-        assert path is not None, "ssh is not installed"
-        command = [path, "-F", str(self.config), *options, "-l", login, "node-1", *args]
+        command = self.command(*args, options=options, login=login)
         return await run(command, data=data, seconds=seconds)
 
 
@@ -317,10 +320,14 @@ async def running_node(
 
     async def serve(stream: trio.SocketStream) -> None:
         server.connections += 1
+        server.active += 1
         try:
             await serve_node_ssh(stream, service, policy=policy, peer=peer_of(stream))
         except SshError as error:
             errors.append(error)
+        finally:
+            server.active -= 1
+            hooks.notify()
 
     async with listening(serve) as port:
         config = client_config(folder, authority, identity, port)
