@@ -21,7 +21,6 @@ __all__ = [
     "generate_p256",
     "load_private_key",
     "load_public_key",
-    "private_key_openssh",
     "private_key_pem",
     "public_key_pem",
     "spki_sha256",
@@ -70,13 +69,6 @@ def private_key_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
     if passphrase is not None:
         encryption = serialization.BestAvailableEncryption(passphrase)
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-
-
-def private_key_openssh(key: PrivateKey) -> bytes:
-    """The format of ``~/.ssh/id_*``, unencrypted; stock ``ssh`` reads no PKCS #8 Ed25519 keys."""
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-    )
 
 
 def load_private_key(pem: bytes, passphrase: bytes | None = None) -> PrivateKey:
