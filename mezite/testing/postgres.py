@@ -17,14 +17,16 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import attrs
 
 __all__ = ["PostgresCluster", "find_postgres", "run_postgres"]
 
 USER = "mezite"
+DEBIAN_PACKAGES = Path("/usr/lib/postgresql")
 START_SECONDS = 30
 STOP_SECONDS = 20
 
@@ -88,10 +90,13 @@ class PostgresCluster:
 
 
 @contextlib.contextmanager
-def run_postgres(*, fsync: bool = False) -> Iterator[PostgresCluster]:
+def run_postgres(
+    *, fsync: bool = False, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[PostgresCluster]:
     """Start a cluster and stop it at the end.
 
-    Without `fsync` it is quick, and worth nothing after a power loss.
+    Without `fsync` it is quick, and worth nothing after a power loss. `settings` go into the server's command
+    line. FileNotFoundError without PostgreSQL, RuntimeError with the server's words when it does not start.
     """
     binaries = find_postgres()
     account = _account()
@@ -102,7 +107,10 @@ def run_postgres(*, fsync: bool = False) -> Iterator[PostgresCluster]:
             os.chown(directory, account.pw_uid, account.pw_gid)
         password = secrets.token_hex(16)
         _initialise(binaries, directory, password, account)
-        cluster = _start(binaries, directory, password, account, fsync=fsync)
+        cluster = _start(
+            binaries, directory, password, account, {"fsync": "on" if fsync else "off", **settings}
+        )
+        _wait_until_ready(cluster)
         yield cluster
     finally:
         if cluster is not None:
@@ -110,15 +118,16 @@ def run_postgres(*, fsync: bool = False) -> Iterator[PostgresCluster]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def find_postgres() -> Path:
-    """The directory with `initdb` and `postgres`: the newest Debian package, else PATH.
+def find_postgres(*, packages: Path = DEBIAN_PACKAGES, path: str | None = None) -> Path:
+    """The directory with `initdb` and `postgres`: the newest under `packages`, else from `path` (default:
+    PATH).
 
-    FileNotFoundError without one.
+    FileNotFoundError, with the command to type, when there is none.
     """
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_version)
+    debian = sorted(packages.glob("*/bin/initdb"), key=_version)
     if debian:
         return debian[-1].parent
-    on_path = shutil.which("initdb")
+    on_path = shutil.which("initdb", path=path)
     if on_path is not None:
         return Path(on_path).resolve().parent
     raise FileNotFoundError("PostgreSQL is not installed; run: apt-get install postgresql")
@@ -176,26 +185,25 @@ def _initialise(binaries: Path, directory: Path, password: str, account: pwd.str
 
 
 def _start(
-    binaries: Path, directory: Path, password: str, account: pwd.struct_passwd | None, *, fsync: bool
+    binaries: Path,
+    directory: Path,
+    password: str,
+    account: pwd.struct_passwd | None,
+    settings: Mapping[str, str],
 ) -> PostgresCluster:
     user, group, extra_groups = _identity(account)
     port = _free_port()
-    settings = {
+    options = {
         "listen_addresses": "127.0.0.1",
         "port": str(port),
         "unix_socket_directories": str(directory),
-        "fsync": "on" if fsync else "off",
-        "max_connections": "100",
         "shared_buffers": "32MB",
+        **settings,
     }
+    arguments = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            [
-                binaries / "postgres",
-                "-D",
-                directory / "data",
-                *(part for key, value in settings.items() for part in ("-c", f"{key}={value}")),
-            ],
+            [binaries / "postgres", "-D", directory / "data", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -204,11 +212,9 @@ def _start(
             group=group,
             extra_groups=extra_groups,
         )
-    cluster = PostgresCluster(
+    return PostgresCluster(
         directory=directory, port=port, password=password, process=process, binaries=binaries
     )
-    _wait_until_ready(cluster)
-    return cluster
 
 
 def _wait_until_ready(cluster: PostgresCluster) -> None:
@@ -227,7 +233,6 @@ def _wait_until_ready(cluster: PostgresCluster) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             cluster.process.wait(0.1)
             break
-    cluster.stop()
     raise RuntimeError(f"PostgreSQL does not start: {(cluster.directory / 'log').read_text()[-2000:]}")
 
 
