@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -211,9 +212,11 @@ def describe_dial_error(error: Exception) -> str:
     """One line for the user."""
     if isinstance(error, trio.TooSlowError):
         return "Connection timed out"
-    if isinstance(error, OSError) and error.__cause__ is not None:
+    if error.__cause__ is not None:
         error = _first_leaf(error.__cause__) or error
-    return getattr(error, "strerror", None) or str(error)
+    if isinstance(error, socket.gaierror):
+        return error.strerror or "the host is not known"
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
 def _first_leaf(error: BaseException) -> Exception | None:
