@@ -136,7 +136,7 @@ class PostgresBackend:
         if type(original).__name__ == "DataError":
             return Failure(error=StorageError(said))
         refused = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
-        if any(sign in said for sign in refused):
+        if any(sign in str(original) for sign in refused):
             return Failure(
                 error=LoginRefusedError(f"{said}; check user, password and database in database.url")
             )

@@ -186,7 +186,7 @@ async def stored(path):
 def test_a_killed_writer_loses_no_acknowledged_row_i1_t5(tmp_path, environment, groups_before):
     """SIGKILL as soon as some groups are acknowledged, with the next commits on their way."""
     path = tmp_path / "x.db"
-    command = [sys.executable, str(WRITER), str(path)]
+    command = [sys.executable, str(WRITER), str(path), "1000000", "FULL"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as writer:
         assert writer.stdout.readline() == "open\n"
         lines = [writer.stdout.readline() for _ in range(groups_before)]
@@ -213,7 +213,7 @@ def test_a_failing_disk_loses_no_acknowledged_row_i2_t5(tmp_path, environment, c
     inject = f"inject={call}:error=EIO:when={occurrence}"
     done = subprocess.run(
         ["strace", "-f", "-qq", "-o", str(tmp_path / "trace"), "-e", f"trace={call}", "-e", inject,
-         sys.executable, str(WRITER), str(path), "12"],
+         sys.executable, str(WRITER), str(path), "12", "FULL"],
         check=True,
         capture_output=True,
         text=True,
@@ -228,3 +228,32 @@ def test_a_failing_disk_loses_no_acknowledged_row_i2_t5(tmp_path, environment, c
     wanted = promised(lines)
     assert len(wanted) == 11 * 20
     assert wanted <= set(trio.run(stored, path))
+
+
+def unsynchronised_promises(trace):
+    """How many `ok` lines were written without a synchronisation since the line before."""
+    unsafe, synchronised = 0, True
+    for line in trace.splitlines():
+        if "fdatasync" in line and line.endswith("= 0"):
+            synchronised = True
+        if 'write(1, "ok ' in line:
+            unsafe += not synchronised
+            synchronised = False
+    return unsafe
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("level", "unsafe"), [("FULL", 0), ("NORMAL", 11)])
+def test_every_promise_follows_a_synchronisation_i1(tmp_path, environment, level, unsafe):
+    """NORMAL is the negative control: what a power loss would take is found by this test."""
+    trace = tmp_path / "trace"
+    subprocess.run(
+        ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=fdatasync,write",
+         sys.executable, str(WRITER), str(tmp_path / "x.db"), "12", level],
+        check=True,
+        capture_output=True,
+        env=environment,
+    )  # fmt: skip
+    text_of_trace = trace.read_text()
+    assert text_of_trace.count('write(1, "ok ') == 12
+    assert unsynchronised_promises(text_of_trace) == unsafe

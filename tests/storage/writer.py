@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process that appends audit events in groups and says on stdout what became of each group.
 
-`ok FIRST LAST`: write() has returned, the rows are promised. `failed ERROR`: write() has raised. Given a
-number of groups it ends after them, else it runs until it is killed.
+    writer.py PATH GROUPS FULL|NORMAL
+
+`ok FIRST LAST`: write() has returned, the rows are promised. `failed ERROR`: write() has raised. NORMAL
+weakens the synchronisation below what Database sets: a negative control.
 """
 
 import sys
@@ -38,8 +40,16 @@ def say(*words):
     sys.stdout.flush()
 
 
-async def main(path, groups):
+def set_synchronous(conn, level):
+    assert conn.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL is what Database sets
+    conn.exec_driver_sql("COMMIT")  # it has no effect within a transaction
+    conn.exec_driver_sql(f"PRAGMA synchronous = {level}")
+    conn.exec_driver_sql("BEGIN")
+
+
+async def main(path, groups, synchronous):
     async with await Database.open(path) as db:
+        await db.write(set_synchronous, synchronous)
         say("open")
         for number in range(groups):
             group = rows(number * GROUP + 1)
@@ -53,4 +63,5 @@ async def main(path, groups):
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 10**9)
+    path, groups, level = sys.argv[1:]
+    trio.run(main, path, int(groups), level)
