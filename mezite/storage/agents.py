@@ -4,8 +4,8 @@ tunnel.
 
 Three guards, each one conditional UPDATE:
 - a node name belongs to one agent that is not removed (`register`, threat B1);
-- a certificate generation is renewed once (`renew_generation`): a copied identity is found when either copy
-  renews;
+- a certificate generation that was left behind is never genuine again (`renew_generation`): a copied identity
+  is found when both copies have been in use;
 - what a hub says about a tunnel counts only under the tunnel's own epoch (`mark_connected`, `heartbeat`,
   `mark_disconnected`): an old tunnel cannot overwrite what is known of a newer one (threats B1, B8).
 """
@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import attrs
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import case, func, select, tuple_, update
 
 from mezite.storage.errors import AlreadyExistsError, NameTakenError, NotFoundError
 from mezite.storage.rows import all_rows, first_row, insert_if_absent
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
 __all__ = [
+    "CLONE_LOCK_REASON",
     "AgentRow",
     "NewAgent",
     "RenewalRefusal",
     "RenewedGeneration",
     "TunnelLease",
+    "confirm_generation",
     "count_connected",
     "get",
     "get_by_name",
@@ -78,6 +80,9 @@ class AgentRow:
     version: str
     os_info: str
     generation: int
+    """The last one that was issued."""
+    generation_seen: int
+    """The highest one that was presented: an issued one may have been lost on its way."""
     tunnel_epoch: int
     hub_id: str | None
     """The hub that holds, or held last, its tunnel."""
@@ -129,7 +134,12 @@ def register(conn: Connection, *, agent: NewAgent, now: int) -> AgentRow:
 
     NameTakenError with the owner's id when the node name is taken, AlreadyExistsError for the agent id.
     """
-    values = attrs.asdict(agent, recurse=False) | {"generation": 1, "tunnel_epoch": 0, "created_at": now}
+    values = attrs.asdict(agent, recurse=False) | {
+        "generation": 1,
+        "generation_seen": 0,
+        "tunnel_epoch": 0,
+        "created_at": now,
+    }
     row = insert_if_absent(conn, agents, values)
     if row is not None:
         return AgentRow(**row._mapping)
@@ -200,25 +210,57 @@ def unlock(conn: Connection, *, agent_id: str) -> bool:
 
 
 def renew_generation(
-    conn: Connection, *, agent_id: str, expected_generation: int, now: int
+    conn: Connection, *, agent_id: str, presented: int, now: int
 ) -> RenewedGeneration | RenewalRefusal:
-    """Count the certificate generation up if the presented one is the current one, else lock the agent.
+    """Count the certificate generation up if the presented one is genuine, else lock the agent.
 
-    The lock is part of this transaction, so the result is returned, not raised: an exception would roll it
-    back. Of concurrent calls with the same generation one wins and the next one finds a clone.
+    Genuine is the last one issued, and the one before it as long as the last one was never presented: then the answer
+    that carried it was lost, and the agent asks again. Two holders of a copied identity cannot both stay genuine: once
+    either has shown what it was issued, the other one's generation is behind (threat B1).
+
+    The lock is part of this transaction, so the result is returned, not raised: an exception would roll it back.
     """
-    renewable = (*_present(agent_id), agents.c.locked_at.is_(None))
     renewed = conn.execute(
         update(agents)
-        .where(*renewable, agents.c.generation == expected_generation)
-        .values(generation=agents.c.generation + 1, last_seen=now)
+        .where(*_present(agent_id), agents.c.locked_at.is_(None), _genuine(presented))
+        .values(
+            generation=agents.c.generation + 1,
+            generation_seen=_seen_with(presented),
+            last_seen=now,
+        )
         .returning(agents.c.generation)
     ).scalar()
     if renewed is not None:
         return RenewedGeneration(renewed)
+    return _lock_clone(conn, agent_id, now)
+
+
+def confirm_generation(conn: Connection, *, agent_id: str, presented: int, now: int) -> RenewalRefusal | None:
+    """Note that a certificate of this generation is in use; None when it is genuine, else the agent is locked.
+
+    See `renew_generation` for what is genuine.
+    """
+    confirmed = conn.execute(
+        update(agents)
+        .where(*_present(agent_id), agents.c.locked_at.is_(None), _genuine(presented))
+        .values(generation_seen=_seen_with(presented), last_seen=now)
+    )
+    return None if confirmed.rowcount else _lock_clone(conn, agent_id, now)
+
+
+def _genuine(presented: int) -> ColumnElement[bool]:
+    unanswered = (agents.c.generation == presented + 1) & (agents.c.generation_seen <= presented)
+    return (agents.c.generation == presented) | unanswered
+
+
+def _seen_with(presented: int) -> ColumnElement[int]:
+    return case((agents.c.generation_seen < presented, presented), else_=agents.c.generation_seen)
+
+
+def _lock_clone(conn: Connection, agent_id: str, now: int) -> RenewalRefusal:
     locked = conn.execute(
         update(agents)
-        .where(*renewable, agents.c.generation != expected_generation)
+        .where(*_present(agent_id), agents.c.locked_at.is_(None))
         .values(locked_at=now, lock_reason=CLONE_LOCK_REASON)
     )
     if locked.rowcount:

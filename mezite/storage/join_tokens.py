@@ -18,7 +18,7 @@ from mezite.storage.schema import join_tokens
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["ConsumeFailure", "JoinTokenRow", "consume", "delete", "delete_stale", "get", "insert", "list_all"]
+__all__ = ["ConsumeFailure", "JoinTokenRow", "consume", "delete", "delete_stale", "get", "insert", "labels_of_agent", "list_all"]
 
 
 @attrs.frozen(kw_only=True)
@@ -63,6 +63,12 @@ def list_all(conn: Connection) -> list[JoinTokenRow]:
     """Every token, newest first, used and expired ones included until `delete_stale`."""
     statement = select(join_tokens).order_by(join_tokens.c.created_at.desc(), join_tokens.c.token_hash)
     return all_rows(JoinTokenRow, conn.execute(statement))
+
+
+def labels_of_agent(conn: Connection, *, agent_id: str) -> dict[str, str]:
+    """The labels that the agent's join token fixed; empty when it fixed none or is deleted."""
+    statement = select(join_tokens.c.labels).where(join_tokens.c.used_by == agent_id)
+    return {key: value for labels in conn.execute(statement).scalars() for key, value in labels.items()}
 
 
 def delete(conn: Connection, *, token_hash: str) -> bool:

@@ -154,6 +154,7 @@ agents = Table(
     Column("version", Text, nullable=False),
     Column("os_info", Text, nullable=False),
     Column("generation", BigInteger, nullable=False),
+    Column("generation_seen", BigInteger, nullable=False, server_default="0"),
     Column("tunnel_epoch", BigInteger, nullable=False, server_default="0"),
     Column("hub_id", Text),
     Column("lease_until", BigInteger),

@@ -96,7 +96,7 @@ async def test_details_change_only_where_given(web_1):
 
 
 def renew(db, generation, agent_id="a-1"):
-    return db.write(agents.renew_generation, agent_id=agent_id, expected_generation=generation, now=NOW + 9)
+    return db.write(agents.renew_generation, agent_id=agent_id, presented=generation, now=NOW + 9)
 
 
 async def test_generations_count_up(web_1):
@@ -105,7 +105,11 @@ async def test_generations_count_up(web_1):
     assert (await web_1.read(agents.get, agent_id="a-1")).last_seen == NOW + 9
 
 
-@pytest.mark.parametrize("presented", [1, 3, 0, -1])
+def confirm(db, generation, agent_id="a-1"):
+    return db.write(agents.confirm_generation, agent_id=agent_id, presented=generation, now=NOW + 8)
+
+
+@pytest.mark.parametrize("presented", [3, 0, -1])
 async def test_another_generation_is_a_clone_and_locks(web_1, presented):
     await renew(web_1, 1)
     assert await renew(web_1, presented) is RenewalRefusal.CLONE_DETECTED
@@ -119,7 +123,28 @@ async def test_another_generation_is_a_clone_and_locks(web_1, presented):
     assert await renew(web_1, 2) == RenewedGeneration(3)
 
 
-async def test_two_copies_that_renew_at_once_lock_the_agent(web_1):
+async def test_a_renewal_whose_answer_was_lost_is_asked_for_again(web_1):
+    assert await renew(web_1, 1) == RenewedGeneration(2)
+    assert await confirm(web_1, 1) is None
+    assert await renew(web_1, 1) == RenewedGeneration(3)
+    assert await confirm(web_1, 3) is None
+
+
+async def test_once_the_new_generation_was_seen_the_old_one_is_a_clone(web_1):
+    """Threat B1: the copy that did not renew comes back."""
+    assert await renew(web_1, 1) == RenewedGeneration(2)
+    assert await confirm(web_1, 2) is None
+    assert await confirm(web_1, 1) is RenewalRefusal.CLONE_DETECTED
+    assert await confirm(web_1, 2) is RenewalRefusal.LOCKED
+
+
+async def test_a_copy_that_takes_the_renewal_away_is_found_by_the_original(web_1):
+    await renew(web_1, 1)
+    assert await renew(web_1, 2) == RenewedGeneration(3)
+    assert await renew(web_1, 1) is RenewalRefusal.CLONE_DETECTED
+
+
+async def test_copies_that_renew_at_once_lock_the_agent(web_1):
     outcomes = []
 
     async def copy():
@@ -128,9 +153,16 @@ async def test_two_copies_that_renew_at_once_lock_the_agent(web_1):
     async with trio.open_nursery() as nursery:
         for _ in range(10):
             nursery.start_soon(copy)
-    assert outcomes.count(RenewedGeneration(2)) == 1
+    # The second one is taken for a repetition after a lost answer, the third one cannot be.
+    assert sorted(o.generation for o in outcomes if isinstance(o, RenewedGeneration)) == [2, 3]
     assert outcomes.count(RenewalRefusal.CLONE_DETECTED) == 1
-    assert outcomes.count(RenewalRefusal.LOCKED) == 8
+    assert outcomes.count(RenewalRefusal.LOCKED) == 7
+
+
+async def test_no_confirmation_for_unknown_and_removed_agents(web_1):
+    assert await confirm(web_1, 1, agent_id="a-9") is RenewalRefusal.UNKNOWN
+    await web_1.write(agents.remove, agent_id="a-1", now=NOW)
+    assert await confirm(web_1, 1) is RenewalRefusal.REMOVED
 
 
 async def test_no_renewal_for_unknown_and_removed_agents(web_1):

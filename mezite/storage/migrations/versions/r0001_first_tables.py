@@ -124,6 +124,7 @@ def _agents() -> None:
         _required("version", sa.Text),
         _required("os_info", sa.Text),
         _required("generation", sa.BigInteger),
+        _required("generation_seen", sa.BigInteger, "0"),
         _required("tunnel_epoch", sa.BigInteger, "0"),
         _optional("hub_id", sa.Text),
         _optional("lease_until", sa.BigInteger),
