@@ -5,9 +5,7 @@ fix it.
 
 import enum
 
-from mezite.core.timestamps import format_seconds
-
-__all__ = ["CertificateRefused", "Reason", "check_window"]
+__all__ = ["CertificateRefused", "Reason"]
 
 
 class Reason(enum.Enum):
@@ -43,28 +41,3 @@ class CertificateRefused(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
-
-
-def check_window(what: str, not_before: int, not_after: int, now: int) -> None:
-    """Refuse outside ``not_before <= now < not_after`` (seconds since 1970), and an empty or reversed window.
-
-    The message says by how much, since one of two clocks being off is the usual cause (threat F6).
-
-    Raises CertificateRefused: MALFORMED, NOT_YET_VALID, EXPIRED.
-    """
-    if not_before >= not_after:
-        raise CertificateRefused(Reason.MALFORMED, f"{what} ends before it begins")
-    if now < not_before:
-        off = not_before - now
-        raise CertificateRefused(
-            Reason.NOT_YET_VALID,
-            f"{what} is not valid for another {off} s (from {format_seconds(not_before)}, here it is "
-            f"{format_seconds(now)}); if it was just issued, your clock is {off} s off",
-        )
-    if now >= not_after:
-        off = max(1, now - not_after)
-        raise CertificateRefused(
-            Reason.EXPIRED,
-            f"{what} expired {off} s ago (at {format_seconds(not_after)}, here it is {format_seconds(now)}); "
-            f"get a new one, or, if it is fresh, your clock is at least {off} s off",
-        )

@@ -3,7 +3,6 @@
 
 from mezite.core.certificates.refusal import CertificateRefused, Reason
 from mezite.core.certificates.ssh_issue import (
-    BACKDATE_SECONDS,
     FLAG_EXTENSIONS,
     NO_LOGIN_PRINCIPAL,
     HostCertificateSpec,
@@ -22,7 +21,6 @@ from mezite.core.certificates.ssh_verify import verify_host_certificate, verify_
 from mezite.core.certificates.verified import VerifiedHostCertificate, VerifiedUserCertificate
 
 __all__ = [
-    "BACKDATE_SECONDS",
     "FLAG_EXTENSIONS",
     "NO_LOGIN_PRINCIPAL",
     "CertificateRefused",

@@ -26,7 +26,6 @@ from mezite.core.certificates.ssh_wire import encode_string
 from mezite.core.names import check_login, check_node_name, check_user_name
 
 __all__ = [
-    "BACKDATE_SECONDS",
     "CRITICAL_OPTIONS",
     "FLAG_EXTENSIONS",
     "NO_LOGIN_PRINCIPAL",
@@ -37,9 +36,6 @@ __all__ = [
     "issue_host_certificate",
     "issue_user_certificate",
 ]
-
-BACKDATE_SECONDS = 300
-"""How far ``valid_after`` should lie before the time of issue, for clocks that are behind (threat F6)."""
 
 ROLES_EXTENSION = "roles@mezite"
 TRAITS_EXTENSION = "traits@mezite"

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from mezite.core.certificates.identity import IdentityError, decode_roles, decode_traits
 from mezite.core.certificates.keys import InvalidKeyError
-from mezite.core.certificates.refusal import CertificateRefused, Reason, check_window
+from mezite.core.certificates.refusal import CertificateRefused, Reason
 from mezite.core.certificates.source_address import (
     InvalidAddressError,
     parse_source_addresses,
@@ -31,6 +31,7 @@ from mezite.core.certificates.ssh_issue import (
 )
 from mezite.core.certificates.ssh_public_key import parse_public_key_blob, public_key_blob, signature_is_valid
 from mezite.core.certificates.ssh_wire import MalformedWireError, WireReader
+from mezite.core.certificates.validity import check_window
 from mezite.core.certificates.verified import (
     VerifiedHostCertificate,
     VerifiedUserCertificate,

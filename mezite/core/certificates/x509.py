@@ -3,13 +3,13 @@
 
 from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.refusal import CertificateRefused, Reason
+from mezite.core.certificates.validity import BACKDATE_SECONDS, Validity
 from mezite.core.certificates.verified import VerifiedPeer
 from mezite.core.certificates.x509_issue import (
     AgentCertificateSpec,
     CaPurpose,
     HubCertificateSpec,
     UserX509Spec,
-    Validity,
     certificate_pem,
     certificate_spki_sha256,
     issue_agent_certificate,
@@ -22,6 +22,7 @@ from mezite.core.certificates.x509_issue import (
 from mezite.core.certificates.x509_verify import pinned_ca, verify_x509
 
 __all__ = [
+    "BACKDATE_SECONDS",
     "AgentCertificateSpec",
     "CaPurpose",
     "CertificateRefused",

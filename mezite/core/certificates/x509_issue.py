@@ -25,6 +25,7 @@ from mezite.core.certificates.keys import (
     check_public_key,
     spki_sha256,
 )
+from mezite.core.certificates.validity import Validity
 from mezite.core.certificates.x509_extensions import GENERATION, NODE_NAME, ROLES, TRAITS, encode_utf8
 from mezite.core.names import check_cluster_name, check_node_name
 
@@ -33,7 +34,6 @@ __all__ = [
     "CaPurpose",
     "HubCertificateSpec",
     "UserX509Spec",
-    "Validity",
     "certificate_pem",
     "certificate_spki_sha256",
     "issue_agent_certificate",
@@ -43,9 +43,6 @@ __all__ = [
     "load_certificates",
     "public_key_from_csr",
 ]
-
-BACKDATE_SECONDS = 300
-"""Clocks of peers may be behind by this much (threat F6)."""
 
 MAX_PEM_BYTES = 256 * 1024
 """A bundle of two CAs and a chain has 4 kB."""
@@ -71,19 +68,6 @@ class CaPurpose(enum.Enum):
 
     HOST_TLS = "host-tls"
     USER_TLS = "user-tls"
-
-
-@attrs.frozen
-class Validity:
-    """A window in seconds since 1970; the last second of it is ``not_after - 1``."""
-
-    not_before: int
-    not_after: int
-
-    @classmethod
-    def starting(cls, now: int, lifetime_seconds: int) -> "Validity":
-        """From five minutes before ``now`` (threat F6) until ``lifetime_seconds`` after it."""
-        return cls(now - BACKDATE_SECONDS, now + lifetime_seconds)
 
 
 @attrs.frozen(kw_only=True)

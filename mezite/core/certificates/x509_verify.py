@@ -23,7 +23,8 @@ from mezite.core.certificates.identity import (
     parse_identity_uri,
 )
 from mezite.core.certificates.keys import InvalidKeyError, check_public_key, spki_sha256
-from mezite.core.certificates.refusal import CertificateRefused, Reason, check_window
+from mezite.core.certificates.refusal import CertificateRefused, Reason
+from mezite.core.certificates.validity import check_window
 from mezite.core.certificates.verified import VerifiedPeer, construct_verified
 from mezite.core.certificates.x509_envelope import MalformedEnvelopeError, is_signed_by, parse_envelope
 from mezite.core.certificates.x509_extensions import (
