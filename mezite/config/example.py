@@ -13,7 +13,7 @@ from mezite.config.kinds import DURATION, Kind
 from mezite.config.schema import AgentConfig, HubConfig
 from mezite.core.durations import format_duration
 
-__all__ = ["commented_example", "reference_markdown"]
+__all__ = ["commented_example", "reference_markdown", "rewrite_reference"]
 
 _HEAD = """\
 # Configuration of mezhub. Lines like "#key: value" show the default, or an example where there is none;
@@ -111,5 +111,5 @@ def rewrite_reference(path: Path) -> None:
     path.write_text(f"{before}{_BEGIN}\n\n{reference_markdown()}\n{_END}{after}", encoding="utf-8")
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover - one line, and tests call what it calls
     rewrite_reference(Path(sys.argv[1]))

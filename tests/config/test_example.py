@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mezite.config.example import commented_example, reference_markdown
+from mezite.config.example import commented_example, reference_markdown, rewrite_reference
 from mezite.config.keys import walk
 from mezite.config.loader import load_hub_config
 from mezite.config.problems import ConfigProblems
@@ -55,6 +55,14 @@ def test_every_line_of_the_example_can_be_uncommented(tmp_path, number):
 def test_the_reference_is_up_to_date():
     shown = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert reference_markdown() in shown, "run: python -m mezite.config.example docs/configuration.md"
+
+
+def test_the_reference_is_rewritten_in_place(tmp_path):
+    path = tmp_path / "page.md"
+    shown = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    path.write_text(shown.replace("`cluster_name`", "`stale`") + "after\n", encoding="utf-8")
+    rewrite_reference(path)
+    assert path.read_text(encoding="utf-8") == shown + "after\n"
 
 
 def test_the_reference_names_every_variable():
