@@ -92,3 +92,10 @@ mezctl = program_group(
 def main() -> None:
     """Run ``mezctl`` and exit."""
     sys.exit(run_program(mezctl, "mezctl"))
+
+
+if __name__ == "__main__":  # python -m mezite.cli.mezctl
+    # Not this copy of the module: commands import it by its name, and types must be the same.
+    from mezite.cli.mezctl import main as main_of_the_module
+
+    main_of_the_module()

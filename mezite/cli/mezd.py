@@ -20,3 +20,10 @@ mezd = program_group(
 def main() -> None:
     """Run ``mezd`` and exit."""
     sys.exit(run_program(mezd, "mezd"))
+
+
+if __name__ == "__main__":  # python -m mezite.cli.mezd
+    # Not this copy of the module: commands import it by its name, and types must be the same.
+    from mezite.cli.mezd import main as main_of_the_module
+
+    main_of_the_module()

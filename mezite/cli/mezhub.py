@@ -52,3 +52,10 @@ mezhub = program_group(
 def main() -> None:
     """Run ``mezhub`` and exit."""
     sys.exit(run_program(mezhub, "mezhub"))
+
+
+if __name__ == "__main__":  # python -m mezite.cli.mezhub
+    # Not this copy of the module: commands import it by its name, and types must be the same.
+    from mezite.cli.mezhub import main as main_of_the_module
+
+    main_of_the_module()

@@ -29,3 +29,10 @@ msh = program_group(
 def main() -> None:
     """Run ``msh`` and exit."""
     sys.exit(run_program(msh, "msh"))
+
+
+if __name__ == "__main__":  # python -m mezite.cli.msh
+    # Not this copy of the module: commands import it by its name, and types must be the same.
+    from mezite.cli.msh import main as main_of_the_module
+
+    main_of_the_module()

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mezite.config.keys import Key, fields_of, walk
-from mezite.config.kinds import DURATION, Kind
+from mezite.config.kinds import Kind
 from mezite.config.schema import AgentConfig, HubConfig
-from mezite.core.durations import format_duration
 
 __all__ = ["commented_example", "reference_markdown", "rewrite_reference"]
 
@@ -62,8 +61,6 @@ def _default_as_yaml(key: Key) -> str:
     if isinstance(value, tuple):
         # Quotes, because a plain YAML scalar cannot begin with the colon of ::1/128.
         return "[" + ", ".join(f'"{item}"' for item in value) + "]"
-    if key.kind is DURATION and isinstance(value, int):
-        return format_duration(value)
     return str(value)
 
 

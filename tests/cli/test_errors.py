@@ -118,6 +118,18 @@ def test_a_reader_that_has_seen_enough_is_no_failure():
     assert process.wait(30) == 0
 
 
+def test_a_broken_connection_is_not_taken_for_a_closed_stdout(capfd):
+    assert run(raiser(BrokenPipeError(32, "Broken pipe"))) == 1
+    assert capfd.readouterr().err == "error: operation failed: Broken pipe\n"
+
+
+def test_a_usage_error_without_a_command_stands_alone(capsys):
+    assert run(raiser(click.UsageError("bad"))) == 2
+    group = click.Group("group", commands=[click.Command("thing")])
+    assert run_program(group, "group", []) == 2
+    assert "Usage: group" in capsys.readouterr().err
+
+
 def test_run_command_returns_the_result():
     async def double(number):
         await trio.lowlevel.checkpoint()
