@@ -18,7 +18,17 @@ from mezite.storage.schema import join_tokens
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["ConsumeFailure", "JoinTokenRow", "consume", "delete", "delete_stale", "get", "insert", "labels_of_agent", "list_all"]
+__all__ = [
+    "ConsumeFailure",
+    "JoinTokenRow",
+    "consume",
+    "delete",
+    "delete_stale",
+    "get",
+    "insert",
+    "labels_of_agent",
+    "list_all",
+]
 
 
 @attrs.frozen(kw_only=True)
