@@ -2,6 +2,7 @@
 """Is the other side there? docs/mux-protocol.md, section Liveness."""
 
 import attrs
+import trio
 
 __all__ = ["Keepalive", "Liveness"]
 
@@ -27,6 +28,8 @@ class Liveness:
     """The newest measured one."""
     last_round_trip_at: float | None = None
     """When the peer last proved that it reads and answers."""
+    proven: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """Set with the first round trip: bytes have gone both ways."""
     _pings: dict[int, float] = attrs.field(factory=dict, init=False)
 
     def ping_sent(self, token: int, now: float) -> None:
@@ -39,6 +42,7 @@ class Liveness:
         if sent is not None:
             self.round_trip = now - sent
             self.last_round_trip_at = now
+            self.proven.set()
 
     @property
     def under_way(self) -> int:

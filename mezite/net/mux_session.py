@@ -155,6 +155,23 @@ class MuxSession:
         """Until the connection has ended, for whatever reason."""
         await self._ended.wait()
 
+    async def wait_round_trip(self) -> float:
+        """Until a first round trip has been measured, which proves that the peer reads and answers; its seconds.
+
+        Raises TunnelClosedError when the connection ends before that.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_when_ended, nursery.cancel_scope)
+            await self._liveness.proven.wait()
+            nursery.cancel_scope.cancel()
+        if self._liveness.round_trip is None:
+            raise self._reason or TunnelClosedError("the connection ended before a round trip")
+        return self._liveness.round_trip
+
+    async def _cancel_when_ended(self, scope: trio.CancelScope) -> None:
+        await self._ended.wait()
+        scope.cancel()
+
     async def wait_goaway(self) -> None:
         """Until the peer said GOAWAY or the connection has ended."""
         await self._switchboard.goaway_arrived.wait()

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 
 __all__ = [
     "client_context",
+    "load_identity",
     "mutual_client_context",
     "mutual_server_context",
     "server_context",
@@ -36,7 +37,7 @@ def mutual_server_context(
     context = _new_context(ssl.PROTOCOL_TLS_SERVER, alpn)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0
-    _load_identity(context, cert_pem, key_pem)
+    load_identity(context, cert_pem, key_pem)
     _load_authorities(context, client_ca_pems)
     context.verify_mode = ssl.CERT_REQUIRED
     return context
@@ -54,7 +55,7 @@ def server_context(
     context = _new_context(ssl.PROTOCOL_TLS_SERVER, alpn)
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET
-    _load_identity(context, cert_pem, key_pem)
+    load_identity(context, cert_pem, key_pem)
     authorities = tuple(client_ca_pems)
     if authorities:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -73,7 +74,7 @@ def mutual_client_context(
     context = _new_context(ssl.PROTOCOL_TLS_CLIENT, alpn)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
-    _load_identity(context, cert_pem, key_pem)
+    load_identity(context, cert_pem, key_pem)
     _load_authorities(context, ca_pems)
     return context
 
@@ -110,7 +111,11 @@ def _new_context(protocol: ssl._SSLMethod, alpn: Sequence[str]) -> ssl.SSLContex
     return context
 
 
-def _load_identity(context: ssl.SSLContext, cert_pem: bytes, key_pem: bytes) -> None:
+def load_identity(context: ssl.SSLContext, cert_pem: bytes, key_pem: bytes) -> None:
+    """Show this certificate (with its chain) from the next handshake on; open connections keep theirs.
+
+    Raises :exc:`ssl.SSLError` for unusable PEM or a key that is not the certificate's.
+    """
     # load_cert_chain only takes file names. An anonymous memory file keeps the key off the disk; nothing
     # else can open it but through this process.
     descriptor = os.memfd_create("tls-identity", os.MFD_CLOEXEC)

@@ -14,17 +14,24 @@ from typing import Protocol
 
 import attrs
 
-from mezite.core.mux.connection import ChannelHeader
+from mezite.core.mux.error_codes import ErrorCode
+from mezite.core.mux.header import ChannelHeader
 from mezite.net.mux_channel import MuxChannel
 
-__all__ = ["ChannelOpener", "RegistryStatistics", "StaleEpochError", "Tunnel", "TunnelRegistry"]
+__all__ = ["RegistryStatistics", "StaleEpochError", "Tunnel", "TunnelRegistry", "TunnelSession"]
 
 
-class ChannelOpener(Protocol):
+class TunnelSession(Protocol):
     """The part of a mux session that routing needs."""
 
     async def open_channel(self, header: ChannelHeader, *, deadline_seconds: float = 15) -> MuxChannel:
         """Open a channel to the agent; see `mezite.net.mux_session.MuxSession.open_channel`."""
+        ...
+
+    async def drain(
+        self, *, retry_after: float = 0, code: ErrorCode = ErrorCode.DRAINING, text: str = ""
+    ) -> None:
+        """Send the agent elsewhere and wait for its channels; see `MuxSession.drain`."""
         ...
 
 
@@ -44,7 +51,7 @@ class Tunnel:
     node_name: str
     epoch: int
     """Fencing number from the database, higher for each connection of the agent."""
-    session: ChannelOpener
+    session: TunnelSession
     close: Callable[[], None]
     """Ends the tunnel at once; called when a newer tunnel of the same agent takes its place."""
 

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a configuration and an identity to the few objects of an agent."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import random
+import ssl
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from mezite.agent.hub_api import HubApi
+from mezite.agent.identity_store import AgentIdentityFiles, StoredIdentity
+from mezite.agent.node_policy import HubDecision, NodePolicyOfConnection
+from mezite.agent.session_reports import SessionReports
+from mezite.agent.tunnel_client import TunnelClient, TunnelRefusedError
+from mezite.api.client import ClientOptions, open_api_client
+from mezite.config.schema import AgentConfig
+from mezite.core.certificates.identity import PeerKind
+from mezite.core.certificates.keys import load_private_key
+from mezite.core.certificates.refusal import CertificateRefused
+from mezite.core.certificates.ssh import parse_authorized_key_line
+from mezite.core.certificates.x509_issue import load_certificates
+from mezite.core.certificates.x509_verify import verify_x509
+from mezite.core.identifiers import uuid7
+from mezite.core.mux.connection import ChannelHeader
+from mezite.core.mux.error_codes import ErrorCode
+from mezite.net.dialer import dial
+from mezite.net.mux_session import MuxSession, PendingChannel
+from mezite.net.tls_contexts import mutual_client_context
+from mezite.net.tls_stream import TlsError, TlsStream
+from mezite.ssh.algorithms import HostIdentity
+from mezite.ssh.errors import SshError
+from mezite.ssh.node_server import NodeService, serve_node_ssh
+from mezite.ssh.policy import PeerAddress
+from mezite.ssh.spawn import ProcessSpawner
+
+__all__ = ["Agent", "own_login"]
+
+_log = logging.getLogger("mezite.agent")
+
+TUNNEL_PORT = 3024
+TUNNEL_ALPN = ("mezite-tunnel/1",)
+HANDSHAKE_SECONDS = 15
+
+
+def own_login() -> str | None:
+    """Return the only account this agent can serve, or None when it runs as root and can serve all."""
+    uid = os.geteuid()
+    return None if uid == 0 else pwd.getpwuid(uid).pw_name
+
+
+@attrs.define(eq=False, kw_only=True)
+class Agent:
+    """One agent: its identity, its tunnel, its SSH server."""
+
+    config: AgentConfig
+    keys: AgentIdentityFiles
+    identity: StoredIdentity
+    """Replaced at each renewal."""
+    spawner: ProcessSpawner
+    now: Callable[[], int]
+    """Wall clock, milliseconds since 1970."""
+    api: HubApi = attrs.field(factory=HubApi)
+    login: str | None = attrs.field(factory=own_login)
+
+    def tunnel_client(self) -> TunnelClient:
+        """Return the loop that holds the tunnel."""
+        return TunnelClient(
+            connect=self._connect,
+            serve_channel=self._serve_channel,
+            beside=self._hold_api,
+            jitter=random.random,
+        )
+
+    def trusted_cas(self) -> list[bytes]:
+        """Return the CAs whose users may log in, as last heard from the hub."""
+        return [parse_authorized_key_line(line)[1] for line in self.identity.user_ssh_ca]
+
+    # ---- the tunnel
+
+    async def _connect(self) -> TlsStream:
+        address = self.config.proxy_addr
+        transport = await dial(address, TUNNEL_PORT)
+        stream = TlsStream(transport, self._context(), server_side=False)
+        try:
+            with trio.fail_after(HANDSHAKE_SECONDS):
+                await stream.do_handshake()
+        except TlsError as error:
+            raise TunnelRefusedError(
+                f"{address} does not accept a tunnel: {error.reason}; "
+                f"check that proxy_addr is the hub's tunnel port (default {TUNNEL_PORT}), not the HTTPS or gRPC port"
+            ) from error
+        self._check_hub(stream, address)
+        return stream
+
+    def _context(self) -> ssl.SSLContext:
+        return mutual_client_context(
+            [pem.encode() for pem in self.identity.host_tls_ca_pem],
+            self.identity.tls_certificate_pem.encode(),
+            self.keys.tls_key_pem,
+            TUNNEL_ALPN,
+        )
+
+    def _check_hub(self, stream: TlsStream, address: str) -> None:
+        if stream.alpn != TUNNEL_ALPN[0]:
+            raise TunnelRefusedError(
+                f"{address} is a hub but not its tunnel port: it is the HTTPS or gRPC port; "
+                f"set proxy_addr (MEZITE_PROXY_ADDR) to the tunnel address, default port {TUNNEL_PORT}"
+            )
+        certificate = stream.peer_certificate()
+        if certificate is None:
+            raise TunnelRefusedError(f"{address} shows no certificate")
+        roots = [root for pem in self.identity.host_tls_ca_pem for root in load_certificates(pem.encode())]
+        try:
+            verify_x509(
+                certificate,
+                ca_certs=roots,
+                cluster=self.identity.cluster_name,
+                kind=PeerKind.HUB,
+                now=self.now() // 1000,
+            )
+        except CertificateRefused as refused:
+            raise TunnelRefusedError(f"{address} is not a hub of this cluster: {refused.message}") from None
+
+    async def _hold_api(self, session: MuxSession) -> None:
+        """Keep an API channel open beside the tunnel, until the hub goes away."""
+        channel = await session.open_channel(ChannelHeader(kind="api"))
+        async with open_api_client(channel, ClientOptions(authority="hub")) as client:
+            self.api.attach(client)
+            try:
+                await session.wait_goaway()
+            finally:
+                self.api.detach(client)
+
+    # ---- channels
+
+    async def _serve_channel(self, pending: PendingChannel) -> None:
+        if pending.header.kind != "ssh":
+            pending.reject(ErrorCode.REFUSED, f"this agent serves no {pending.header.kind} channels")
+            return
+        decision = HubDecision.of_header(pending.header)
+        policy = NodePolicyOfConnection(
+            decision, trusted_cas=self.trusted_cas, now=self.now, own_login=self.login
+        )
+        service = NodeService(
+            host=HostIdentity.from_line(
+                load_private_key(self.keys.ssh_key_pem),  # type: ignore[arg-type]
+                self.identity.ssh_host_certificate,
+            ),
+            hooks=SessionReports(self.api, decision.connection_id),
+            spawner=self.spawner,
+            clock=lambda: self.now() / 1000,
+            new_session_id=lambda: uuid7(self.now(), os.urandom(10)),
+        )
+        peer = PeerAddress(client_ip=decision.client_ip, client_port=decision.client_port)
+        try:
+            await serve_node_ssh(await pending.accept(), service, policy=policy, peer=peer)
+        except SshError as error:
+            _log.info("SSH connection ended", extra={"reason": str(error), "user_name": decision.user})

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's calls to the hub.
+
+After joining, everything goes through the tunnel itself: the agent opens a channel of kind `api` and speaks gRPC in
+it, authenticated by the certificate of the tunnel's handshake. There is no second connection to keep alive, and
+where the tunnel gets through, so do the calls.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import attrs
+import trio
+from google.protobuf.message import Message
+
+from mezite.api.client import ApiClient, RpcError
+from mezite.api.pb.mezite.v1 import enrollment_pb2 as pb
+
+__all__ = ["HubApi", "HubApiError"]
+
+_SERVICE = "/mezite.v1.EnrollmentService/"
+
+WAIT_SECONDS = 10
+"""How long a call waits for a tunnel when there is none: a hub restart takes a few seconds."""
+
+_Response = TypeVar("_Response", bound=Message)
+
+
+class HubApiError(Exception):
+    """A call could not be made or was refused; the text is the hub's."""
+
+
+@attrs.define(eq=False)
+class HubApi:
+    """The API of whichever hub holds the tunnel now."""
+
+    _client: ApiClient | None = None
+    _attached: trio.Event = attrs.field(factory=trio.Event)
+
+    def attach(self, client: ApiClient) -> None:
+        """Use the API channel of a new tunnel."""
+        self._client = client
+        self._attached.set()
+
+    def detach(self, client: ApiClient) -> None:
+        """Stop using the API channel of a tunnel that ends, unless a newer one has taken its place."""
+        if self._client is client:
+            self._client = None
+            self._attached = trio.Event()
+
+    async def renew(self, request: pb.RenewAgentIdentityRequest) -> pb.AgentIdentity:
+        """Get the next generation of certificates. :raises HubApiError: refused or no hub."""
+        return await self._call("RenewAgentIdentity", request, pb.AgentIdentity)
+
+    async def heartbeat(self, request: pb.AgentHeartbeatRequest) -> pb.AgentHeartbeatResponse:
+        """Say what this agent is, learn whom to trust. :raises HubApiError: refused or no hub."""
+        return await self._call("AgentHeartbeat", request, pb.AgentHeartbeatResponse)
+
+    async def report_session_start(self, request: pb.ReportSessionStartRequest) -> None:
+        """:raises HubApiError: the session must not begin."""
+        await self._call("ReportSessionStart", request, pb.ReportSessionStartResponse)
+
+    async def report_session_end(self, request: pb.ReportSessionEndRequest) -> None:
+        """:raises HubApiError: refused or no hub."""
+        await self._call("ReportSessionEnd", request, pb.ReportSessionEndResponse)
+
+    async def report_refusal(self, request: pb.ReportRefusalRequest) -> None:
+        """:raises HubApiError: refused or no hub."""
+        await self._call("ReportRefusal", request, pb.ReportRefusalResponse)
+
+    async def _call(self, name: str, request: Message, response_type: type[_Response]) -> _Response:
+        with trio.move_on_after(WAIT_SECONDS):
+            while self._client is None:
+                await self._attached.wait()
+        if self._client is None:
+            raise HubApiError(f"{name}: there has been no tunnel to a hub for {WAIT_SECONDS} s")
+        try:
+            return await self._client.unary(_SERVICE + name, request, response_type)
+        except RpcError as error:
+            raise HubApiError(error.message or str(error)) from error

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mezite.v1.AuditService`."""
+
+from __future__ import annotations
+
+from mezite.api.pb.mezite.v1 import audit_pb2 as pb
+from mezite.api.rpc import CallContext, RpcMethod
+from mezite.api.service_methods import unary
+from mezite.services.audit_log import AuditLog
+from mezite.storage.audit_events import AuditQuery
+
+__all__ = ["AuditApi"]
+
+_SERVICE = "/mezite.v1.AuditService/"
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+"""A thousand events of a kilobyte each stay under the 4 MiB of a message."""
+
+
+class AuditApi:
+    """The RPCs of one service."""
+
+    def __init__(self, audit: AuditLog) -> None:
+        self._audit = audit
+
+    def methods(self) -> list[RpcMethod]:
+        """Return every RPC with its verb and resource."""
+        listing = unary(_SERVICE + "ListAuditEvents", pb.ListAuditEventsRequest, pb.ListAuditEventsResponse)
+        return [listing(self.list_events, "audit.list", "audit")]
+
+    async def list_events(
+        self, request: pb.ListAuditEventsRequest, _context: CallContext
+    ) -> pb.ListAuditEventsResponse:
+        """Events, newest first."""
+        wanted = AuditQuery(
+            event_types=(request.event_type,) if request.event_type else (),
+            user_name=request.user_name or None,
+            since=request.since_ms or None,
+            until=request.until_ms or None,
+            limit=min(request.limit or DEFAULT_LIMIT, MAX_LIMIT),
+        )
+        return pb.ListAuditEventsResponse(events_json=await self._audit.query(wanted))

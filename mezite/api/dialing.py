@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reaching a hub's gRPC port from outside, and finding out whether it is the right hub."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from mezite.api.client import ApiClient, ClientOptions, RpcError, open_api_client
+from mezite.api.pb.mezite.v1 import auth_pb2
+from mezite.core.certificates.x509_issue import certificate_spki_sha256, load_certificates
+from mezite.net.addresses import split_host_port
+from mezite.net.dialer import dial
+from mezite.net.tls_contexts import unverified_client_context
+from mezite.net.tls_stream import TlsError, TlsStream
+
+__all__ = [
+    "AUTH_PORT",
+    "GRPC_ALPN",
+    "ApiConnectError",
+    "ClusterCa",
+    "check_pin",
+    "connect_api",
+    "fetch_cluster_ca",
+]
+
+AUTH_PORT = 3025
+GRPC_ALPN = ("h2",)
+
+CONNECT_SECONDS = 15
+"""For look-up, TCP and TLS together; Ansible gives a connection ten seconds, people not much more."""
+
+
+class ApiConnectError(Exception):
+    """The gRPC port could not be used: `what`, `why`, and a `hint` what to do."""
+
+    def __init__(self, what: str, why: str, hint: str) -> None:
+        super().__init__(f"{what}: {why}; {hint}")
+        self.what = what
+        self.why = why
+        self.hint = hint
+
+
+@attrs.frozen(kw_only=True)
+class ClusterCa:
+    """The CA of a cluster that was held against a pin."""
+
+    cluster_name: str
+    bundle: tuple[bytes, ...]
+    """PEM, each ending in a newline."""
+    server_time: int
+    """The hub's clock, milliseconds since 1970. Not authenticated: good for messages only."""
+
+
+@asynccontextmanager
+async def connect_api(
+    address: str, context: ssl.SSLContext | None, *, token: str | None = None
+) -> AsyncIterator[ApiClient]:
+    """Open a client to the gRPC port at `address` (default port 3025); `context` None means h2c.
+
+    :raises DialError: nobody answers there.
+    :raises ApiConnectError: TLS fails, or it is no gRPC port.
+    """
+    host, _port = split_host_port(address, AUTH_PORT)
+    stream: trio.abc.Stream = await dial(address, AUTH_PORT, deadline_seconds=CONNECT_SECONDS)
+    if context is not None:
+        stream = await _handshake(stream, context, address, host)
+    scheme = "http" if context is None else "https"
+    async with open_api_client(
+        stream, ClientOptions(authority=address, scheme=scheme, token=token)
+    ) as client:
+        yield client
+
+
+async def _handshake(
+    transport: trio.abc.Stream, context: ssl.SSLContext, address: str, host: str
+) -> TlsStream:
+    stream = TlsStream(transport, context, server_side=False, server_hostname=host)
+    try:
+        with trio.fail_after(CONNECT_SECONDS):
+            await stream.do_handshake()
+    except TlsError as error:
+        raise ApiConnectError(
+            f"cannot talk to the gRPC port at {address}", error.reason, _hint(error)
+        ) from error
+    except trio.TooSlowError:
+        raise ApiConnectError(
+            f"cannot talk to the gRPC port at {address}",
+            f"no TLS handshake within {CONNECT_SECONDS} s",
+            "check that this is the hub's gRPC port (default 3025)",
+        ) from None
+    if stream.alpn != "h2":
+        await trio.aclose_forcefully(stream)
+        raise ApiConnectError(
+            f"{address} is not a gRPC port",
+            "it does not offer HTTP/2",
+            "use the hub's gRPC address (default port 3025), or let the balancer offer HTTP/2 there",
+        )
+    return stream
+
+
+def _hint(error: TlsError) -> str:
+    if "verify failed" in error.reason:
+        return "give --ca-pin with what `mezhub ca-pin` prints on the hub, or --ca-file"
+    return "check that this is the hub's gRPC port (default 3025) and speaks TLS"
+
+
+async def fetch_cluster_ca(address: str, pin: str) -> ClusterCa:
+    """Return the CA bundle of the cluster at `address`, held against `pin` (64 hex digits).
+
+    The connection is trusted for nothing: the bundle is public, and only the pin makes it ours.
+
+    :raises ApiConnectError: the pin does not match, or it is no gRPC port.
+    :raises DialError: nobody answers there.
+    """
+    async with connect_api(address, unverified_client_context(GRPC_ALPN)) as client:
+        try:
+            answer = await client.unary(
+                "/mezite.v1.AuthService/GetClusterCa",
+                auth_pb2.GetClusterCaRequest(),
+                auth_pb2.GetClusterCaResponse,
+            )
+        except RpcError as error:
+            raise ApiConnectError(
+                f"the gRPC port at {address} does not answer", error.message, "is a mezite hub behind it?"
+            ) from error
+    bundle = tuple(pem.encode() for pem in answer.host_tls_ca_pem)
+    check_pin(bundle, pin, address)
+    return ClusterCa(cluster_name=answer.cluster_name, bundle=bundle, server_time=answer.server_time_ms)
+
+
+def check_pin(bundle: tuple[bytes, ...], pin: str, address: str) -> None:
+    """:raises ApiConnectError: no certificate of `bundle` has the key that `pin` names."""
+    try:
+        pins = [certificate_spki_sha256(found) for pem in bundle for found in load_certificates(pem)]
+    except ValueError:
+        pins = []
+    if len(pins) != 1 or pin not in pins:
+        raise ApiConnectError(
+            f"the hub at {address} is not the one that the CA pin names",
+            f"its Host CA is sha256:{', sha256:'.join(sorted(pins)) or 'missing'}, expected sha256:{pin}",
+            "check the address and the pin; if nobody changed either, someone is in between",
+        )

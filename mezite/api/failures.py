@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what services refuse to gRPC status codes: the one place where they meet."""
+
+from __future__ import annotations
+
+from mezite.api.rpc import RpcError
+from mezite.core.grpc.status import StatusCode
+from mezite.services.errors import (
+    AccessDeniedError,
+    ClockSkewError,
+    ConflictError,
+    InvalidRequestError,
+    LockedError,
+    NotFoundError,
+    RefusedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+
+__all__ = ["rpc_error"]
+
+_CODES: dict[type[RefusedError], StatusCode] = {
+    AccessDeniedError: StatusCode.PERMISSION_DENIED,
+    ClockSkewError: StatusCode.FAILED_PRECONDITION,
+    ConflictError: StatusCode.ALREADY_EXISTS,
+    InvalidRequestError: StatusCode.INVALID_ARGUMENT,
+    LockedError: StatusCode.PERMISSION_DENIED,
+    NotFoundError: StatusCode.NOT_FOUND,
+    UnauthenticatedError: StatusCode.UNAUTHENTICATED,
+    UnavailableError: StatusCode.UNAVAILABLE,
+}
+
+
+def rpc_error(refused: RefusedError) -> RpcError:
+    """Return the RPC failure that says what `refused` says."""
+    return RpcError(_CODES[type(refused)], str(refused))

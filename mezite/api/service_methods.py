@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How services become RPCs: one wrapper that turns refusals into statuses, and who is calling."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from mezite.api.failures import rpc_error
+from mezite.api.rpc import CallContext, CallKind, RpcError, RpcMethod
+from mezite.core.grpc.status import StatusCode
+from mezite.services.errors import RefusedError
+from mezite.services.identity import AgentIdentity, UserIdentity
+
+__all__ = ["agent_of", "unary", "user_of"]
+
+_Request = TypeVar("_Request", bound=Message)
+_Response = TypeVar("_Response", bound=Message)
+_Handled = TypeVar("_Handled", bound=Message, covariant=True)
+_Answered = TypeVar("_Answered", bound=Message, contravariant=True)
+
+
+class _Registration(Protocol[_Handled, _Answered]):
+    def __call__(
+        self,
+        handler: Callable[[_Handled, CallContext], Awaitable[_Answered]],
+        verb: str,
+        resource: str,
+        *,
+        public: bool = False,
+    ) -> RpcMethod: ...
+
+
+def unary(
+    path: str, request_type: type[_Request], response_type: type[_Response]
+) -> _Registration[_Request, _Response]:
+    """Return a function that makes a unary RPC of a handler, its verb and its kind of resource.
+
+    What the handler raises as a `RefusedError` reaches the caller as the matching status with its text.
+    """
+
+    def register(
+        handler: Callable[[_Request, CallContext], Awaitable[_Response]],
+        verb: str,
+        resource: str,
+        *,
+        public: bool = False,
+    ) -> RpcMethod:
+        async def translated(request: _Request, context: CallContext) -> _Response:
+            try:
+                return await handler(request, context)
+            except RefusedError as refused:
+                raise rpc_error(refused) from None
+
+        return RpcMethod(
+            path=path,
+            request_type=request_type,
+            response_type=response_type,
+            kind=CallKind.UNARY,
+            handler=translated,
+            verb=verb,
+            resource=resource,
+            public=public,
+        )
+
+    return register
+
+
+def user_of(context: CallContext) -> UserIdentity:
+    """Return the user who is calling. :raises RpcError: it is not a user."""
+    if not isinstance(context.identity, UserIdentity):
+        raise RpcError(StatusCode.PERMISSION_DENIED, "this call is for users, not for agents")
+    return context.identity
+
+
+def agent_of(context: CallContext) -> AgentIdentity:
+    """Return the agent that is calling. :raises RpcError: it is not an agent."""
+    if not isinstance(context.identity, AgentIdentity):
+        raise RpcError(StatusCode.PERMISSION_DENIED, "this call is for agents, not for users")
+    return context.identity

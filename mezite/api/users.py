@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mezite.v1.UserService`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from mezite.api.pb.mezite.v1 import users_pb2 as pb
+from mezite.api.rpc import CallContext, RpcMethod
+from mezite.api.service_methods import unary, user_of
+from mezite.core.secret import Secret
+from mezite.services.accounts import Accounts
+from mezite.storage.users import UserRow
+
+__all__ = ["UsersApi"]
+
+_SERVICE = "/mezite.v1.UserService/"
+
+
+class UsersApi:
+    """The RPCs of one service."""
+
+    def __init__(self, accounts: Accounts, *, invite_url: Callable[[Secret], str]) -> None:
+        self._accounts = accounts
+        self._invite_url = invite_url
+
+    def methods(self) -> list[RpcMethod]:
+        """Return every RPC with its verb and resource."""
+        create = unary(_SERVICE + "CreateUser", pb.CreateUserRequest, pb.CreateUserResponse)
+        listing = unary(_SERVICE + "ListUsers", pb.ListUsersRequest, pb.ListUsersResponse)
+        get = unary(_SERVICE + "GetUser", pb.GetUserRequest, pb.User)
+        update = unary(_SERVICE + "UpdateUser", pb.UpdateUserRequest, pb.User)
+        delete = unary(_SERVICE + "DeleteUser", pb.DeleteUserRequest, pb.DeleteUserResponse)
+        return [
+            create(self.create, "users.create", "user"),
+            listing(self.list_users, "users.list", "user"),
+            get(self.get, "users.get", "user"),
+            update(self.update, "users.update", "user"),
+            delete(self.delete, "users.delete", "user"),
+        ]
+
+    async def create(self, request: pb.CreateUserRequest, context: CallContext) -> pb.CreateUserResponse:
+        """A user with a password, or with an invite."""
+        created = await self._accounts.create(
+            request.name,
+            roles=tuple(request.roles),
+            traits=_traits(request.traits),
+            password=request.password,
+            by=user_of(context).name,
+            client_address=context.peer.client_address,
+        )
+        url = "" if created.invite_token is None else self._invite_url(created.invite_token)
+        return pb.CreateUserResponse(
+            user=_message(created.user), invite_url=url, invite_expires_at_ms=created.invite_expires_at
+        )
+
+    async def list_users(self, _request: pb.ListUsersRequest, _context: CallContext) -> pb.ListUsersResponse:
+        """All users by name."""
+        return pb.ListUsersResponse(users=[_message(row) for row in await self._accounts.list_users()])
+
+    async def get(self, request: pb.GetUserRequest, _context: CallContext) -> pb.User:
+        """One user."""
+        return _message(await self._accounts.get(request.name))
+
+    async def update(self, request: pb.UpdateUserRequest, context: CallContext) -> pb.User:
+        """Replace roles, traits or the password."""
+        row = await self._accounts.update(
+            request.name,
+            roles=tuple(request.roles) if request.set_roles else None,
+            traits=_traits(request.traits) if request.set_traits else None,
+            password=request.password,
+            by=user_of(context).name,
+            client_address=context.peer.client_address,
+        )
+        return _message(row)
+
+    async def delete(self, request: pb.DeleteUserRequest, context: CallContext) -> pb.DeleteUserResponse:
+        """Delete a user."""
+        await self._accounts.delete(
+            request.name, by=user_of(context), client_address=context.peer.client_address
+        )
+        return pb.DeleteUserResponse()
+
+
+def _traits(messages: Mapping[str, pb.TraitValues]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(values.values) for name, values in messages.items()}
+
+
+def _message(row: UserRow) -> pb.User:
+    return pb.User(
+        name=row.name,
+        roles=row.roles,
+        traits={name: pb.TraitValues(values=values) for name, values in row.traits.items()},
+        created_at_ms=row.created_at,
+        updated_at_ms=row.updated_at,
+        has_password=row.password_hash is not None,
+        disabled=row.disabled_at is not None,
+    )

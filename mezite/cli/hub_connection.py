@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How mezctl reaches a hub: address, trust and credential from its options or from the profile of `msh login`."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from mezite.api.client import ApiClient, RpcError, StatusCode
+from mezite.api.dialing import GRPC_ALPN, connect_api, fetch_cluster_ca
+from mezite.cli.errors import CliError
+from mezite.cli.mezctl import AuthServer
+from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
+from mezite.core.join_token import InvalidJoinTokenError, parse_ca_pin
+from mezite.net.tls_contexts import client_context, load_identity
+
+__all__ = ["failure_of", "open_hub"]
+
+
+@asynccontextmanager
+async def open_hub(options: AuthServer, *, credential: bool = True) -> AsyncIterator[ApiClient]:
+    """Open a client to the hub that the options name; failures of calls leave as `CliError`.
+
+    :raises CliError: no credential although one is needed, a bad pin or file, or what the hub answers.
+    """
+    current, profile = (None, None) if options.token is not None else _profile()
+    if credential and options.token is None and profile is None:
+        raise CliError(
+            "not logged in",
+            "there is no token and no profile",
+            "run mezctl login and set MEZITE_AUTH_TOKEN, or msh login",
+        )
+    address = options.address
+    if not options.address_given and current is not None and current.auth_addr:
+        address = current.auth_addr
+    context = await _context(options, address, profile)
+    token = None if options.token is None else options.token.reveal()
+    try:
+        async with connect_api(address, context, token=token) as client:
+            yield client
+    except RpcError as error:
+        raise failure_of(error) from None
+
+
+def failure_of(error: RpcError) -> CliError:
+    """Return what the hub said as this program says it."""
+    hints = {
+        StatusCode.UNAUTHENTICATED: "log in again with mezctl login or msh login",
+        StatusCode.UNAVAILABLE: "is the hub running and reachable?",
+    }
+    if "; " in error.message or ": " in error.message:
+        return CliError(error.message)
+    return CliError(
+        error.message or error.status.name.lower().replace("_", " "), "", hints.get(error.status, "")
+    )
+
+
+def _profile() -> tuple[CurrentProfile | None, Profile | None]:
+    store = ProfileStore.from_environment(os.environ)
+    try:
+        current = store.current()
+        return current, store.load(current)
+    except CliError:
+        return None, None
+
+
+async def _context(options: AuthServer, address: str, profile: Profile | None) -> ssl.SSLContext | None:
+    if options.plaintext:
+        return None
+    roots: tuple[bytes, ...] | None = None
+    if options.ca_pin is not None:
+        try:
+            pin = parse_ca_pin(options.ca_pin)
+        except InvalidJoinTokenError as error:
+            raise CliError(
+                "--ca-pin cannot be used", str(error), "take what `mezhub ca-pin` prints"
+            ) from None
+        roots = (await fetch_cluster_ca(address, pin)).bundle
+    elif options.ca_file is not None:
+        roots = (_read(options.ca_file),)
+    elif profile is not None:
+        roots = (profile.ca_pem,)
+    context = client_context(roots, GRPC_ALPN)
+    if profile is not None:
+        load_identity(context, profile.tls_certificate, profile.tls_key)
+    return context
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise CliError(
+            f"cannot read {path}", error.strerror or str(error), "give a PEM file with --ca-file"
+        ) from None

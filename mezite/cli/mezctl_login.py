@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mezctl login`: a password in, a session token out, and nothing else on stdout."""
+
+from __future__ import annotations
+
+import click
+
+from mezite.api.pb.mezite.v1 import auth_pb2
+from mezite.cli.errors import run_command
+from mezite.cli.hub_connection import open_hub
+from mezite.cli.mezctl import AuthServer, auth_server
+from mezite.cli.prompts import ask_password, password_options
+from mezite.core.secret import Secret
+
+__all__ = ["login"]
+
+
+@click.command(help="Print a session token, for MEZITE_AUTH_TOKEN.")
+@click.option("--auth-server", "server", metavar="HOST:PORT", help="The hub's gRPC address.")
+@click.option("--username", "--user", metavar="NAME", prompt="User name", help="Who logs in.")
+@password_options
+@click.option("--mfa-code", metavar="CODE", help="Code of a second factor.")
+@click.pass_context
+def login(
+    ctx: click.Context,
+    server: str | None,
+    username: str,
+    password: str | None,
+    password_stdin: bool,
+    mfa_code: str | None,
+) -> None:
+    """Ask for what is missing, then log in."""
+    options = _options(ctx, server)
+    secret = ask_password(f"Password of {username}", password, from_stdin=password_stdin)
+    token = run_command(_login, options, username, secret, mfa_code or "")
+    click.echo(token)
+
+
+def _options(ctx: click.Context, address: str | None) -> AuthServer:
+    options = auth_server(ctx)
+    if address is None:
+        return options
+    return AuthServer(
+        address=address,
+        address_given=True,
+        ca_pin=options.ca_pin,
+        ca_file=options.ca_file,
+        plaintext=options.plaintext,
+    )
+
+
+async def _login(options: AuthServer, username: str, password: Secret, mfa_code: str) -> str:
+    async with open_hub(options, credential=False) as hub:
+        answer = await hub.unary(
+            "/mezite.v1.AuthService/AuthenticateLocal",
+            auth_pb2.AuthenticateLocalRequest(username=username, password=password.reveal(), totp=mfa_code),
+            auth_pb2.AuthenticateLocalResponse,
+        )
+    return answer.session_token

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`msh login`: a password in, certificates for fresh keys out."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+
+from mezite.cli.errors import EXIT_USAGE, CliError, run_command
+from mezite.cli.identity_files import write_identity_files
+from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
+from mezite.cli.prompts import ask_password, password_options
+from mezite.cli.web_client import WebClient, find_hub, trust_by_pin, trusting
+from mezite.core.certificates.keys import (
+    PrivateKey,
+    generate_ed25519,
+    generate_p256,
+    private_key_pem,
+    public_key_pem,
+)
+from mezite.core.certificates.openssh_key import openssh_private_key
+from mezite.core.certificates.ssh import authorized_key_line, public_key_blob
+from mezite.core.durations import format_duration, parse_duration
+from mezite.core.join_token import InvalidJoinTokenError, parse_ca_pin
+from mezite.core.secret import Secret
+from mezite.core.timestamps import format_timestamp
+from mezite.net.addresses import host_of
+
+__all__ = ["login"]
+
+MAX_SKEW_MS = 5 * 60 * 1000
+"""Certificates are backdated by five minutes (threat F6)."""
+
+
+@attrs.frozen(kw_only=True)
+class _Request:
+    proxy: str
+    user: str
+    password: Secret
+    ttl_seconds: int
+    mfa_code: str
+    ca_pin: str | None
+    ca_file: str | None
+
+
+@attrs.frozen(kw_only=True)
+class _Issued:
+    current: CurrentProfile
+    profile: Profile
+    answer: dict[str, Any]
+
+
+@click.command(help="Sign in at a hub and get an SSH and an X.509 certificate.")
+@click.option("--proxy", required=True, metavar="HOST[:PORT]", help="The hub; without a port 443, then 3080.")
+@click.option("--user", metavar="NAME", help="User at the hub.  [default: the local user]")
+@password_options
+@click.option(
+    "--ttl", default="0s", metavar="DURATION", help="Life of the certificates, at most 24h.  [default: 12h]"
+)
+@click.option("--out", metavar="PATH", help="Write OpenSSH identity files there instead of the profile.")
+@click.option("--mfa-code", default="", metavar="CODE", help="Code of a second factor.")
+@click.option("--ca-pin", metavar="PIN", help="What the hub's CA must hash to (`mezhub ca-pin`).")
+@click.option("--ca-file", metavar="FILE", help="Further roots, PEM.")
+def login(**given: Any) -> None:
+    """Ask for what is missing, then log in."""
+    try:
+        ttl = parse_duration(given["ttl"])
+    except ValueError as error:
+        raise CliError("--ttl cannot be read", str(error), exit_code=EXIT_USAGE) from None
+    user = given["user"] or getpass.getuser()
+    password = ask_password(f"Password of {user}", given["password"], from_stdin=given["password_stdin"])
+    request = _Request(
+        proxy=given["proxy"],
+        user=user,
+        password=password,
+        ttl_seconds=ttl,
+        mfa_code=given["mfa_code"],
+        ca_pin=given["ca_pin"],
+        ca_file=given["ca_file"],
+    )
+    issued = run_command(_login, request)
+    if given["out"]:
+        write_identity_files(Path(given["out"]), issued.profile)
+        click.echo(f"identity files: {given['out']}, {given['out']}-cert.pub, {given['out']}.pub", err=True)
+    else:
+        ProfileStore.from_environment(os.environ).save(issued.current, issued.profile)
+    _say(issued)
+
+
+def _say(issued: _Issued) -> None:
+    answer = issued.answer
+    logins = ", ".join(answer["logins"]) or "none: ask an administrator for the trait `logins`"
+    click.echo(f"logged in to {answer['cluster_name']} as {answer['user']}", err=True)
+    click.echo(f"  roles   {', '.join(answer['roles']) or 'none'}", err=True)
+    click.echo(f"  logins  {logins}", err=True)
+    click.echo(f"  until   {format_timestamp(answer['expires_at_ms'])}", err=True)
+
+
+async def _login(request: _Request) -> _Issued:
+    address = await find_hub(request.proxy)
+    web = WebClient(address=address, context=trusting(await _roots(request, address)))
+    hub = await web.get("/v1/webapi/ping")
+    _check_clock(int(hub["server_time_ms"]))
+    fields = {"username": request.user, "password": request.password.reveal()}
+    if request.mfa_code:
+        fields["totp"] = request.mfa_code
+    session = Secret(str((await web.post("/v1/webapi/login", fields))["session"]))
+    ssh_key, tls_key = generate_ed25519(), generate_p256()
+    answer = await web.post(
+        "/v1/webapi/certificates",
+        {
+            "ssh_public_key": authorized_key_line(public_key_blob(ssh_key.public_key())),
+            "tls_public_key_pem": public_key_pem(tls_key.public_key()).decode(),
+            "ttl_seconds": request.ttl_seconds,
+        },
+        token=session,
+    )
+    # The certificates are all that is kept: the session would only lie around.
+    await web.post("/v1/webapi/logout", {}, token=session)
+    return _issued(address, hub, answer, ssh_key, tls_key)
+
+
+def _issued(
+    address: str, hub: dict[str, Any], answer: dict[str, Any], ssh_key: PrivateKey, tls_key: PrivateKey
+) -> _Issued:
+    host = host_of(address)
+    addresses = hub["addresses"]
+    profile = Profile(
+        ssh_key=openssh_private_key(ssh_key),
+        ssh_certificate=f"{answer['ssh_certificate']}\n".encode(),
+        tls_key=private_key_pem(tls_key),
+        tls_certificate=answer["tls_certificate_pem"].encode(),
+        ca_pem="".join(answer["host_tls_ca_pem"]).encode(),
+        known_hosts="".join(f"@cert-authority * {line}\n" for line in answer["ssh_host_ca"]).encode(),
+    )
+    current = CurrentProfile(
+        host=host,
+        user=answer["user"],
+        cluster=answer["cluster_name"],
+        proxy_addr=address,
+        auth_addr=_reachable(addresses.get("auth", ""), host),
+        ssh_addr=_reachable(addresses.get("ssh", ""), host),
+    )
+    return _Issued(current=current, profile=profile, answer=answer)
+
+
+def _reachable(advertised: str, host: str) -> str:
+    """Replace `localhost` in what the hub advertises by the host it was reached under."""
+    name, _, port = advertised.rpartition(":")
+    return f"{host}:{port}" if name == "localhost" else advertised
+
+
+async def _roots(request: _Request, address: str) -> tuple[bytes, ...] | None:
+    if request.ca_pin is not None:
+        try:
+            return await trust_by_pin(address, parse_ca_pin(request.ca_pin))
+        except InvalidJoinTokenError as error:
+            raise CliError(
+                "--ca-pin cannot be used", str(error), "take what `mezhub ca-pin` prints"
+            ) from None
+    if request.ca_file is not None:
+        try:
+            return (Path(request.ca_file).read_bytes(),)
+        except OSError as error:
+            raise CliError(f"cannot read {request.ca_file}", error.strerror or str(error)) from None
+    return _known_roots(address)
+
+
+def _known_roots(address: str) -> tuple[bytes, ...] | None:
+    """What an earlier login to this hub has learned; else the system's roots."""
+    store = ProfileStore.from_environment(os.environ)
+    try:
+        path = store.host_directory(host_of(address)) / "ca.pem"
+        return (path.read_bytes(),)
+    except (OSError, CliError):
+        return None
+
+
+def _check_clock(hub_time: int) -> None:
+    off = time.time_ns() // 1_000_000 - hub_time
+    if abs(off) > MAX_SKEW_MS:
+        direction = "ahead of" if off > 0 else "behind"
+        raise CliError(
+            "cannot log in",
+            f"this machine's clock is {format_duration(abs(off) // 1000)} {direction} the hub's, "
+            "so certificates would not be valid",
+            "set the clock (NTP) and try again",
+        )

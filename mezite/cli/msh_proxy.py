@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`msh proxy ssh`: the ProxyCommand that carries an SSH client's bytes to a node."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import trio
+
+from mezite.cli.errors import EXIT_USAGE, CliError, run_command
+from mezite.cli.lazy_group import CommandGroup
+from mezite.cli.user_session import current_profile, open_channel
+from mezite.core.mux.connection import ChannelHeader
+from mezite.net.byte_streams import relay
+
+__all__ = ["node_of", "proxy"]
+
+
+@click.group(cls=CommandGroup, help="Carry another program's connection to a node.")
+def proxy() -> None:
+    """Group only."""
+
+
+@proxy.command(help="Raw bytes between this process and the SSH server of HOST[:PORT]; for ProxyCommand.")
+@click.argument("target", metavar="HOST[:PORT]")
+@click.option(
+    "--login", default="", metavar="LOGIN", help="The account that will be asked for (%r in ssh_config)."
+)
+def ssh(target: str, login: str) -> None:
+    """Relay until both sides are done."""
+    run_command(_relay, target, login)
+
+
+def node_of(target: str, cluster: str) -> str:
+    """Return the node's name: `web-1`, `web-1:22`, `web-1.CLUSTER:22` all mean the same node."""
+    host, _, port = target.rpartition(":")
+    name = host if host and port.isascii() and port.isdigit() else target
+    return name.lower().removesuffix(f".{cluster}")
+
+
+async def _relay(target: str, login: str) -> None:
+    current, _profile = current_profile()
+    node = node_of(target, current.cluster)
+    if not node:
+        raise CliError("no node given", "", "write NODE or NODE:22", exit_code=EXIT_USAGE)
+    header = ChannelHeader(kind="ssh", target=node, attributes={"login": login} if login else {})
+    async with open_channel(header) as channel:
+        # ssh gives its ProxyCommand a pipe or socket of its own, so that making it non-blocking disturbs nobody.
+        stdio = trio.StapledStream(
+            trio.lowlevel.FdStream(sys.stdout.fileno()), trio.lowlevel.FdStream(sys.stdin.fileno())
+        )
+        try:
+            await relay(stdio, channel)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise CliError(f"the connection to {node} was lost", str(error), "connect again") from None

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading the user's own SSH certificate, to show it; nobody is let in by this."""
+
+from __future__ import annotations
+
+import attrs
+
+from mezite.cli.errors import CliError
+from mezite.cli.profile_store import Profile
+from mezite.core.certificates.identity import IdentityError, decode_roles
+from mezite.core.certificates.keys import InvalidKeyError
+from mezite.core.certificates.ssh import parse_authorized_key_line
+from mezite.core.certificates.ssh_certificate import parse_ssh_certificate
+from mezite.core.certificates.ssh_wire import MalformedWireError, WireReader
+
+__all__ = ["UserCertificate", "read_user_certificate"]
+
+NO_LOGIN = "_mezite_no_login"
+
+
+@attrs.frozen(kw_only=True)
+class UserCertificate:
+    """What the certificate says."""
+
+    roles: tuple[str, ...]
+    principals: tuple[str, ...]
+    """Without the placeholder that stands for "no login at all"."""
+    valid_before: int
+    """Seconds since 1970."""
+
+
+def read_user_certificate(profile: Profile) -> UserCertificate:
+    """Return what the profile's certificate says. :raises CliError: it is damaged."""
+    try:
+        _kind, blob = parse_authorized_key_line(profile.ssh_certificate.decode("ascii").strip())
+        certificate = parse_ssh_certificate(blob)
+        encoded = certificate.extensions.get("roles@mezite", b"\x00\x00\x00\x00")
+        roles = decode_roles(WireReader(encoded).read_text())
+    except (ValueError, InvalidKeyError, MalformedWireError, IdentityError) as error:
+        raise CliError("your SSH certificate cannot be read", str(error), "run msh login again") from None
+    return UserCertificate(
+        roles=roles,
+        principals=tuple(name for name in certificate.principals if name != NO_LOGIN),
+        valid_before=certificate.valid_before,
+    )

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An agent dialled in: prove who it is, put its tunnel into the registry, keep it until it ends."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import trio
+
+from mezite.api.rpc import PeerInfo
+from mezite.api.server import GrpcServer
+from mezite.core.mux.connection import Side
+from mezite.core.mux.error_codes import ErrorCode
+from mezite.handlers.session_life import running, say_goodbye
+from mezite.net.mux_session import MuxSession, PendingChannel
+from mezite.net.tls_stream import TlsStream
+from mezite.services.authentication import Authenticator
+from mezite.services.errors import RefusedError
+from mezite.services.identity import AgentIdentity
+from mezite.services.tunnel_leases import TunnelLeases
+from mezite.services.tunnel_registry import StaleEpochError, Tunnel, TunnelRegistry
+
+__all__ = ["AgentTunnelHandler"]
+
+_log = logging.getLogger("mezite.tunnel")
+
+PROOF_SECONDS = 10
+"""A tunnel counts only once a round trip through it has come back; a healthy one takes milliseconds."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class AgentTunnelHandler:
+    """Serves one listener's agents."""
+
+    authenticator: Authenticator
+    registry: TunnelRegistry
+    leases: TunnelLeases
+    api: GrpcServer
+
+    async def serve(self, stream: TlsStream, client_address: str) -> None:
+        """Run one tunnel until either side ends it. Cancelling closes it at once."""
+        certificate = stream.peer_certificate()
+        if certificate is None:
+            raise AssertionError("the tunnel listener demands a certificate in the handshake")
+        session = MuxSession(stream, Side.ACCEPTER)
+        try:
+            agent = await self._identify(certificate, client_address)
+        except RefusedError as refused:
+            _log.warning("agent refused", extra={"client": client_address, "reason": str(refused)})
+            await say_goodbye(session, ErrorCode.REFUSED, str(refused))
+            return
+        peer = PeerInfo(client_address=client_address, certificate_der=certificate)
+        async with running(session):
+            await self._serve_session(session, agent, peer)
+
+    async def _identify(self, certificate: bytes, client_address: str) -> AgentIdentity:
+        identity = await self.authenticator.by_tls_certificate(certificate)
+        if not isinstance(identity, AgentIdentity):
+            raise RefusedError("this port is for agents: users connect to the SSH port with msh")
+        return await self.leases.check_generation(identity, client_address)
+
+    async def _serve_session(self, session: MuxSession, agent: AgentIdentity, peer: PeerInfo) -> None:
+        with trio.fail_after(PROOF_SECONDS):
+            await session.wait_round_trip()
+        epoch = await self.leases.begin(agent, peer.client_address)
+        scope = trio.CancelScope()
+        tunnel = Tunnel(
+            agent_id=agent.agent_id,
+            node_name=agent.node_name,
+            epoch=epoch,
+            session=session,
+            close=scope.cancel,
+        )
+        details = {"agent_id": agent.agent_id, "node": agent.node_name, "client": peer.client_address}
+        try:
+            with self.registry.claim(tunnel):
+                _log.info("tunnel up", extra={**details, "epoch": epoch})
+                with scope:
+                    await self._serve_channels(session, peer)
+        except StaleEpochError:
+            await say_goodbye(
+                session, ErrorCode.REPLACED, "a newer connection of this agent is there already"
+            )
+        finally:
+            _log.info("tunnel down", extra={**details, "epoch": epoch})
+            await self.leases.end(agent, epoch)
+
+    async def _serve_channels(self, session: MuxSession, peer: PeerInfo) -> None:
+        """Serve what the agent opens, until the session ends."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                pending = await session.accept_channel()
+                nursery.start_soon(self._serve_channel, pending, peer)
+
+    async def _serve_channel(self, pending: PendingChannel, peer: PeerInfo) -> None:
+        if pending.header.kind != "api":
+            pending.reject(ErrorCode.REFUSED, f"a hub serves no {pending.header.kind} channels to agents")
+            return
+        await self.api.serve_connection(await pending.accept(), peer)

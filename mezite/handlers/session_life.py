@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a hub runs the mux session of an accepted connection, and how it refuses one with a reason."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from mezite.core.mux.error_codes import ErrorCode
+from mezite.net.mux_session import MuxSession, TunnelClosedError
+
+__all__ = ["running", "say_goodbye"]
+
+_log = logging.getLogger("mezite.tunnel")
+
+GOODBYE_SECONDS = 5
+"""Long enough for one frame to cross any usable network; the peer has proven nothing, so it gets no more."""
+
+RETRY_SECONDS = 30.0
+"""What the peer is asked to wait: the cause is one that a person has to mend."""
+
+
+@asynccontextmanager
+async def running(session: MuxSession) -> AsyncIterator[trio.Nursery]:
+    """Run `session` for the duration of the block and give a nursery for its channels.
+
+    That the peer went away is an ordinary end: the block is left, and nothing is raised. Leaving the block closes the
+    session and cancels the channels.
+    """
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(session.run)
+            try:
+                yield nursery
+            finally:
+                nursery.cancel_scope.cancel()
+    except* TunnelClosedError as group:
+        _log.debug("session ended", extra={"reason": str(group.exceptions[0])})
+
+
+async def say_goodbye(session: MuxSession, code: ErrorCode, text: str) -> None:
+    """Run `session` just long enough to send GOAWAY with `code` and `text`, then close it."""
+    with trio.move_on_after(GOODBYE_SECONDS):
+        async with running(session):
+            await session.drain(retry_after=RETRY_SECONDS, code=code, text=text)

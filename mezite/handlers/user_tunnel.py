@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""msh dialled in over `mezite-connect/1`: SSH to nodes and the API, as channels of one connection.
+
+The SSH bytes are passed on as they are: this hub holds no key for them (the agent is the SSH server).
+"""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import trio
+
+from mezite.api.rpc import PeerInfo
+from mezite.api.server import GrpcServer
+from mezite.core.mux.connection import Side
+from mezite.core.mux.error_codes import ErrorCode
+from mezite.handlers.session_life import running, say_goodbye
+from mezite.net.byte_streams import relay
+from mezite.net.mux_session import MuxSession, PendingChannel
+from mezite.net.tls_stream import TlsStream
+from mezite.services.authentication import Authenticator
+from mezite.services.errors import AccessDeniedError, NotFoundError, RefusedError, UnavailableError
+from mezite.services.identity import UserIdentity
+from mezite.services.node_access import NodeAccess
+from mezite.services.verb_registry import Door, DoorKind, UnregisteredDoorError, VerbRegistry
+
+__all__ = ["UserTunnelHandler", "register_channels"]
+
+_log = logging.getLogger("mezite.connect")
+
+MAX_TEXT = 256
+"""What a REJECT frame can carry."""
+
+_CODES: dict[type[RefusedError], ErrorCode] = {
+    AccessDeniedError: ErrorCode.REFUSED,
+    NotFoundError: ErrorCode.NOT_FOUND,
+    UnavailableError: ErrorCode.UNREACHABLE,
+}
+
+
+def register_channels(registry: VerbRegistry) -> None:
+    """Declare the kinds of channel that users may open, with their verbs."""
+    registry.register(Door(kind=DoorKind.CHANNEL, name="ssh", verb="nodes.connect", resource="node"))
+    registry.register(Door(kind=DoorKind.CHANNEL, name="api", verb="self.api", resource="account"))
+
+
+@attrs.define(eq=False, kw_only=True)
+class UserTunnelHandler:
+    """Serves the users of one listener."""
+
+    authenticator: Authenticator
+    access: NodeAccess
+    api: GrpcServer
+    verbs: VerbRegistry
+
+    async def serve(self, stream: TlsStream, client_address: str) -> None:
+        """Run one user's connection until either side ends it. Cancelling closes it at once."""
+        certificate = stream.peer_certificate()
+        if certificate is None:
+            raise AssertionError("the listener demands a certificate in the handshake")
+        session = MuxSession(stream, Side.ACCEPTER)
+        try:
+            identity = await self.authenticator.by_tls_certificate(certificate)
+            if not isinstance(identity, UserIdentity):
+                raise RefusedError("this port is for users: agents connect to the tunnel port")
+        except RefusedError as refused:
+            _log.warning("user refused", extra={"client": client_address, "reason": str(refused)})
+            await say_goodbye(session, ErrorCode.REFUSED, str(refused)[:MAX_TEXT])
+            return
+        async with running(session) as nursery:
+            while True:
+                pending = await session.accept_channel()
+                nursery.start_soon(
+                    self._serve_channel,
+                    pending,
+                    identity,
+                    PeerInfo(client_address=client_address, certificate_der=certificate),
+                )
+
+    async def _serve_channel(self, pending: PendingChannel, identity: UserIdentity, peer: PeerInfo) -> None:
+        kind = pending.header.kind
+        try:
+            self.verbs.door(DoorKind.CHANNEL, kind)
+        except UnregisteredDoorError:
+            pending.reject(ErrorCode.REFUSED, f"there is no channel of kind {kind[:32]}")
+            return
+        if kind == "api":
+            await self.api.serve_connection(await pending.accept(), peer)
+            return
+        await self._serve_ssh(pending, identity, peer.client_address)
+
+    async def _serve_ssh(self, pending: PendingChannel, identity: UserIdentity, client_address: str) -> None:
+        header = pending.header
+        try:
+            async with self.access.connect(
+                identity,
+                header.target,
+                login=header.attributes.get("login") or None,
+                client_address=client_address,
+            ) as channel:
+                try:
+                    await relay(await pending.accept(), channel)
+                except (trio.BrokenResourceError, trio.ClosedResourceError) as broken:
+                    # Either end went away in the middle: the other one has been told by a reset.
+                    _log.debug("relay ended early", extra={"reason": repr(broken)})
+        except RefusedError as refused:
+            pending.reject(_CODES.get(type(refused), ErrorCode.REFUSED), str(refused)[:MAX_TEXT])

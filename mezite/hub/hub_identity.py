@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who this hub is: an id that survives restarts, and keys whose certificates are issued anew at each start."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+
+import attrs
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mezite.config.schema import HubConfig
+from mezite.core.certificates.keys import PrivateKey, generate_ed25519, generate_p256, private_key_pem
+from mezite.core.names import InvalidNameError, check_agent_id
+from mezite.net.tls_contexts import load_identity, mutual_server_context, server_context
+from mezite.services.certificate_authority import CertificateAuthorities, HubCertificates
+from mezite.services.sources import Sources
+from mezite.ssh.algorithms import HostIdentity
+
+__all__ = ["HubKeys", "HubTls", "load_hub_id", "served_names"]
+
+RENEW_SECONDS = 8 * 3600
+"""A third of a certificate's life."""
+
+WEB_ALPN = ("http/1.1",)
+"""With a wildcard certificate, browsers would coalesce hub and application hosts onto one HTTP/2 connection."""
+
+GRPC_ALPN = ("h2",)
+TUNNEL_ALPN = ("mezite-tunnel/1",)
+CONNECT_ALPN = ("mezite-connect/1",)
+
+
+def load_hub_id(data_dir: Path, sources: Sources) -> str:
+    """Return the id in `DATA_DIR/hub_id`, making it at the first start. Audit chains and leases hang on it.
+
+    :raises ValueError: the file holds something else.
+    :raises OSError: it cannot be read or written.
+    """
+    path = data_dir / "hub_id"
+    try:
+        return check_agent_id(path.read_text().strip())
+    except FileNotFoundError:
+        pass
+    except InvalidNameError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    hub_id = sources.new_id()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{hub_id}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return hub_id
+
+
+def served_names(config: HubConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the DNS names and IP addresses that this hub's certificates carry.
+
+    The public address, this machine's own names, and what the demo and local clients use.
+    """
+    candidates = ["localhost", "127.0.0.1", "::1", socket.gethostname().lower()]
+    if config.proxy.public_addr is not None:
+        candidates.insert(0, config.proxy.public_addr.host.lower())
+    for listen in (config.proxy.listen_addr, config.proxy.ssh_listen_addr, config.auth.listen_addr):
+        if listen.host not in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound
+            candidates.append(listen.host.lower())
+    names: list[str] = []
+    addresses: list[str] = []
+    for candidate in dict.fromkeys(candidates):
+        (addresses if _is_address(candidate) else names).append(candidate)
+    return (*names, "*.localhost"), tuple(addresses)
+
+
+@attrs.frozen
+class HubKeys:
+    """The private keys of this process; they never touch the disk."""
+
+    tls: PrivateKey = attrs.field(repr=False, factory=generate_p256)
+    ssh: Ed25519PrivateKey = attrs.field(repr=False, factory=generate_ed25519)
+
+
+class HubTls:
+    """The TLS contexts of all listeners, and the certificates inside them."""
+
+    def __init__(
+        self,
+        *,
+        authorities: CertificateAuthorities,
+        hub_id: str,
+        names: tuple[str, ...],
+        addresses: tuple[str, ...],
+    ) -> None:
+        self._authorities = authorities
+        self._hub_id = hub_id
+        self._names = names
+        self._addresses = addresses
+        self.keys = HubKeys()
+        self.certificates = self._issue()
+        pem, key = self.certificates.tls_certificate_pem, private_key_pem(self.keys.tls)
+        host_ca = _encoded(authorities.host_tls_ca_pem)
+        user_ca = _encoded(authorities.user_tls_ca_pem)
+        self.web = server_context(pem, key, WEB_ALPN)
+        self.grpc = server_context(pem, key, GRPC_ALPN, client_ca_pems=[*host_ca, *user_ca])
+        self.tunnel = mutual_server_context(pem, key, host_ca, TUNNEL_ALPN)
+        self.connect = mutual_server_context(pem, key, user_ca, CONNECT_ALPN)
+
+    def ssh_identity(self) -> HostIdentity:
+        """Return the host key and certificate that port 3023 shows."""
+        return HostIdentity.from_line(self.keys.ssh, self.certificates.ssh_host_certificate)
+
+    def renew(self) -> None:
+        """Issue fresh certificates; connections that exist keep theirs, new handshakes show the new ones."""
+        self.certificates = self._issue()
+        for context in (self.web, self.grpc, self.tunnel, self.connect):
+            self._show(context)
+
+    def _issue(self) -> HubCertificates:
+        return self._authorities.issue_hub(
+            hub_id=self._hub_id,
+            tls_key=self.keys.tls,
+            ssh_key=self.keys.ssh,
+            names=self._names,
+            addresses=self._addresses,
+        )
+
+    def _show(self, context: ssl.SSLContext) -> None:
+        load_identity(context, self.certificates.tls_certificate_pem, private_key_pem(self.keys.tls))
+
+
+def _encoded(pems: Iterable[str]) -> list[bytes]:
+    return [pem.encode() for pem in pems]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit log: an event counts as recorded when its commit has returned, and nothing acknowledged is lost.
+
+Events are committed in groups: one task takes all that wait (up to 500), chains their hashes and writes them in one
+transaction. A full queue makes the emitters wait, so an overload slows the work down instead of losing its record,
+and when the database refuses, so does the action that was to be recorded (threat H7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NoReturn
+
+import attrs
+import trio
+
+from mezite.core.audit.event import FIRST_PREV_HASH, AuditEvent, canonical_bytes, chain_hash
+from mezite.core.audit.event_types import EventType
+from mezite.services.sources import Sources
+from mezite.storage import audit_events
+from mezite.storage.audit_events import AuditEventRow, AuditQuery
+from mezite.storage.database import Database
+from mezite.storage.errors import StorageError
+
+__all__ = ["AuditLog", "AuditUnavailableError"]
+
+GROUP = 500
+"""Rows per transaction: where the gain of grouping levels off (measured 15 to 20 times single commits)."""
+
+_COMMON = frozenset(
+    {
+        "user_name",
+        "user_roles",
+        "resource_type",
+        "resource_name",
+        "resource_labels",
+        "server_hostname",
+        "client_ip",
+        "session_id",
+        "success",
+        "error_message",
+        "decision_id",
+    }
+)
+
+
+class AuditUnavailableError(Exception):
+    """The event could not be recorded, so what it was about must not happen."""
+
+
+@attrs.define(eq=False)
+class _Waiting:
+    event_type: EventType
+    timestamp: int
+    fields: Mapping[str, object]
+    done: trio.Event = attrs.field(factory=trio.Event)
+    event_id: str = ""
+    error: Exception | None = None
+
+
+class AuditLog:
+    """Writes and reads one hub's audit events."""
+
+    def __init__(self, *, database: Database, cluster: str, hub_id: str, sources: Sources) -> None:
+        self._database = database
+        self._cluster = cluster
+        self._hub_id = hub_id
+        self._sources = sources
+        self._queue, self._arrivals = trio.open_memory_channel[_Waiting](512)
+
+    async def emit(self, event_type: EventType, **fields: object) -> str:
+        """Record an event and return its id once it is committed.
+
+        The common fields of the contract go by their names; all others are type-specific. `client_ip` may be an
+        `ip:port`. Cancelling while waiting leaves the event to be recorded or not.
+
+        :raises AuditUnavailableError: the database did not take it.
+        """
+        waiting = _Waiting(event_type, self._sources.now(), fields)
+        try:
+            await self._queue.send(waiting)
+        except trio.BrokenResourceError:
+            raise AuditUnavailableError("the audit log has been closed") from None
+        await waiting.done.wait()
+        if waiting.error is not None:
+            raise AuditUnavailableError(
+                f"the audit log cannot be written: {waiting.error}"
+            ) from waiting.error
+        return waiting.event_id
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Commit events until cancelled; started when the chain's head is known."""
+        seq, previous = await self._head()
+        task_status.started()
+        try:
+            while True:
+                group = [await self._arrivals.receive()]
+                while len(group) < GROUP:
+                    try:
+                        group.append(self._arrivals.receive_nowait())
+                    except trio.WouldBlock:
+                        break
+                # Not cut in the middle: a group that was committed is also acknowledged.
+                with trio.CancelScope(shield=True):
+                    seq, previous = await self._commit(group, seq, previous)
+        finally:
+            self._arrivals.close()
+
+    async def query(self, wanted: AuditQuery) -> list[str]:
+        """Return matching events of all hubs as JSON, newest first."""
+        rows = await self._database.read(audit_events.query, wanted=wanted)
+        return [row.json for row in rows]
+
+    async def _head(self) -> tuple[int, str]:
+        head = await self._database.read(audit_events.last, hub_id=self._hub_id)
+        return (0, FIRST_PREV_HASH) if head is None else (head.seq, head.hash)
+
+    async def _commit(self, group: list[_Waiting], seq: int, previous: str) -> tuple[int, str]:
+        rows: list[AuditEventRow] = []
+        hashed = previous
+        for number, waiting in enumerate(group, start=seq + 1):
+            event = self._event(waiting, number, hashed)
+            waiting.event_id = event.id
+            row = _row(event)
+            rows.append(row)
+            hashed = row.hash
+        try:
+            await self._database.write(audit_events.append_many, rows=rows)
+        except StorageError as error:
+            for waiting in group:
+                waiting.error = error
+            seq, previous = await self._head_after_failure(seq, previous)
+        else:
+            seq, previous = seq + len(group), hashed
+        for waiting in group:
+            waiting.done.set()
+        return seq, previous
+
+    async def _head_after_failure(self, seq: int, previous: str) -> tuple[int, str]:
+        """The commit may have happened all the same; go on from what is there (threat I3)."""
+        try:
+            return await self._head()
+        except StorageError:
+            return seq, previous
+
+    def _event(self, waiting: _Waiting, seq: int, previous: str) -> AuditEvent:
+        common = {name: value for name, value in waiting.fields.items() if name in _COMMON}
+        details = {name: value for name, value in waiting.fields.items() if name not in _COMMON}
+        common["client_ip"] = _host(str(common.get("client_ip", "")))
+        return AuditEvent(
+            id=self._sources.new_id(),
+            event_type=waiting.event_type,
+            timestamp=waiting.timestamp,
+            cluster_name=self._cluster,
+            hub_id=self._hub_id,
+            seq=seq,
+            prev_hash=previous,
+            details=details,  # type: ignore[arg-type]
+            **common,  # type: ignore[arg-type]
+        )
+
+
+def _row(event: AuditEvent) -> AuditEventRow:
+    return AuditEventRow(
+        id=event.id,
+        hub_id=event.hub_id,
+        seq=event.seq,
+        event_type=event.event_type.type_name,
+        timestamp=event.timestamp,
+        json=event.to_json(),
+        prev_hash=event.prev_hash,
+        hash=chain_hash(event.prev_hash, canonical_bytes(event)),
+        user_name=event.user_name or None,
+        resource_type=event.resource_type or None,
+        resource_name=event.resource_name or None,
+        session_id=event.session_id or None,
+        success=event.success,
+    )
+
+
+def _host(address: str) -> str:
+    """Cut the port off an `ip:port`; the audit log knows addresses."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
+        return address
+    return host.strip("[]")

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a credential to an identity, or a refusal that says no more than it must."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING
+
+from mezite.core.certificates.identity import PeerKind
+from mezite.core.certificates.refusal import CertificateRefused
+from mezite.core.certificates.verified import VerifiedPeer, VerifiedUserCertificate
+from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.errors import LockedError, UnauthenticatedError
+from mezite.services.identity import (
+    AgentIdentity,
+    Identity,
+    UserIdentity,
+    agent_of_peer,
+    user_of_peer,
+    user_of_session,
+    user_of_ssh_certificate,
+)
+from mezite.services.login import token_hash
+from mezite.services.sources import Sources
+from mezite.storage import agents, users, web_sessions
+from mezite.storage.agents import AgentRow
+from mezite.storage.database import Database
+from mezite.storage.users import UserRow
+from mezite.storage.web_sessions import WebSessionRow
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["Authenticator"]
+
+_LOG_IN_AGAIN = "log in again"
+
+
+class Authenticator:
+    """Checks credentials against the database as it is now (threats E6, F8)."""
+
+    def __init__(self, *, database: Database, authorities: CertificateAuthorities, sources: Sources) -> None:
+        self._database = database
+        self._authorities = authorities
+        self._sources = sources
+
+    async def by_session(self, token: str) -> UserIdentity:
+        """Return who holds this session.
+
+        :raises UnauthenticatedError: unknown, expired or revoked session, or the user is gone or disabled.
+        """
+        hashed, now = token_hash(token), self._sources.now()
+
+        def look_up(conn: Connection) -> tuple[WebSessionRow | None, UserRow | None]:
+            session = web_sessions.get_live(conn, token_hash=hashed, now=now)
+            return session, None if session is None else users.get(conn, name=session.user_name)
+
+        session, user = await self._database.read(look_up)
+        if session is None or user is None or not hmac.compare_digest(session.token_hash, hashed):
+            raise UnauthenticatedError(f"the session is unknown or has ended: {_LOG_IN_AGAIN}")
+        self._check_enabled(user)
+        return user_of_session(session, user)
+
+    async def by_tls_certificate(self, der: bytes) -> Identity:
+        """Return the user or agent behind a certificate that the TLS handshake has proven possession of.
+
+        :raises UnauthenticatedError: refused certificate, unknown user or agent, disabled user.
+        :raises LockedError: the agent is locked.
+        """
+        peer = self._verified_peer(der)
+        if peer.kind is PeerKind.AGENT:
+            return await self.agent(peer)
+        if peer.kind is PeerKind.USER:
+            return user_of_peer(peer, await self._user(peer.name))
+        raise UnauthenticatedError("a hub's certificate is not good for this: use a user's or an agent's")
+
+    async def by_ssh_certificate(self, certificate: VerifiedUserCertificate) -> UserIdentity:
+        """Return the user behind a verified SSH certificate.
+
+        :raises UnauthenticatedError: the user is gone or disabled.
+        """
+        return user_of_ssh_certificate(certificate, await self._user(certificate.key_id))
+
+    async def agent(self, peer: VerifiedPeer) -> AgentIdentity:
+        """Return the agent behind a verified certificate.
+
+        :raises UnauthenticatedError: the agent is unknown or was removed.
+        :raises LockedError: it is locked; the message says why.
+        """
+        row = await self._database.read(agents.get, agent_id=peer.name)
+        if row is None or row.removed_at is not None:
+            raise UnauthenticatedError(
+                f"agent {peer.name} is not known here: it was removed; "
+                "delete its data directory and join again with a new token"
+            )
+        self.check_agent(row)
+        return agent_of_peer(peer, row)
+
+    def check_agent(self, row: AgentRow) -> None:
+        """:raises LockedError: the agent is locked."""
+        if row.locked_at is not None:
+            raise LockedError(
+                f"agent {row.agent_id} is locked: {row.lock_reason}; delete the data directory of every copy "
+                "and join again with a new token"
+            )
+
+    def _verified_peer(self, der: bytes) -> VerifiedPeer:
+        try:
+            return self._authorities.verify_client(der, now=self._sources.now())
+        except CertificateRefused as refused:
+            raise UnauthenticatedError(f"the client certificate was refused: {refused.message}") from None
+
+    async def _user(self, name: str) -> UserRow:
+        user = await self._database.read(users.get, name=name)
+        if user is None:
+            raise UnauthenticatedError(f"user {name} is not known here: {_LOG_IN_AGAIN}")
+        self._check_enabled(user)
+        return user
+
+    def _check_enabled(self, user: UserRow) -> None:
+        if user.disabled_at is not None:
+            raise UnauthenticatedError(f"user {user.name} is disabled: ask an administrator")

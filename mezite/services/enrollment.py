@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a machine becomes a node: join tokens, first certificates, renewals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from mezite.core.audit.event_types import EventType
+from mezite.core.certificates.keys import InvalidKeyError
+from mezite.core.durations import format_duration
+from mezite.core.join_token import format_join_token
+from mezite.core.labels import InvalidLabelsError, check_labels
+from mezite.core.names import InvalidNameError, check_node_name
+from mezite.core.secret import Secret
+from mezite.services.audit_log import AuditLog
+from mezite.services.certificate_authority import AgentCertificates, CertificateAuthorities
+from mezite.services.errors import (
+    ClockSkewError,
+    ConflictError,
+    InvalidRequestError,
+    LockedError,
+    NotFoundError,
+    UnauthenticatedError,
+)
+from mezite.services.identity import AgentIdentity
+from mezite.services.login import token_hash
+from mezite.services.sources import Sources
+from mezite.storage import agents, join_tokens
+from mezite.storage.agents import AgentRow, NewAgent, RenewalRefusal, RenewedGeneration
+from mezite.storage.database import Database
+from mezite.storage.errors import NameTakenError
+from mezite.storage.join_tokens import ConsumeFailure, JoinTokenRow
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["CreatedJoinToken", "Enrolled", "Enrollment", "JoinRequest", "check_clock"]
+
+MAX_SKEW_MS = 5 * 60 * 1000
+"""Certificates are backdated by five minutes: a clock further behind would refuse what it was just given (F6)."""
+
+MAX_TOKEN_TTL_MS = 7 * 24 * 3600 * 1000
+"""A week covers an image built on Friday; a secret that lives longer is a password."""
+
+MAX_VERSION = 64
+
+
+@attrs.frozen(kw_only=True)
+class CreatedJoinToken:
+    """A fresh token; its text is shown once and never stored."""
+
+    text: Secret
+    row: JoinTokenRow
+
+
+@attrs.frozen(kw_only=True)
+class JoinRequest:
+    """What an agent says when it joins."""
+
+    secret: str = attrs.field(repr=False)
+    node_name: str
+    labels: Mapping[str, str]
+    version: str
+    tls_public_key_pem: bytes
+    ssh_public_key: str
+    agent_time: int
+    """The agent's clock, milliseconds since 1970."""
+
+
+@attrs.frozen(kw_only=True)
+class Enrolled:
+    """An agent and what was issued to it."""
+
+    agent: AgentRow
+    certificates: AgentCertificates
+
+
+def check_clock(theirs: int, ours: int) -> None:
+    """Refuse a clock that is too far off for the certificates to work.
+
+    :raises ClockSkewError: by how much, and what to do (threat F6).
+    """
+    off = theirs - ours
+    if abs(off) > MAX_SKEW_MS:
+        direction = "ahead of" if off > 0 else "behind"
+        raise ClockSkewError(
+            f"this machine's clock is {format_duration(abs(off) // 1000)} {direction} the hub's: "
+            "certificates would not be valid; set the clock (NTP) and start again"
+        )
+
+
+class Enrollment:
+    """Join tokens and agent identities."""
+
+    def __init__(
+        self, *, database: Database, authorities: CertificateAuthorities, audit: AuditLog, sources: Sources
+    ) -> None:
+        self._database = database
+        self._authorities = authorities
+        self._audit = audit
+        self._sources = sources
+
+    async def create_token(
+        self,
+        *,
+        roles: tuple[str, ...],
+        ttl_seconds: int,
+        labels: Mapping[str, str],
+        by: str,
+        client_address: str = "",
+    ) -> CreatedJoinToken:
+        """Make a join token.
+
+        :raises InvalidRequestError: a role other than node, a time to live outside (0, 7 d], bad labels.
+        """
+        if roles != ("node",):
+            raise InvalidRequestError(
+                f"a join token is for the role node, not for {', '.join(roles) or 'none'}"
+            )
+        if not 0 < ttl_seconds * 1000 <= MAX_TOKEN_TTL_MS:
+            raise InvalidRequestError("the time to live of a join token is more than 0 and at most 168h")
+        try:
+            checked = check_labels(labels)
+        except InvalidLabelsError as error:
+            raise InvalidRequestError(str(error)) from None
+        now = self._sources.now()
+        text = format_join_token(self._sources.token_bytes(32), self._authorities.host_pin)
+        row = JoinTokenRow(
+            token_hash=token_hash(secret_part(text)),
+            roles=roles,
+            labels=checked,
+            created_by=by,
+            created_at=now,
+            expires_at=now + ttl_seconds * 1000,
+        )
+        await self._database.write(join_tokens.insert, token=row)
+        await self._audit.emit(
+            EventType.TOKEN_CREATED,
+            user_name=by,
+            resource_type="token",
+            resource_name=row.token_hash[:16],
+            client_ip=client_address,
+        )
+        return CreatedJoinToken(text=Secret(text), row=row)
+
+    async def list_tokens(self) -> list[JoinTokenRow]:
+        """Return all tokens, newest first."""
+        return await self._database.read(join_tokens.list_all)
+
+    async def delete_token(self, identifier: str) -> None:
+        """Delete the token whose hash begins with `identifier`.
+
+        :raises NotFoundError: there is none. :raises InvalidRequestError: there are several.
+        """
+        found = [
+            row for row in await self.list_tokens() if identifier and row.token_hash.startswith(identifier)
+        ]
+        if not found:
+            raise NotFoundError(f"there is no join token {identifier}: `mezctl tokens ls` shows the ids")
+        if len(found) > 1:
+            raise InvalidRequestError(
+                f"{len(found)} join tokens begin with {identifier}: give more of the id"
+            )
+        await self._database.write(join_tokens.delete, token_hash=found[0].token_hash)
+
+    async def join(self, request: JoinRequest, *, client_address: str) -> Enrolled:
+        """Register an agent with a join token, which is used up only when everything else is in order.
+
+        :raises ClockSkewError: the agent's clock is off by more than five minutes.
+        :raises InvalidRequestError: bad node name, labels or keys.
+        :raises UnauthenticatedError: unknown, used or expired token.
+        :raises ConflictError: another agent has that node name.
+        """
+        now = self._sources.now()
+        check_clock(request.agent_time, now)
+        labels = _checked_node(request.node_name, request.labels)
+        agent_id = self._sources.new_id()
+        # Issued first: a bad key must not cost the token. Nobody sees the certificates if the rest fails.
+        certificates = self._issue(
+            request.tls_public_key_pem, request.ssh_public_key, agent_id, request.node_name, 1
+        )
+        hashed = token_hash(request.secret)
+
+        def store(conn: Connection) -> AgentRow | ConsumeFailure:
+            token = join_tokens.consume(conn, token_hash=hashed, used_by=agent_id, now=now)
+            if isinstance(token, ConsumeFailure):
+                return token
+            agent = NewAgent(
+                agent_id=agent_id,
+                node_name=request.node_name,
+                labels={**labels, **token.labels},
+                version=request.version[:MAX_VERSION],
+            )
+            return agents.register(conn, agent=agent, now=now)
+
+        try:
+            row = await self._database.write(store)
+        except NameTakenError as taken:
+            raise ConflictError(
+                f"node name {request.node_name} belongs to agent {taken.owner} already: choose another name, or remove "
+                f"that node with `mezctl nodes rm {request.node_name}`"
+            ) from None
+        if isinstance(row, ConsumeFailure):
+            raise await self._token_refused(row, request, client_address)
+        await self._record_join(row, hashed, client_address)
+        return Enrolled(agent=row, certificates=certificates)
+
+    async def _token_refused(
+        self, failure: ConsumeFailure, request: JoinRequest, client_address: str
+    ) -> UnauthenticatedError:
+        why = {
+            ConsumeFailure.UNKNOWN: "is not known here",
+            ConsumeFailure.USED: "has been used already",
+            ConsumeFailure.EXPIRED: "has expired",
+        }[failure]
+        event_id = await self._audit.emit(
+            EventType.ACCESS_DENIED,
+            resource_type="token",
+            resource_name=request.node_name,
+            client_ip=client_address,
+            success=False,
+            error_message=f"the join token {why}",
+        )
+        return UnauthenticatedError(
+            f"the join token {why}: make a new one with `mezctl tokens create --roles=node`",
+            event_id=event_id,
+        )
+
+    async def _record_join(self, row: AgentRow, hashed: str, client_address: str) -> None:
+        await self._audit.emit(
+            EventType.TOKEN_USED,
+            resource_type="token",
+            resource_name=hashed[:16],
+            client_ip=client_address,
+            agent_id=row.agent_id,
+        )
+        await self._audit.emit(
+            EventType.NODE_JOINED,
+            resource_type="node",
+            resource_name=row.node_name,
+            resource_labels=row.labels,
+            server_hostname=row.node_name,
+            client_ip=client_address,
+            agent_id=row.agent_id,
+        )
+
+    async def renew(
+        self,
+        agent: AgentIdentity,
+        *,
+        tls_public_key_pem: bytes,
+        ssh_public_key: str,
+        agent_time: int,
+        client_address: str,
+    ) -> Enrolled:
+        """Issue the next generation of an agent's certificates.
+
+        :raises ClockSkewError: its clock is off by more than five minutes.
+        :raises LockedError: the generation is not the current one, so there are two copies of this identity.
+        :raises UnauthenticatedError: the agent was removed.
+        """
+        now = self._sources.now()
+        check_clock(agent_time, now)
+        outcome = await self._database.write(
+            agents.renew_generation, agent_id=agent.agent_id, presented=agent.generation, now=now
+        )
+        if not isinstance(outcome, RenewedGeneration):
+            raise await self._renewal_refused(agent, outcome, client_address)
+        certificates = self._issue(
+            tls_public_key_pem, ssh_public_key, agent.agent_id, agent.node_name, outcome.generation
+        )
+        row = await self._database.read(agents.get, agent_id=agent.agent_id)
+        if row is None:
+            raise UnauthenticatedError(f"agent {agent.agent_id} was removed: join again with a new token")
+        return Enrolled(agent=row, certificates=certificates)
+
+    async def _renewal_refused(
+        self, agent: AgentIdentity, refusal: RenewalRefusal, client_address: str
+    ) -> LockedError | UnauthenticatedError:
+        if refusal in {RenewalRefusal.UNKNOWN, RenewalRefusal.REMOVED}:
+            return UnauthenticatedError(f"agent {agent.agent_id} was removed: join again with a new token")
+        event_id = await self.record_clone(agent, client_address)
+        return LockedError(clone_message(agent.agent_id), event_id=event_id)
+
+    async def heartbeat(self, agent: AgentIdentity, *, labels: Mapping[str, str], version: str) -> None:
+        """Take over what an agent says about itself. Labels that its join token fixed stay as they are.
+
+        :raises InvalidRequestError: bad labels.
+        """
+        checked = _checked_node(agent.node_name, labels)
+
+        def store(conn: Connection) -> None:
+            fixed = join_tokens.labels_of_agent(conn, agent_id=agent.agent_id)
+            agents.update_details(
+                conn, agent_id=agent.agent_id, labels={**checked, **fixed}, version=version[:MAX_VERSION]
+            )
+
+        await self._database.write(store)
+
+    async def record_clone(self, agent: AgentIdentity, client_address: str) -> str:
+        """Audit that a copied identity was found; return the event's id."""
+        return await self._audit.emit(
+            EventType.LOCK_CREATED,
+            resource_type="agent",
+            resource_name=agent.agent_id,
+            server_hostname=agent.node_name,
+            client_ip=client_address,
+            reason=agents.CLONE_LOCK_REASON,
+        )
+
+    def _issue(
+        self, tls_public_key_pem: bytes, ssh_public_key: str, agent_id: str, node_name: str, generation: int
+    ) -> AgentCertificates:
+        try:
+            return self._authorities.issue_agent(
+                tls_public_key_pem=tls_public_key_pem,
+                ssh_public_key=ssh_public_key,
+                agent_id=agent_id,
+                node_name=node_name,
+                generation=generation,
+            )
+        except InvalidKeyError as error:
+            raise InvalidRequestError(str(error)) from None
+
+
+def secret_part(text: str) -> str:
+    """Return the secret inside the text of a join token."""
+    return text.removeprefix("mzt_").partition(".")[0]
+
+
+def clone_message(agent_id: str) -> str:
+    """Say what a copied identity means and what to do."""
+    return (
+        f"agent {agent_id} is locked: its identity is in use in two places (copied, or restored from a backup); "
+        "delete the data directory of every copy and join again with new tokens"
+    )
+
+
+def _checked_node(node_name: str, labels: Mapping[str, str]) -> dict[str, str]:
+    try:
+        check_node_name(node_name)
+        return check_labels(labels)
+    except (InvalidNameError, InvalidLabelsError) as error:
+        raise InvalidRequestError(str(error)) from None

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What services refuse, in words for the person who asked.
+
+Handlers, RPCs and routes translate these at one place each (`api/failures.py`, `web/failures.py`); nothing above
+has to know what went wrong inside.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AccessDeniedError",
+    "ClockSkewError",
+    "ConflictError",
+    "InvalidRequestError",
+    "LockedError",
+    "NotFoundError",
+    "RefusedError",
+    "UnauthenticatedError",
+    "UnavailableError",
+]
+
+
+class RefusedError(Exception):
+    """A request was refused. The text is one sentence: what: why; what to do."""
+
+    def __init__(self, message: str, *, event_id: str = "") -> None:
+        super().__init__(message)
+        self.event_id = event_id
+        """The audit event about the refusal; empty when it is not audited."""
+
+
+class InvalidRequestError(RefusedError):
+    """A value in the request breaks a rule."""
+
+
+class UnauthenticatedError(RefusedError):
+    """No credential, or one that is not (or no longer) good."""
+
+
+class AccessDeniedError(RefusedError):
+    """The identity is known and may not."""
+
+
+class NotFoundError(RefusedError):
+    """There is no such thing, or none that this identity may know of."""
+
+
+class ConflictError(RefusedError):
+    """It is there already, or belongs to someone else."""
+
+
+class LockedError(RefusedError):
+    """The user or agent is locked."""
+
+
+class ClockSkewError(RefusedError):
+    """The peer's clock is too far off for certificates to work."""
+
+
+class UnavailableError(RefusedError):
+    """It exists but cannot be reached now."""

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is asking: identities that exist only because a credential was verified.
+
+An identity object cannot be made by calling its class: only the functions of this module make them, and each takes
+the value that proves the credential (threat A2: an offered key is not a proven key).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import final
+
+import attrs
+
+from mezite.core.certificates.identity import PeerKind
+from mezite.core.certificates.verified import VerifiedPeer, VerifiedUserCertificate
+from mezite.storage.agents import AgentRow
+from mezite.storage.users import UserRow
+from mezite.storage.web_sessions import WebSessionRow
+
+__all__ = [
+    "AgentIdentity",
+    "CredentialKind",
+    "Identity",
+    "UserIdentity",
+    "agent_of_peer",
+    "user_of_peer",
+    "user_of_session",
+    "user_of_ssh_certificate",
+]
+
+
+class CredentialKind(Enum):
+    """What was verified."""
+
+    SESSION = "session"
+    TLS_CERTIFICATE = "tls certificate"
+    SSH_CERTIFICATE = "ssh certificate"
+
+
+class _Proof:
+    """Held by this module alone; without it an identity cannot be constructed."""
+
+
+_PROOF = _Proof()
+
+
+def _check_proof(_instance: object, _attribute: object, value: object) -> None:
+    if value is not _PROOF:
+        raise TypeError("an identity is made from a verified credential, not by calling its class")
+
+
+@final
+@attrs.frozen(kw_only=True)
+class UserIdentity:
+    """A person."""
+
+    name: str
+    roles: tuple[str, ...]
+    """As stored now, not as they were when the credential was issued (threat E6)."""
+    traits: Mapping[str, tuple[str, ...]]
+    credential: CredentialKind
+    expires_at: int
+    """When the credential ends, milliseconds since 1970."""
+    session_hash: str = ""
+    """The stored hash of the web session, for logging out; empty for certificates."""
+    logins: tuple[str, ...] | None = None
+    """The principals of the SSH certificate: an upper bound on logins. None: the credential sets no bound."""
+    _proof: object = attrs.field(repr=False, eq=False, validator=_check_proof)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class AgentIdentity:
+    """An agent, by its certificate."""
+
+    agent_id: str
+    node_name: str
+    generation: int
+    expires_at: int
+    _proof: object = attrs.field(repr=False, eq=False, validator=_check_proof)
+
+
+Identity = UserIdentity | AgentIdentity
+
+
+def user_of_session(session: WebSessionRow, user: UserRow) -> UserIdentity:
+    """Make the identity behind a session row that was found by the hash of its secret.
+
+    :raises ValueError: the session is another user's.
+    """
+    if session.user_name != user.name:
+        raise ValueError("the session belongs to another user")
+    return UserIdentity(
+        name=user.name,
+        roles=tuple(user.roles),
+        traits={key: tuple(values) for key, values in user.traits.items()},
+        credential=CredentialKind.SESSION,
+        expires_at=session.expires_at,
+        session_hash=session.token_hash,
+        proof=_PROOF,
+    )
+
+
+def user_of_peer(peer: VerifiedPeer, user: UserRow) -> UserIdentity:
+    """Make the identity behind a verified X.509 user certificate.
+
+    :raises ValueError: the certificate is not a user's, or another user's.
+    """
+    if peer.kind is not PeerKind.USER or peer.name != user.name:
+        raise ValueError("the certificate is not this user's")
+    return UserIdentity(
+        name=user.name,
+        roles=tuple(user.roles),
+        traits={key: tuple(values) for key, values in user.traits.items()},
+        credential=CredentialKind.TLS_CERTIFICATE,
+        expires_at=peer.not_after * 1000,
+        proof=_PROOF,
+    )
+
+
+def user_of_ssh_certificate(certificate: VerifiedUserCertificate, user: UserRow) -> UserIdentity:
+    """Make the identity behind a verified SSH user certificate.
+
+    :raises ValueError: the certificate is another user's.
+    """
+    if certificate.key_id != user.name:
+        raise ValueError("the certificate is not this user's")
+    return UserIdentity(
+        name=user.name,
+        roles=tuple(user.roles),
+        traits={key: tuple(values) for key, values in user.traits.items()},
+        credential=CredentialKind.SSH_CERTIFICATE,
+        expires_at=certificate.valid_before * 1000,
+        logins=tuple(certificate.principals),
+        proof=_PROOF,
+    )
+
+
+def agent_of_peer(peer: VerifiedPeer, agent: AgentRow) -> AgentIdentity:
+    """Make the identity behind a verified agent certificate.
+
+    :raises ValueError: the certificate is not an agent's, or another agent's.
+    """
+    if peer.kind is not PeerKind.AGENT or peer.name != agent.agent_id or peer.generation is None:
+        raise ValueError("the certificate is not this agent's")
+    return AgentIdentity(
+        agent_id=agent.agent_id,
+        node_name=agent.node_name,
+        generation=peer.generation,
+        expires_at=peer.not_after * 1000,
+        proof=_PROOF,
+    )

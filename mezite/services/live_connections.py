@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SSH connections that this hub routes now, and the sessions that agents report inside them.
+
+An agent may report only sessions of connections that this hub gave to that very agent (threat G5); what it does not
+report as ended, because it crashed or its tunnel broke, is ended when the connection goes away (threat H4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import attrs
+import trio
+
+from mezite.core.audit.event_types import EventType
+from mezite.services.audit_log import AuditLog
+from mezite.services.errors import InvalidRequestError, NotFoundError
+from mezite.services.identity import AgentIdentity
+from mezite.services.sources import Sources
+from mezite.storage import node_sessions
+from mezite.storage.database import Database
+from mezite.storage.errors import AlreadyExistsError
+from mezite.storage.node_sessions import NewNodeSession, NodeSessionKind, NodeSessionOutcome, NodeSessionRow
+
+__all__ = ["LiveConnection", "LiveConnections", "SessionReport"]
+
+FINISH_SECONDS = 10
+"""How long ending the sessions of a broken connection may take when the hub itself is being cancelled."""
+
+MAX_COMMAND = 4096
+FORWARDING = frozenset({"direct-tcpip", "tcpip-forward"})
+MAX_SESSION_ID = 64
+
+
+@attrs.frozen(kw_only=True)
+class LiveConnection:
+    """One SSH connection of a user to a node."""
+
+    connection_id: str
+    agent_id: str
+    node_name: str
+    labels: Mapping[str, str]
+    user_name: str
+    user_roles: tuple[str, ...]
+    client_address: str
+    decision_id: str
+
+
+@attrs.frozen(kw_only=True)
+class SessionReport:
+    """What an agent says about a session that starts."""
+
+    connection_id: str
+    session_id: str
+    login: str
+    kind: str
+    command: str
+    pty: bool
+
+
+class LiveConnections:
+    """The connections of one hub process."""
+
+    def __init__(self, *, database: Database, audit: AuditLog, sources: Sources, hub_id: str) -> None:
+        self._database = database
+        self._audit = audit
+        self._sources = sources
+        self._hub_id = hub_id
+        self._connections: dict[str, LiveConnection] = {}
+
+    @contextmanager
+    def track(self, connection: LiveConnection) -> Iterator[None]:
+        """Accept reports about `connection` for the duration of the block."""
+        self._connections[connection.connection_id] = connection
+        try:
+            yield
+        finally:
+            del self._connections[connection.connection_id]
+
+    async def session_started(self, agent: AgentIdentity, report: SessionReport) -> None:
+        """Record the start of a session.
+
+        :raises NotFoundError: this hub gave no such connection to this agent.
+        :raises InvalidRequestError: an unknown kind, or a session id that is too long or was reported before.
+        """
+        connection = self._connection(agent, report.connection_id)
+        if report.kind in FORWARDING:
+            await self._emit_forward(connection, report)
+            return
+        if not 0 < len(report.session_id) <= MAX_SESSION_ID:
+            raise InvalidRequestError("the session id is empty or too long")
+        try:
+            kind = NodeSessionKind(report.kind)
+        except ValueError:
+            raise InvalidRequestError(
+                f"a session is a shell, exec or subsystem, not {report.kind!r}"
+            ) from None
+        session = NewNodeSession(
+            session_id=report.session_id,
+            connection_id=connection.connection_id,
+            hub_id=self._hub_id,
+            agent_id=agent.agent_id,
+            node_name=connection.node_name,
+            user_name=connection.user_name,
+            login=report.login,
+            kind=kind,
+            client_ip=connection.client_address,
+        )
+        now = self._sources.now()
+        try:
+            await self._database.write(node_sessions.start, session=session, now=now)
+        except AlreadyExistsError:
+            raise InvalidRequestError(f"session {report.session_id} was reported before") from None
+        await self._audit.emit(
+            EventType.SESSION_START,
+            user_name=connection.user_name,
+            user_roles=connection.user_roles,
+            resource_type="node",
+            resource_name=connection.node_name,
+            resource_labels=connection.labels,
+            server_hostname=connection.node_name,
+            client_ip=connection.client_address,
+            session_id=report.session_id,
+            decision_id=connection.decision_id,
+            login=report.login,
+            kind=report.kind,
+            command=report.command[:MAX_COMMAND],
+            pty=report.pty,
+        )
+
+    async def session_ended(
+        self, agent: AgentIdentity, session_id: str, outcome: NodeSessionOutcome, *, exit_signal: str = ""
+    ) -> None:
+        """Record the end of a session; a second report changes nothing.
+
+        :raises NotFoundError: the session is not this agent's.
+        """
+        row = await self._database.read(node_sessions.get, session_id=session_id)
+        if row is None or row.agent_id != agent.agent_id:
+            raise NotFoundError(f"session {session_id} is not one of this agent's")
+        now = self._sources.now()
+        ended = await self._database.write(node_sessions.end, session_id=session_id, outcome=outcome, now=now)
+        if ended is not None:
+            await self._emit_end(ended, exit_signal=exit_signal)
+
+    async def refused(self, agent: AgentIdentity, connection_id: str, *, login: str, reason: str) -> str:
+        """Record that the agent refused a login; return the event's id. :raises NotFoundError: as above."""
+        connection = self._connection(agent, connection_id)
+        return await self._audit.emit(
+            EventType.ACCESS_DENIED,
+            user_name=connection.user_name,
+            user_roles=connection.user_roles,
+            resource_type="node",
+            resource_name=connection.node_name,
+            resource_labels=connection.labels,
+            server_hostname=connection.node_name,
+            client_ip=connection.client_address,
+            success=False,
+            error_message=reason[:512],
+            decision_id=connection.decision_id,
+            login=login[:64],
+        )
+
+    async def finish(self, connection: LiveConnection) -> None:
+        """End what the agent has not reported as ended. Runs to its end even while the hub shuts down."""
+        with trio.move_on_after(FINISH_SECONDS, shield=True):
+            now = self._sources.now()
+            rows = await self._database.write(
+                node_sessions.end_all_of_connection, connection_id=connection.connection_id, now=now
+            )
+            for row in rows:
+                await self._emit_end(row, reason="the connection ended")
+
+    async def end_leftovers(self) -> int:
+        """End what a crash of this hub has left behind, at start; return how many sessions there were."""
+        now = self._sources.now()
+        rows = await self._database.write(node_sessions.end_all_of_hub, hub_id=self._hub_id, now=now)
+        for row in rows:
+            await self._emit_end(row, reason="the hub was restarted")
+        return len(rows)
+
+    def _connection(self, agent: AgentIdentity, connection_id: str) -> LiveConnection:
+        connection = self._connections.get(connection_id)
+        if connection is None or connection.agent_id != agent.agent_id:
+            raise NotFoundError(f"connection {connection_id} is not one of this agent's")
+        return connection
+
+    async def _emit_forward(self, connection: LiveConnection, report: SessionReport) -> None:
+        await self._audit.emit(
+            EventType.PORT_FORWARD,
+            user_name=connection.user_name,
+            user_roles=connection.user_roles,
+            resource_type="node",
+            resource_name=connection.node_name,
+            resource_labels=connection.labels,
+            server_hostname=connection.node_name,
+            client_ip=connection.client_address,
+            session_id=report.session_id[:MAX_SESSION_ID],
+            decision_id=connection.decision_id,
+            login=report.login,
+            kind=report.kind,
+            target=report.command[:MAX_COMMAND],
+        )
+
+    async def _emit_end(self, row: NodeSessionRow, *, exit_signal: str = "", reason: str = "") -> None:
+        await self._audit.emit(
+            EventType.SESSION_END,
+            user_name=row.user_name,
+            resource_type="node",
+            resource_name=row.node_name,
+            server_hostname=row.node_name,
+            client_ip=row.client_ip,
+            session_id=row.session_id,
+            login=row.login,
+            kind=row.kind.value,
+            duration_ms=(row.ended_at or row.started_at) - row.started_at,
+            exit_status=row.exit_status,
+            exit_signal=exit_signal,
+            bytes_from_user=row.bytes_from_user,
+            bytes_to_user=row.bytes_to_user,
+            reason=reason,
+        )

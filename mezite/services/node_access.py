@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a user and the name of a node to a channel into that node's agent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from mezite.core.audit.event_types import EventType
+from mezite.core.mux.connection import ChannelHeader
+from mezite.core.timestamps import format_timestamp
+from mezite.net.mux_channel import MuxChannel
+from mezite.net.mux_session import ChannelRejectedError, TunnelClosedError
+from mezite.services.audit_log import AuditLog
+from mezite.services.authorization import AccessContext, Decision, Resource, authorize, session_permissions
+from mezite.services.errors import AccessDeniedError, InvalidRequestError, NotFoundError, UnavailableError
+from mezite.services.identity import UserIdentity
+from mezite.services.live_connections import LiveConnection, LiveConnections
+from mezite.services.sources import Sources
+from mezite.services.tunnel_registry import Tunnel, TunnelRegistry
+from mezite.storage import agents
+from mezite.storage.agents import AgentRow
+from mezite.storage.database import Database
+
+__all__ = ["NodeAccess"]
+
+DIAL_SECONDS = 15
+"""What a user waits at most; the tunnel's own liveness check takes as long to find a dead agent."""
+
+MAX_LOGINS_BYTES = 2048
+"""The header of a channel has 4 KiB for everything."""
+
+
+class NodeAccess:
+    """Authorises and opens connections to nodes."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        registry: TunnelRegistry,
+        connections: LiveConnections,
+        audit: AuditLog,
+        sources: Sources,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._connections = connections
+        self._audit = audit
+        self._sources = sources
+
+    @asynccontextmanager
+    async def connect(
+        self, identity: UserIdentity, node_name: str, *, login: str | None, client_address: str
+    ) -> AsyncIterator[MuxChannel]:
+        """Open a channel to the SSH server of a node, for the duration of the block.
+
+        The channel is closed when the block ends, and what the agent has not reported as ended is ended (H4).
+
+        :raises NotFoundError: there is no such node, or none that this user may know of; audited.
+        :raises AccessDeniedError: the user may reach the node but not with this login; audited.
+        :raises UnavailableError: its agent is offline or does not answer.
+        """
+        agent = await self._database.read(agents.get_by_name, node_name=node_name)
+        decision = await self._decide(identity, node_name, agent, login, client_address)
+        if agent is None:
+            raise AssertionError("an unknown node was allowed")
+        tunnel = self._tunnel_of(agent)
+        connection = LiveConnection(
+            connection_id=self._sources.new_id(),
+            agent_id=agent.agent_id,
+            node_name=node_name,
+            labels=agent.labels,
+            user_name=identity.name,
+            user_roles=identity.roles,
+            client_address=client_address,
+            decision_id=decision.decision_id,
+        )
+        header = _header(connection, decision, identity, login)
+        with self._connections.track(connection):
+            channel = await self._open(tunnel, header, agent)
+            try:
+                yield channel
+            finally:
+                await trio.aclose_forcefully(channel)
+                await self._connections.finish(connection)
+
+    async def _decide(
+        self,
+        identity: UserIdentity,
+        node_name: str,
+        agent: AgentRow | None,
+        login: str | None,
+        client_address: str,
+    ) -> Decision:
+        context = AccessContext(
+            client_address=client_address, decision_id=self._sources.new_id(), login=login or None
+        )
+        if agent is None:
+            decision = Decision(
+                allowed=False, reason="there is no such node", decision_id=context.decision_id
+            )
+        else:
+            resource = Resource(kind="node", name=node_name, labels=agent.labels)
+            decision = authorize(identity, "nodes.connect", resource, context)
+        if decision.allowed:
+            return decision
+        event_id = await self._audit.emit(
+            EventType.ACCESS_DENIED,
+            user_name=identity.name,
+            user_roles=identity.roles,
+            resource_type="node",
+            resource_name=node_name,
+            resource_labels={} if agent is None else agent.labels,
+            client_ip=client_address,
+            success=False,
+            error_message=decision.reason,
+            decision_id=decision.decision_id,
+            login=login or "",
+        )
+        if agent is None or not decision.logins:
+            # One text for "is not there" and "is not yours", or names could be guessed.
+            raise NotFoundError(
+                f"node {node_name}: not found, or you have no login there; `msh ls` shows your nodes (event {event_id})",
+                event_id=event_id,
+            )
+        raise AccessDeniedError(
+            f"login {login} on node {node_name} is not allowed: {decision.reason}; "
+            f"you may log in as {', '.join(decision.logins)} (event {event_id})",
+            event_id=event_id,
+        )
+
+    def _tunnel_of(self, agent: AgentRow) -> Tunnel:
+        tunnel = self._registry.find(agent.agent_id)
+        if tunnel is None:
+            since = "it was created" if agent.last_seen is None else format_timestamp(agent.last_seen)
+            raise UnavailableError(
+                f"node {agent.node_name} is offline since {since}: check that mezd runs there and reaches this hub"
+            )
+        return tunnel
+
+    async def _open(self, tunnel: Tunnel, header: ChannelHeader, agent: AgentRow) -> MuxChannel:
+        try:
+            return await tunnel.session.open_channel(header, deadline_seconds=DIAL_SECONDS)
+        except ChannelRejectedError as rejected:
+            raise UnavailableError(f"node {agent.node_name} refused the connection: {rejected}") from None
+        except TunnelClosedError:
+            last_seen = format_timestamp(self._sources.now())
+            raise UnavailableError(
+                f"node {agent.node_name} is offline since {last_seen}: its tunnel just broke; try again shortly"
+            ) from None
+        except trio.TooSlowError:
+            raise UnavailableError(
+                f"node {agent.node_name} does not answer within {DIAL_SECONDS} s: its machine or network may be down"
+            ) from None
+
+
+def _header(
+    connection: LiveConnection, decision: Decision, identity: UserIdentity, login: str | None
+) -> ChannelHeader:
+    logins = login or ",".join(decision.logins)
+    if len(logins) > MAX_LOGINS_BYTES:
+        raise InvalidRequestError(
+            "you have too many logins on this node to connect without naming one: use USER@NODE"
+        )
+    return ChannelHeader(
+        kind="ssh",
+        target=connection.node_name,
+        user=connection.user_name,
+        client_address=connection.client_address,
+        trace_id=connection.connection_id,
+        deadline_ms=DIAL_SECONDS * 1000,
+        attributes={
+            "logins": logins,
+            "permissions": ",".join(session_permissions(identity)),
+            "decision_id": decision.decision_id,
+        },
+    )

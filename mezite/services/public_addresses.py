@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The addresses that clients are told: the configured public one, else what was bound (never a Host header, D7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mezite.core.secret import Secret
+
+__all__ = ["PublicAddresses"]
+
+_ANY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
+
+
+class PublicAddresses:
+    """Where this hub is reached. Filled in when the listeners are bound."""
+
+    def __init__(self, public_addr: str | None) -> None:
+        self._public = public_addr
+        self._bound: dict[str, str] = {}
+
+    def bound(self, addresses: Mapping[str, str]) -> None:
+        """Take over the listeners' addresses: `web`, `ssh`, `tunnel`, `auth`, each `host:port`."""
+        self._bound = dict(addresses)
+
+    def advertised(self) -> dict[str, str]:
+        """Return what clients should dial, by listener: the public host with each listener's port.
+
+        A listener that is bound to every interface goes by the public host; one that is bound to one address goes by
+        that, unless a public address is configured.
+        """
+        public_host = None if self._public is None else self._public.rpartition(":")[0] or self._public
+        advertised = {}
+        for name, address in self._bound.items():
+            host, _, port = address.rpartition(":")
+            shown = public_host or ("localhost" if host.strip("[]") in _ANY else host)
+            advertised[name] = f"{shown}:{port}"
+        if self._public is not None and "web" in advertised:
+            advertised["web"] = self._public if ":" in self._public else f"{self._public}:443"
+        return advertised
+
+    def web_url(self) -> str:
+        """Return `https://host:port` without a trailing slash."""
+        return f"https://{self.advertised().get('web', 'localhost:3080').removesuffix(':443')}"
+
+    def invite_url(self, token: Secret) -> str:
+        """Return the page where an invite is accepted.
+
+        The token stands in the fragment, which no browser sends: not to this hub's logs, not in a Referer (D23).
+        """
+        return f"{self.web_url()}/invite#{token.reveal()}"

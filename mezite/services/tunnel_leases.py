@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the database knows about tunnels: who holds them, under which epoch, and until when that is believed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+import attrs
+import trio
+
+from mezite.core.audit.event_types import EventType
+from mezite.services.audit_log import AuditLog
+from mezite.services.enrollment import clone_message
+from mezite.services.errors import LockedError, UnauthenticatedError
+from mezite.services.identity import AgentIdentity
+from mezite.services.sources import Sources
+from mezite.services.tunnel_registry import TunnelRegistry
+from mezite.storage import agents
+from mezite.storage.agents import CLONE_LOCK_REASON, RenewalRefusal, TunnelLease
+from mezite.storage.database import Database
+from mezite.storage.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["TunnelLeases"]
+
+LEASE_MS = 45_000
+HEARTBEAT_SECONDS = 15
+"""Three heartbeats to a lease, so that one slow write does not turn the whole fleet offline (threat B4)."""
+
+END_SECONDS = 5
+"""How long writing "disconnected" may take while the hub shuts down; the lease runs out by itself otherwise."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class TunnelLeases:
+    """The rows about the tunnels of one hub."""
+
+    database: Database
+    registry: TunnelRegistry
+    audit: AuditLog
+    sources: Sources
+    hub_id: str
+
+    async def check_generation(self, agent: AgentIdentity, client_address: str) -> AgentIdentity:
+        """Return `agent` unless its certificate is of a generation that was left behind.
+
+        :raises LockedError: the identity is in use in two places; it is locked from now on, and audited.
+        """
+        now = self.sources.now()
+        refusal = await self.database.write(
+            agents.confirm_generation, agent_id=agent.agent_id, presented=agent.generation, now=now
+        )
+        if refusal is None:
+            return agent
+        if refusal is not RenewalRefusal.CLONE_DETECTED:
+            raise LockedError(f"agent {agent.agent_id} is {refusal.value}: join again with a new token")
+        event_id = await self.audit.emit(
+            EventType.LOCK_CREATED,
+            resource_type="agent",
+            resource_name=agent.agent_id,
+            server_hostname=agent.node_name,
+            client_ip=client_address,
+            reason=CLONE_LOCK_REASON,
+        )
+        raise LockedError(clone_message(agent.agent_id), event_id=event_id)
+
+    async def begin(self, agent: AgentIdentity, address: str) -> int:
+        """Start a tunnel and return its epoch, in one transaction (threat B6).
+
+        :raises UnauthenticatedError: the agent was removed meanwhile.
+        """
+        now = self.sources.now()
+
+        def connect(conn: Connection) -> int:
+            epoch = agents.next_epoch(conn, agent_id=agent.agent_id, hub_id=self.hub_id, now=now)
+            lease = TunnelLease(
+                agent_id=agent.agent_id, epoch=epoch, lease_until=now + LEASE_MS, address=address
+            )
+            agents.mark_connected(conn, lease=lease, now=now)
+            return epoch
+
+        try:
+            return await self.database.write(connect)
+        except NotFoundError:
+            raise UnauthenticatedError(
+                f"agent {agent.agent_id} was removed: join again with a new token"
+            ) from None
+
+    async def end(self, agent: AgentIdentity, epoch: int) -> None:
+        """Say that a tunnel is gone; also while being cancelled."""
+        now = self.sources.now()
+        with trio.move_on_after(END_SECONDS, shield=True):
+            await self.database.write(agents.mark_disconnected, agent_id=agent.agent_id, epoch=epoch, now=now)
+
+    async def run(self) -> NoReturn:
+        """Extend the leases of all live tunnels together, for ever; cut those that another hub has taken over."""
+        while True:
+            await trio.sleep(HEARTBEAT_SECONDS)
+            await self.extend()
+
+    async def extend(self) -> None:
+        """Extend the leases once. A tunnel whose epoch is not the newest any more is closed (threat B8)."""
+        live = {(tunnel.agent_id, tunnel.epoch): tunnel for tunnel in self.registry.tunnels()}
+        if not live:
+            return
+        now = self.sources.now()
+        fenced = await self.database.write(
+            agents.heartbeat_many, tunnels=live, lease_until=now + LEASE_MS, now=now
+        )
+        for key in fenced:
+            live[key].close()

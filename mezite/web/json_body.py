@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading the JSON object in a request: every field named, typed and bounded, nothing else accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import quart
+
+from mezite.services.errors import InvalidRequestError
+
+__all__ = ["read_fields"]
+
+MAX_TEXT = 16 * 1024
+"""A public key in PEM has a kilobyte; a reason or name much less (threat D15)."""
+
+
+async def read_fields(
+    required: Mapping[str, type], *, optional: Mapping[str, type] | None = None
+) -> dict[str, Any]:
+    """Return the fields of the request's JSON object.
+
+    :raises InvalidRequestError: not `application/json` (what a form on another site could send, threat D21), not an
+        object, a field missing, unknown, of another type or too long.
+    """
+    if quart.request.mimetype != "application/json":
+        raise InvalidRequestError("send a JSON object with Content-Type: application/json")
+    values = await quart.request.get_json(silent=True)
+    if not isinstance(values, dict):
+        raise InvalidRequestError("the request body is not a JSON object")
+    known = {**required, **(optional or {})}
+    for name, value in values.items():
+        if name not in known:
+            raise InvalidRequestError(f"unknown field {name!r}: known are {', '.join(sorted(known))}")
+        if type(value) is not known[name]:
+            raise InvalidRequestError(f"field {name!r} is not of type {known[name].__name__}")
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            raise InvalidRequestError(f"field {name!r} is longer than {MAX_TEXT} characters")
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise InvalidRequestError(f"field {missing[0]!r} is missing")
+    return values
