@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An HTTP/1.1 server on any stream, for one ASGI application.
+
+Each request passes a strict gate before ``h11`` sees it (``mezite.core.http1``), has deadlines in every
+phase, and ends at an error wall. Any doubt about where a message ends closes the connection (threat D1); so
+does a chunked request body, whose lenient corners no gate has looked at.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+
+import attrs
+import h11
+import trio
+
+from mezite.core.errors import RemoteProtocolError
+from mezite.core.http1.request_head import RequestHead, parse_request_head
+
+from .addresses import split_host_port
+from .asgi_types import ASGIApp, Scope
+from .http1_exchange import Http1Exchange
+from .http1_limits import DrainSignal, Http1Limits
+from .http1_wire import Http1Wire
+
+__all__ = ["DrainSignal", "Http1Limits", "serve_http1"]
+
+
+async def serve_http1(
+    stream: trio.abc.Stream,
+    app: ASGIApp,
+    *,
+    scheme: str,
+    client: str,
+    server: str,
+    limits: Http1Limits | None = None,
+    drain: DrainSignal | None = None,
+) -> None:
+    """Serve requests on ``stream``, which it owns, until client, limits or ``drain`` end the connection.
+
+    ``scheme`` is ``http`` or ``https``; ``client`` and ``server`` are ``ip:port`` for the ASGI scope.
+    Whatever the client or the application does, nothing is raised but cancellation, which closes the stream.
+    WebSocket upgrades are answered 501.
+    """
+    limits = limits or Http1Limits()
+    front = _Front(
+        wire=Http1Wire(stream, limits),
+        app=app,
+        ends=_Ends(scheme, _ends_pair(client), _ends_pair(server)),
+        limits=limits,
+        drain=drain or DrainSignal(),
+    )
+    try:
+        await front.serve()
+        await front.wire.close()
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+@attrs.frozen
+class _Ends:
+    scheme: str
+    client: tuple[str, int]
+    server: tuple[str, int]
+
+
+def _ends_pair(address: str) -> tuple[str, int]:
+    try:
+        return split_host_port(address, 0)
+    except ValueError:
+        return address, 0
+
+
+@attrs.define(eq=False)
+class _Front:
+    wire: Http1Wire
+    app: ASGIApp
+    ends: _Ends
+    limits: Http1Limits
+    drain: DrainSignal
+
+    async def serve(self) -> None:
+        for number in range(1, self.limits.max_requests + 1):
+            try:
+                head = await self._next_head(first=number == 1)
+                if head is None or not await self._answer(head, last=number == self.limits.max_requests):
+                    return
+            except RemoteProtocolError as error:
+                await self.wire.refuse(error.code, str(error))
+                return
+
+    async def _next_head(self, *, first: bool) -> bytes | None:
+        """The next head; None when the connection ends without one."""
+        if not first and self.wire.heads.is_empty and not await self._wait_for_request():
+            return None
+        with trio.move_on_after(self.limits.header_seconds):
+            while (head := self.wire.heads.next_head()) is None:
+                data = await self.wire.read()
+                if not data:
+                    return None
+                self.wire.heads.receive_data(data)
+            return head
+        if self.wire.heads.is_empty:
+            return None  # It never asked for anything: a browser's spare connection, a health check.
+        raise RemoteProtocolError("the head of the request took too long", 408)
+
+    async def _wait_for_request(self) -> bool:
+        """Wait on a kept connection; False when it ends, is idle for too long, or draining starts."""
+        data: bytes | bytearray = b""
+        with self.drain.idle() as scope:
+            scope.deadline = trio.current_time() + self.limits.idle_seconds
+            data = await self.wire.read()
+        self.wire.heads.receive_data(data)
+        return bool(data)
+
+    async def _answer(self, raw: bytes, *, last: bool) -> bool:
+        head = parse_request_head(raw)
+        check_request(head, self.limits)
+        keep = not (last or head.wants_close or head.chunked)
+        scope = asgi_scope(head, self.ends)
+        try:
+            self.wire.begin(raw)
+        except h11.RemoteProtocolError as error:
+            raise RemoteProtocolError("the request is malformed", 400) from error
+        exchange = Http1Exchange(self.wire, head, self.limits, keep=keep, drain=self.drain)
+        if not await exchange.run(self.app, scope):
+            return False
+        self.wire.end()
+        return True
+
+
+def check_request(head: RequestHead, limits: Http1Limits) -> None:
+    """Refuse what this server does not do; :exc:`RemoteProtocolError` carries the status."""
+    if head.method in (b"CONNECT", b"TRACE"):
+        raise RemoteProtocolError(f"{head.method.decode()} is not allowed here", 405)
+    if b"upgrade" in head.tokens(b"connection") and b"websocket" in head.tokens(b"upgrade"):
+        raise RemoteProtocolError("WebSockets are not available here yet", 501)
+    if head.content_length is not None and head.content_length > limits.body_bytes:
+        raise RemoteProtocolError(f"the request body is larger than {limits.body_bytes} bytes", 413)
+    expect = head.field(b"expect")
+    if expect is not None and expect.lower() != b"100-continue":
+        raise RemoteProtocolError("the only expectation met here is 100-continue", 417)
+
+
+def asgi_scope(head: RequestHead, ends: _Ends) -> Scope:
+    """The ASGI scope of a request. The path is decoded once; one that can be read in two ways is refused."""
+    raw_path, _, query = head.target.partition(b"?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": f"1.{head.minor_version}",
+        "method": head.method.decode("ascii"),
+        "scheme": ends.scheme,
+        "path": decode_path(raw_path),
+        "raw_path": raw_path,
+        "query_string": query,
+        "root_path": "",
+        "headers": list(head.fields),
+        "client": ends.client,
+        "server": ends.server,
+        "state": {},
+    }
+
+
+def decode_path(raw_path: bytes) -> str:
+    """Percent-decode a path, refusing what a handler and a policy might read differently (threat D8).
+
+    That is: an empty segment, dot segments, an encoded slash, backslash, control byte or broken UTF-8.
+    """
+    try:
+        path = urllib.parse.unquote_to_bytes(raw_path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise RemoteProtocolError("the path is not UTF-8", 400) from None
+    encoded = raw_path.lower()
+    dotted = any(segment in (".", "..") for segment in path.split("/"))
+    if (
+        "//" in path
+        or dotted
+        or "\\" in path
+        or b"%2f" in encoded
+        or any(c < " " or c == "\x7f" for c in path)
+    ):
+        raise RemoteProtocolError("the path is not in its plain form", 400)
+    return path
