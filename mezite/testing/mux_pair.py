@@ -64,7 +64,9 @@ class MuxPair:
         while self.dialer.has_data_to_send or self.accepter.has_data_to_send:
             at_accepter += self.deliver(self.dialer, self.accepter)
             at_dialer += self.deliver(self.accepter, self.dialer)
+            # Sending makes events too.
             at_dialer += drain_events(self.dialer)
+            at_accepter += drain_events(self.accepter)
         return without_repeats(at_dialer), without_repeats(at_accepter)
 
     def open(self, header: ChannelHeader | None = None) -> int:

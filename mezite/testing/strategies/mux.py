@@ -19,7 +19,7 @@ SMALL_LIMITS = MuxLimits(
     connection_window=16384,
     window_growth=8192,
     channel_send_buffer=8192,
-    connection_send_buffer=16384,
+    connection_send_buffer=65536,
     send_buffer_floor=1024,
     reply_buffer=4096,
 )
