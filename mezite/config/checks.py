@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import Any
@@ -153,19 +154,26 @@ AGENT_CHECKS = (
 )
 
 
-# Keys that are read and checked, but obeyed by no part of the program yet. Each goes with its feature.
+# Keys, or whole sections, that are read and checked but obeyed by no part of the program yet, and what happens
+# instead. Each goes with its feature: tests/config/test_checks.py compares this list with the code.
 NOT_OBEYED_YET: Mapping[str, str] = {
+    "ssh.enabled": "proxy.ssh_listen_addr is always bound",
+    "proxy.keypair": "the certificate comes from the Host CA",
     "proxy.single_port": "every protocol keeps its own port",
-    "proxy.proxy_protocol": "PROXY headers are not read; do not put a load balancer that sends them in front",
+    "proxy.proxy_protocol": "PROXY headers are not read; put no load balancer that sends them in front",
+    "proxy.proxy_protocol_trusted_cidrs": "PROXY headers are not read",
     "proxy.trusted_ip_header": "the header is ignored; the client address is the peer's",
+    "proxy.trusted_ip_header_cidrs": "the header is ignored; the client address is the peer's",
     "proxy.apps_domain": "applications are not served",
-    "proxy.apps_keypair.cert_file": "applications are not served",
+    "proxy.apps_keypair": "applications are not served",
     "proxy.apps_oidc_connector": "applications are not served",
-    "recording.mode": "sessions are not recorded",
-    "recording.storage": "sessions are not recorded",
-    "recording.retention": "sessions are not recorded",
-    "audit.retention": "audit events are kept for ever",
-    "hub.peer_advertise_addr": "hubs do not talk to each other",
+    "recording": "sessions are not recorded",
+    "audit": "audit events are kept for ever",
+    "hub": "hubs do not talk to each other",
+}
+AGENT_NOT_OBEYED_YET: Mapping[str, str] = {
+    "tls_wrap": "the tunnel has no outer TLS session",
+    "outer_ca_file": "there is no outer TLS session to verify",
 }
 
 
@@ -185,28 +193,32 @@ def hub_notes(config: HubConfig, environ: Mapping[str, str]) -> list[str]:
         notes.append("proxy.tls_mode off: HTTPS is served without TLS; let only the load balancer reach it")
     if config.ca_key_passphrase is None:
         notes.append("ca_key_passphrase is not set: the CA's private keys are stored unencrypted")
-    notes.extend(
-        f"{path}: not obeyed yet: {what}" for path, what in NOT_OBEYED_YET.items() if _differs(config, path)
-    )
-    return notes + _unknown_variables(environ)
+    return notes + _not_obeyed(config, NOT_OBEYED_YET) + _unknown_variables(environ)
 
 
 def agent_notes(config: AgentConfig, environ: Mapping[str, str]) -> list[str]:
     """Return what the operator of ``config`` should know, one sentence each; nothing here stops the agent."""
     notes = []
-    if config.join_token is not None and not any(environ.get(name) for name in ("MEZITE_JOIN_TOKEN",)):
+    if config.join_token is not None and not environ.get("MEZITE_JOIN_TOKEN"):
         notes.append(
             "join_token stands in the file: it is used up at the first start and can then be removed"
         )
-    return notes + _unknown_variables(environ)
+    if config.proxy_addr.startswith("https://"):
+        notes.append("proxy_addr: not obeyed yet: there is no WebSocket transport")
+    return notes + _not_obeyed(config, AGENT_NOT_OBEYED_YET) + _unknown_variables(environ)
 
 
-def _differs(config: HubConfig, path: str) -> bool:
-    value: Any = config
-    for word in path.split("."):
-        value = getattr(value, word)
-    declared = next(key for key in walk(HubConfig) if key.path == path)
-    return bool(value != declared.default)
+def _not_obeyed(config: HubConfig | AgentConfig, paths: Mapping[str, str]) -> list[str]:
+    changed = [key.path for key in walk(type(config)) if _value(config, key.path) != key.default]
+    return [
+        f"{path}: not obeyed yet: {what}"
+        for path, what in paths.items()
+        if any(f"{name}.".startswith(f"{path}.") for name in changed)
+    ]
+
+
+def _value(config: Any, path: str) -> Any:
+    return functools.reduce(getattr, path.split("."), config)
 
 
 # Read by the programs for users, which have no configuration file.

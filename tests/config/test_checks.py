@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules between keys, and the notes of `mezhub check`."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from mezite.config.checks import NOT_OBEYED_YET, agent_notes, hub_notes
+from mezite.config.checks import AGENT_NOT_OBEYED_YET, NOT_OBEYED_YET, agent_notes, hub_notes
 from mezite.config.keys import walk
 from mezite.config.loader import load_agent_config, load_hub_config
 from mezite.config.problems import ConfigProblems
-from mezite.config.schema import HubConfig
+from mezite.config.schema import AgentConfig, HubConfig
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def variables(**keys):
@@ -152,7 +157,31 @@ def test_notes_name_keys_that_nothing_obeys_yet():
     assert any(
         note.startswith("proxy.proxy_protocol: not obeyed yet: PROXY headers are not read") for note in notes
     )
-    assert set(NOT_OBEYED_YET) <= {key.path for key in walk(HubConfig)}
+    assert any(
+        note.startswith("recording: not obeyed") for note in hub_notes(accepted(recording_mode="proxy"), {})
+    )
+
+
+SOURCES = (
+    "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("hub", "agent", "cli")
+        for path in (ROOT / "mezite" / folder).rglob("*.py")
+    )
+    + (ROOT / "mezite" / "config" / "schema.py").read_text(encoding="utf-8").partition("def database_url")[2]
+)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "listed"), [(HubConfig, NOT_OBEYED_YET), (AgentConfig, AGENT_NOT_OBEYED_YET)]
+)
+def test_every_key_is_obeyed_or_listed_as_not(config_class, listed):
+    """A key that silently does nothing is a trap, and a note about one that works is a lie."""
+    for key in walk(config_class):
+        is_listed = any(f"{key.path}.".startswith(f"{path}.") for path in listed)
+        words = key.path if "." in key.path else f"config.{key.path}"
+        is_used = re.search(rf"\b{re.escape(words)}\b", SOURCES) is not None
+        assert is_listed != is_used, f"{key.path}: listed {is_listed}, used {is_used}"
 
 
 def test_notes_name_variables_that_nothing_reads():
@@ -167,3 +196,9 @@ def test_notes_of_the_agent(tmp_path):
     assert agent_notes(load_agent_config(path, {}), {})[0].startswith("join_token stands in the file")
     environ = {"MEZITE_PROXY_ADDR": "hub", "MEZITE_JOIN_TOKEN": "mzt_x"}
     assert agent_notes(load_agent_config(None, environ), environ) == []
+    environ = {"MEZITE_PROXY_ADDR": "https://hub", "MEZITE_TLS_WRAP": "true"}
+    notes = agent_notes(load_agent_config(None, environ), environ)
+    assert notes == [
+        "proxy_addr: not obeyed yet: there is no WebSocket transport",
+        "tls_wrap: not obeyed yet: the tunnel has no outer TLS session",
+    ]
