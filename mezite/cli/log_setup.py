@@ -133,8 +133,8 @@ def configure_logging(level: str = "info", form: str = "auto", *, file: TextIO |
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(LEVELS[level])
-    # paramiko and hpack log what peers send at DEBUG, header values among them (H6).
-    for library in ("paramiko", "hpack", "hypercorn", "h2", "sqlalchemy", "httpcore"):
+    # alembic tells its life story at INFO. paramiko and hpack log what peers send at DEBUG, header values among them (H6).
+    for library in ("alembic", "paramiko", "hpack", "hypercorn", "h2", "sqlalchemy", "httpcore"):
         logging.getLogger(library).setLevel(max(LEVELS[level], logging.WARNING))
 
 

@@ -12,7 +12,7 @@ from mezite.api.rpc import PeerInfo
 from mezite.api.server import GrpcServer
 from mezite.core.mux.connection import Side
 from mezite.core.mux.error_codes import ErrorCode
-from mezite.handlers.session_life import running, say_goodbye
+from mezite.handlers.session_life import GOODBYE_SECONDS, running, say_goodbye
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
 from mezite.services.authentication import Authenticator
@@ -79,9 +79,10 @@ class AgentTunnelHandler:
                 with scope:
                     await self._serve_channels(session, peer)
         except StaleEpochError:
-            await say_goodbye(
-                session, ErrorCode.REPLACED, "a newer connection of this agent is there already"
-            )
+            with trio.move_on_after(GOODBYE_SECONDS):
+                await session.drain(
+                    code=ErrorCode.REPLACED, text="a newer connection of this agent is there already"
+                )
         finally:
             _log.info("tunnel down", extra={**details, "epoch": epoch})
             await self.leases.end(agent, epoch)

@@ -12,7 +12,7 @@ import trio
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.mux_session import MuxSession, TunnelClosedError
 
-__all__ = ["running", "say_goodbye"]
+__all__ = ["GOODBYE_SECONDS", "running", "say_goodbye"]
 
 _log = logging.getLogger("mezite.tunnel")
 

@@ -20,12 +20,15 @@ from mezite.services.sources import Sources
 from mezite.storage import audit_events
 from mezite.storage.audit_events import AuditEventRow, AuditQuery
 from mezite.storage.database import Database
-from mezite.storage.errors import StorageError
+from mezite.storage.errors import ConstraintError, StorageError
 
 __all__ = ["AuditLog", "AuditUnavailableError"]
 
 GROUP = 500
 """Rows per transaction: where the gain of grouping levels off (measured 15 to 20 times single commits)."""
+
+CONFLICTS = 5
+"""How often another writer of the same chain may be quicker; there is at most a person at a terminal."""
 
 _COMMON = frozenset(
     {
@@ -50,11 +53,11 @@ class AuditUnavailableError(Exception):
 
 @attrs.define(eq=False)
 class _Waiting:
+    event_id: str
     event_type: EventType
     timestamp: int
     fields: Mapping[str, object]
     done: trio.Event = attrs.field(factory=trio.Event)
-    event_id: str = ""
     error: Exception | None = None
 
 
@@ -76,7 +79,7 @@ class AuditLog:
 
         :raises AuditUnavailableError: the database did not take it.
         """
-        waiting = _Waiting(event_type, self._sources.now(), fields)
+        waiting = _Waiting(self._sources.new_id(), event_type, self._sources.now(), fields)
         try:
             await self._queue.send(waiting)
         except trio.BrokenResourceError:
@@ -116,25 +119,32 @@ class AuditLog:
         return (0, FIRST_PREV_HASH) if head is None else (head.seq, head.hash)
 
     async def _commit(self, group: list[_Waiting], seq: int, previous: str) -> tuple[int, str]:
-        rows: list[AuditEventRow] = []
-        hashed = previous
-        for number, waiting in enumerate(group, start=seq + 1):
-            event = self._event(waiting, number, hashed)
-            waiting.event_id = event.id
-            row = _row(event)
-            rows.append(row)
-            hashed = row.hash
-        try:
-            await self._database.write(audit_events.append_many, rows=rows)
-        except StorageError as error:
-            for waiting in group:
-                waiting.error = error
-            seq, previous = await self._head_after_failure(seq, previous)
-        else:
-            seq, previous = seq + len(group), hashed
+        for attempt in range(CONFLICTS + 1):
+            rows = self._chained(group, seq, previous)
+            try:
+                await self._database.write(audit_events.append_many, rows=rows)
+            except ConstraintError as error:
+                # A command on this machine (`mezhub bootstrap`) has added to the same chain: go on behind it.
+                seq, previous = await self._head_after_failure(seq, previous)
+                if attempt == CONFLICTS:
+                    _fail(group, error)
+            except StorageError as error:
+                _fail(group, error)
+                seq, previous = await self._head_after_failure(seq, previous)
+                break
+            else:
+                seq, previous = rows[-1].seq, rows[-1].hash
+                break
         for waiting in group:
             waiting.done.set()
         return seq, previous
+
+    def _chained(self, group: list[_Waiting], seq: int, previous: str) -> list[AuditEventRow]:
+        rows: list[AuditEventRow] = []
+        for number, waiting in enumerate(group, start=seq + 1):
+            event = self._event(waiting, number, rows[-1].hash if rows else previous)
+            rows.append(_row(event))
+        return rows
 
     async def _head_after_failure(self, seq: int, previous: str) -> tuple[int, str]:
         """The commit may have happened all the same; go on from what is there (threat I3)."""
@@ -148,7 +158,7 @@ class AuditLog:
         details = {name: value for name, value in waiting.fields.items() if name not in _COMMON}
         common["client_ip"] = _host(str(common.get("client_ip", "")))
         return AuditEvent(
-            id=self._sources.new_id(),
+            id=waiting.event_id,
             event_type=waiting.event_type,
             timestamp=waiting.timestamp,
             cluster_name=self._cluster,
@@ -158,6 +168,11 @@ class AuditLog:
             details=details,  # type: ignore[arg-type]
             **common,  # type: ignore[arg-type]
         )
+
+
+def _fail(group: list[_Waiting], error: Exception) -> None:
+    for waiting in group:
+        waiting.error = error
 
 
 def _row(event: AuditEvent) -> AuditEventRow:

@@ -40,7 +40,12 @@ class Daemon:
         self._changed = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -58,7 +63,9 @@ class Daemon:
             self._ended = True
             self._changed.notify_all()
 
-    def wait_for(self, wanted: Callable[[str], bool], *, after: int = 0, seconds: float = START_SECONDS) -> str:
+    def wait_for(
+        self, wanted: Callable[[str], bool], *, after: int = 0, seconds: float = START_SECONDS
+    ) -> str:
         """Return the first line from number `after` on that is wanted."""
 
         def found() -> str | None:
@@ -123,7 +130,9 @@ class Cluster:
         """Start the hub, the second time on the ports of the first."""
         self.write_config()
         self.hub = Daemon(
-            program("mezhub", "start", "--config", str(self.config)), clean_environment(), self.folder / "hub.log"
+            program("mezhub", "start", "--config", str(self.config)),
+            clean_environment(),
+            self.folder / "hub.log",
         )
         ready = json.loads(self.hub.wait_for(lambda line: '"hub ready"' in line))
         self.addresses = {name: ready[name] for name in ("web", "ssh", "tunnel", "auth", "diag")}
@@ -131,48 +140,90 @@ class Cluster:
     def bootstrap(self) -> None:
         """Create the administrator, fetch the pin and log mezctl in."""
         self.mezhub(
-            "bootstrap", "--config", str(self.config), "--user", "admin", "--roles", "admin,access", "--password-stdin",
+            "bootstrap",
+            "--config",
+            str(self.config),
+            "--user",
+            "admin",
+            "--roles",
+            "admin,access",
+            "--password-stdin",
             stdin=PASSWORD,
         )
         self.pin = self.mezhub("ca-pin", "--config", str(self.config)).stdout.strip()
-        self.token = self.mezctl("login", "--username=admin", "--password-stdin", stdin=PASSWORD).stdout.strip()
+        self.token = self.mezctl(
+            "login", "--username=admin", "--password-stdin", stdin=PASSWORD
+        ).stdout.strip()
         self.mezctl("users", "update", "admin", "--traits", f"logins={ME}")
 
     def run(
-        self, command: Sequence[str], *, check: bool = True, stdin: str = "", environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        check: bool = True,
+        stdin: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         result = subprocess.run(
-            command, env=clean_environment(environment), input=stdin, capture_output=True, text=True,
-            timeout=COMMAND_SECONDS, check=False,
+            command,
+            env=clean_environment(environment),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
         )
         if check and result.returncode != 0:
-            raise AssertionError(f"{' '.join(command)} gave {result.returncode}\n{result.stdout}{result.stderr}")
+            raise AssertionError(
+                f"{' '.join(command)} gave {result.returncode}\n{result.stdout}{result.stderr}"
+            )
         return result
 
-    def mezhub(self, *arguments: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def mezhub(
+        self, *arguments: str, check: bool = True, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         return self.run(program("mezhub", *arguments), check=check, stdin=stdin)
 
-    def mezctl(self, *arguments: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def mezctl(
+        self, *arguments: str, check: bool = True, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         where = ["--auth-server", self.addresses["auth"], "--ca-pin", self.pin]
         environment = {"MEZITE_AUTH_TOKEN": self.token} if self.token else {}
-        return self.run(program("mezctl", *where, *arguments), check=check, stdin=stdin, environment=environment)
+        return self.run(
+            program("mezctl", *where, *arguments), check=check, stdin=stdin, environment=environment
+        )
 
     def msh(
         self, *arguments: str, home: str = "msh", check: bool = True, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        return self.run(program("msh", *arguments), check=check, stdin=stdin, environment=self.msh_environment(home))
+        return self.run(
+            program("msh", *arguments), check=check, stdin=stdin, environment=self.msh_environment(home)
+        )
 
     def msh_environment(self, home: str = "msh") -> dict[str, str]:
         return {"MSH_HOME": str(self.folder / home)}
 
     def login(self, user: str = "admin", *options: str, home: str = "msh") -> None:
         self.msh(
-            "login", "--proxy", self.addresses["web"], "--ca-pin", self.pin, "--user", user, "--password-stdin", *options,
-            home=home, stdin=PASSWORD,
+            "login",
+            "--proxy",
+            self.addresses["web"],
+            "--ca-pin",
+            self.pin,
+            "--user",
+            user,
+            "--password-stdin",
+            *options,
+            home=home,
+            stdin=PASSWORD,
         )
 
     def join_token(self, *options: str) -> str:
-        return self.mezctl("tokens", "create", "--roles=node", "--ttl=1h", *options).stdout.strip().splitlines()[-1]
+        return (
+            self.mezctl("tokens", "create", "--roles=node", "--ttl=1h", *options)
+            .stdout.strip()
+            .splitlines()[-1]
+        )
 
     def agent_environment(self, name: str, **extra: str) -> dict[str, str]:
         return clean_environment(
@@ -189,7 +240,9 @@ class Cluster:
     def start_agent(self, name: str, *, wait: bool = True, **extra: str) -> Daemon:
         """Start an agent; with `wait` until its tunnel is up."""
         extra.setdefault("MEZITE_JOIN_TOKEN", self.join_token())
-        agent = Daemon(program("mezd", "start"), self.agent_environment(name, **extra), self.folder / f"{name}.log")
+        agent = Daemon(
+            program("mezd", "start"), self.agent_environment(name, **extra), self.folder / f"{name}.log"
+        )
         self.agents[name] = agent
         if wait:
             agent.wait_for(lambda line: '"tunnel connected"' in line)
@@ -198,8 +251,13 @@ class Cluster:
     def try_agent(self, name: str, **extra: str) -> subprocess.CompletedProcess[str]:
         """Run an agent that is expected to end by itself."""
         return subprocess.run(
-            program("mezd", "start"), env=self.agent_environment(name, **extra), stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False,
+            program("mezd", "start"),
+            env=self.agent_environment(name, **extra),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
         )
 
     def audit(self, *options: str) -> list[dict[str, object]]:
