@@ -94,7 +94,7 @@ class Http2Connection:
         """Streams opened so far, by whoever is the client."""
         self._hooks = hooks
         self._client_side = client_side
-        self._gate = FrameGate(limits, from_client=not client_side)
+        self.gate = FrameGate(limits, from_client=not client_side)
         self._output = bytearray()
         self._now = 0.0
         self._h2 = _make_h2(limits, client=client_side)
@@ -128,7 +128,7 @@ class Http2Connection:
         :meth:`fail` then.
         """
         self._now = now
-        passed = self._gate.pass_data(data, now)
+        passed = self.gate.pass_data(data, now)
         before = len(self._output) + self._flush_h2()
         try:
             for event in self._h2.receive_data(passed):
@@ -137,7 +137,7 @@ class Http2Connection:
                     handler(event)
         finally:
             self.control_backlog += len(self._output) + self._flush_h2() - before
-        for goaway in self._gate.take_goaways():
+        for goaway in self.gate.take_goaways():
             self._goaway_received(goaway)
 
     def take_output(self) -> bytearray:
@@ -145,7 +145,7 @@ class Http2Connection:
         self._sender.fill(OUTPUT_CHUNK - len(self._output))
         self._flush_h2()
         output, self._output = self._output, bytearray()
-        self._gate.note_sent(len(output))
+        self.gate.note_sent(len(output))
         return output
 
     def open_stream(self, fields: Iterable[Header], *, end_stream: bool = False) -> Http2Stream:
@@ -236,7 +236,7 @@ class Http2Connection:
         if not event.remote_reset:
             # h2 reset it because of what the peer sent: the same work for us as a reset of theirs, and as
             # good for a flood (CVE-2025-8671).
-            self._gate.take(FrameKind.RESET, self._now)
+            self.gate.take(FrameKind.RESET, self._now)
         stream = self.streams.get(event.stream_id)
         if stream is not None:
             self._drop(stream, StreamResetError(int(event.error_code or 0)))

@@ -12,7 +12,7 @@ import trio
 
 from mezite.net.http2_connection import ConnectionHooks
 from mezite.net.http2_driver import Http2Driver
-from mezite.net.http2_limits import Http2Limits
+from mezite.net.http2_limits import FrameKind, Http2Limits
 from mezite.net.http2_request import RequestHead, RequestRefusedError, parse_request
 from mezite.net.http2_stream import Http2Stream
 
@@ -63,14 +63,15 @@ class Http2ServerConnection:
         try:
             head = parse_request(stream.received_headers or (), self._limits)
         except RequestRefusedError as error:
+            # As good for a flood as a reset: it costs the client nothing, and no handler slot.
+            self._driver.connection.gate.take(FrameKind.RESET, trio.current_time())
             stream.send_headers([(b":status", error.status)], end_stream=True)
             return
         if self._running < self._limits.max_streams:
             self._start(head, stream)
-        elif len(self._waiting) < self._limits.max_streams:
-            self._waiting.append((head, stream))
         else:
-            stream.reset(h2.errors.ErrorCodes.REFUSED_STREAM)
+            # All of these are open, and h2 ends the connection of a peer with more than ``max_streams`` open.
+            self._waiting.append((head, stream))
 
     def _start(self, head: RequestHead, stream: Http2Stream) -> None:
         if self._nursery is not None:

@@ -80,14 +80,14 @@ class Http2Stream:
     """
 
     stream_id: int
-    limits: Http2Limits
-    port: StreamPort
+    limits: Http2Limits = attrs.field(repr=False)
+    port: StreamPort = attrs.field(repr=False)
     received_headers: tuple[Header, ...] | None = None
     """The peer's first block: the request on a server, the response on a client."""
     received_trailers: tuple[Header, ...] | None = None
     cancel_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Server: round the handler; cancelled when the stream is reset or the connection lost."""
-    outbound: bytearray = attrs.field(factory=bytearray, init=False)
+    outbound: bytearray = attrs.field(factory=bytearray, init=False, repr=False)
     """Queued by the sender, taken by the connection."""
     trailers: list[Header] | None = attrs.field(default=None, init=False)
     """To be sent once ``outbound`` is empty."""
@@ -101,7 +101,7 @@ class Http2Stream:
     """Bytes taken by the user for which the peer has no new window yet."""
     remote_ended: bool = attrs.field(default=False, init=False)
     failure: Http2Error | None = attrs.field(default=None, init=False)
-    _inbound: deque[bytes] = attrs.field(factory=deque, init=False)
+    _inbound: deque[bytes] = attrs.field(factory=deque, init=False, repr=False)
     _readable: WakeSignal = attrs.field(factory=WakeSignal, init=False)
     _room: WakeSignal = attrs.field(factory=WakeSignal, init=False)
     _headers_arrived: trio.Event = attrs.field(factory=trio.Event, init=False)

@@ -131,6 +131,10 @@ def test_our_own_wrong_order_is_refused_and_changes_nothing():
         call.send_status(Status(StatusCode.OK))
 
 
+def test_nothing_to_report_yet():
+    assert server().next_event() is NEED_DATA
+
+
 def test_a_request_cannot_end_before_it_began():
     call = GrpcCall(CallRole.CLIENT)
     with pytest.raises(LocalProtocolError):
