@@ -55,19 +55,16 @@ def public_key_blob(key: PublicKey) -> bytes:
     """The wire form of a key, also what trusted CAs are compared by. Raises InvalidKeyError: kind not
     supported.
     """
-    match check_public_key(key):
-        case ed25519.Ed25519PublicKey() as edwards:
-            return encode_string(ED25519.encode()) + encode_string(edwards.public_bytes_raw())
-        case rsa.RSAPublicKey() as rsa_key:
-            numbers = rsa_key.public_numbers()
-            return encode_string(RSA.encode()) + encode_mpint(numbers.e) + encode_mpint(numbers.n)
-        case ec.EllipticCurvePublicKey() as curve_key:
-            name = next(name for name, (curve, _) in CURVES.items() if curve.name == curve_key.curve.name)
-            point = curve_key.public_bytes(
-                serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
-            )
-            key_type = f"ecdsa-sha2-{name}".encode()
-            return encode_string(key_type) + encode_string(name.encode()) + encode_string(point)
+    checked = check_public_key(key)
+    if isinstance(checked, ed25519.Ed25519PublicKey):
+        return encode_string(ED25519.encode()) + encode_string(checked.public_bytes_raw())
+    if isinstance(checked, rsa.RSAPublicKey):
+        numbers = checked.public_numbers()
+        return encode_string(RSA.encode()) + encode_mpint(numbers.e) + encode_mpint(numbers.n)
+    name = next(name for name, (curve, _) in CURVES.items() if curve.name == checked.curve.name)
+    point = checked.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+    key_type = f"ecdsa-sha2-{name}".encode()
+    return encode_string(key_type) + encode_string(name.encode()) + encode_string(point)
 
 
 def read_public_key_fields(key_type: str, reader: WireReader) -> PublicKey:
@@ -130,20 +127,19 @@ def signature_is_valid(key: PublicKey, signature_blob: bytes, message: bytes) ->
     signature = reader.read_string()
     reader.expect_end()
     try:
-        match key:
-            case ed25519.Ed25519PublicKey():
-                if algorithm != ED25519:
-                    return False
-                key.verify(signature, message)
-            case rsa.RSAPublicKey():
-                if algorithm not in RSA_SIGNATURES or len(signature) != (key.key_size + 7) // 8:
-                    return False
-                key.verify(signature, message, padding.PKCS1v15(), RSA_SIGNATURES[algorithm])
-            case ec.EllipticCurvePublicKey():
-                name = algorithm.removeprefix("ecdsa-sha2-")
-                if name == algorithm or name not in CURVES or CURVES[name][0].name != key.curve.name:
-                    return False
-                key.verify(der_signature(signature), message, ec.ECDSA(CURVES[name][1]))
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            if algorithm != ED25519:
+                return False
+            key.verify(signature, message)
+        elif isinstance(key, rsa.RSAPublicKey):
+            if algorithm not in RSA_SIGNATURES or len(signature) != (key.key_size + 7) // 8:
+                return False
+            key.verify(signature, message, padding.PKCS1v15(), RSA_SIGNATURES[algorithm])
+        else:
+            name = algorithm.removeprefix("ecdsa-sha2-")
+            if name == algorithm or name not in CURVES or CURVES[name][0].name != key.curve.name:
+                return False
+            key.verify(der_signature(signature), message, ec.ECDSA(CURVES[name][1]))
     except InvalidSignature:
         return False
     return True

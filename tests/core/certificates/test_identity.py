@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mezite.core.certificates.identity import (
+    IdentityError,
+    PeerKind,
+    decode_roles,
+    decode_traits,
+    encode_roles,
+    encode_traits,
+    identity_uri,
+    parse_identity_uri,
+)
+from mezite.core.names import InvalidNameError
+from mezite.testing.strategies.core_texts import role_names, traits, user_names
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "uri"),
+    [
+        (PeerKind.AGENT, "0190f1d2-7c3b", "mezite://prod.example/agent/0190f1d2-7c3b"),
+        (PeerKind.HUB, "hub-1", "mezite://prod.example/hub/hub-1"),
+        (PeerKind.USER, "alice@example.com", "mezite://prod.example/user/alice@example.com"),
+    ],
+)
+def test_identities(kind, name, uri):
+    assert identity_uri("prod.example", kind, name) == uri
+    assert parse_identity_uri(uri) == ("prod.example", kind, name)
+
+
+@given(user_names())
+def test_every_user_name_has_one_uri(name):
+    assert parse_identity_uri(identity_uri("c", PeerKind.USER, name)) == ("c", PeerKind.USER, name)
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("", "not of the form"),
+        ("mezite://c/agent", "not of the form"),
+        ("mezite://c/agent/a/b", "not of the form"),
+        ("https://c/agent/a", "not of the form"),
+        ("mezite://c/robot/a", "unknown kind 'robot'"),
+        ("mezite://c/AGENT/a", "unknown kind 'AGENT'"),
+        ("mezite:///agent/a", "cluster name is empty"),
+        ("mezite://C/agent/a", "not acceptable: cluster name 'C'"),
+        ("mezite://c/agent/A", "not acceptable: id 'A'"),
+        ("mezite://c/user/a%41", "not acceptable: user name"),
+    ],
+)
+def test_other_uris_are_refused_f4(uri, why):
+    with pytest.raises(IdentityError, match=why):
+        parse_identity_uri(uri)
+
+
+def test_bad_names_have_no_uri():
+    with pytest.raises(InvalidNameError):
+        identity_uri("C", PeerKind.HUB, "h")
+    with pytest.raises(InvalidNameError):
+        identity_uri("c", PeerKind.HUB, "h/x")
+
+
+@given(st.lists(role_names(), max_size=5, unique=True))
+def test_roles_survive(roles):
+    assert decode_roles(encode_roles(roles)) == tuple(roles)
+
+
+@pytest.mark.parametrize("text", [",", "a,", "a,,b", "a,a", "A", "a b", ",".join(f"r{n}" for n in range(65))])
+def test_other_role_lists_are_refused(text):
+    with pytest.raises(IdentityError):
+        decode_roles(text)
+
+
+@given(traits())
+def test_traits_survive(mapping):
+    text = encode_traits(mapping)
+    assert text.isascii()
+    assert decode_traits(text) == mapping
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        ("[" * 20_000, "not JSON"),
+        ("9" * 5000, "not JSON"),
+        ("[]", "not a JSON object"),
+        ('{"a":"b"}', "not a list of strings"),
+        ('{"a":[1]}', "not a list of strings"),
+        ('{"a":["b"]} ', "not in canonical form"),
+        ('{"b":[],"a":[]}', "not in canonical form"),
+        ('{"a":[],"a":[]}', "not in canonical form"),
+        ('{"a":["\\u0062"]}', "not in canonical form"),
+        ('{"a":["é"]}', "not in canonical form"),
+        ('{"1":[]}', "trait name '1'"),
+    ],
+)
+def test_other_traits_are_refused(text, why):
+    with pytest.raises(IdentityError, match=why):
+        decode_traits(text)
+
+
+@pytest.mark.parametrize(
+    "mapping", [{"a": ["x"] * 257}, {"a": ["x" * 257]}, {"a": ["x"] * 200, "b": ["x"] * 57}]
+)
+def test_traits_have_a_limit(mapping):
+    with pytest.raises(IdentityError, match="more than 256 values or one longer than 256"):
+        encode_traits(mapping)
