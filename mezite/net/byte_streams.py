@@ -3,16 +3,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import socket
+import struct
+from typing import Protocol, runtime_checkable
 
 import attrs
 import trio
+
+from mezite.core.mux.error_codes import ErrorCode
 
 __all__ = [
     "RELAY_CHUNK_BYTES",
     "PushbackStream",
     "RelayIdleError",
     "RelayResult",
+    "ResettableStream",
+    "abort_stream",
     "can_send_eof",
     "receive_limit",
     "relay",
@@ -21,6 +29,10 @@ __all__ = [
 #: Bytes per step of a relay. Measured on two cores, 256 KiB moved twice as fast through TLS and the
 #: multiplexer as 128 KiB; beyond that, memory per connection grows and speed does not.
 RELAY_CHUNK_BYTES = 256 * 1024
+
+
+#: ``struct linger`` that makes close(2) send a reset instead of an end.
+LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 class PushbackStream(trio.abc.HalfCloseableStream):
@@ -97,6 +109,31 @@ def receive_limit(max_bytes: int | None, default: int) -> int:
     return max_bytes
 
 
+@runtime_checkable
+class ResettableStream(Protocol):
+    """A stream that can end with a reason the peer sees (a channel of the multiplexer)."""
+
+    def reset(self, code: ErrorCode, text: str) -> None:
+        """End both directions at once."""
+
+
+async def abort_stream(stream: trio.abc.Stream, code: ErrorCode, text: str) -> None:
+    """Close ``stream`` so that its peer cannot take what it got for the whole.
+
+    A channel is reset with ``code`` and ``text``; a TCP connection is reset; TLS ends without close_notify.
+    Other streams are closed forcefully, and their peers may see an ordinary end. Never waits.
+    """
+    inner: object = stream
+    while not isinstance(inner, ResettableStream) and hasattr(inner, "stream"):
+        inner = inner.stream
+    if isinstance(inner, ResettableStream):
+        inner.reset(code, text)
+    elif isinstance(inner, trio.SocketStream):
+        with contextlib.suppress(OSError):
+            inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+    await trio.aclose_forcefully(stream)
+
+
 class RelayIdleError(Exception):
     """No byte moved in either direction for the time a relay allows."""
 
@@ -162,12 +199,13 @@ async def relay(a: trio.abc.Stream, b: trio.abc.Stream, *, idle_timeout: float |
     have to be told cannot half-close, its end is the end of everything.
 
     ``idle_timeout`` (seconds, None for never): when no byte moves either way for that long, both streams
-    are closed and :exc:`RelayIdleError` is raised. Any error of a stream closes both forcefully and is
-    raised as it is. Cancelling closes both forcefully; what was in flight is lost and neither end can
-    mistake that for a clean end if its transport tells the two apart.
+    are closed and :exc:`RelayIdleError` is raised. Any error of a stream is raised as it is. In these cases,
+    and when cancelled, both streams are aborted (:func:`abort_stream`): what was in flight is lost, and no
+    end mistakes that for a clean one. A reset by one peer is passed on with its code and text.
     """
     work = _Relay(a, b, math.inf if idle_timeout is None else idle_timeout)
     work._touch()
+    reason = ErrorCode.CANCELLED, "the relay was cancelled"
     clean = False
     try:
         with work.scope:
@@ -175,20 +213,32 @@ async def relay(a: trio.abc.Stream, b: trio.abc.Stream, *, idle_timeout: float |
                 nursery.start_soon(work.copy_a_to_b)
                 nursery.start_soon(work.copy_b_to_a)
         if work.error is not None:
+            reason = reset_reason(work.error)
             raise work.error
         if work.scope.cancelled_caught and not work.ended:
-            raise RelayIdleError(f"no data either way for {idle_timeout} s")
+            reason = ErrorCode.DEADLINE, f"no data either way for {idle_timeout} s"
+            raise RelayIdleError(reason[1])
         clean = True
     finally:
-        await _close_both(a, b, gracefully=clean)
+        if not clean:
+            try:
+                await abort_stream(a, *reason)
+            finally:
+                await abort_stream(b, *reason)
+    await _close_both(a, b)
     return RelayResult(work.a_to_b, work.b_to_a)
 
 
-async def _close_both(a: trio.abc.Stream, b: trio.abc.Stream, *, gracefully: bool) -> None:
-    with trio.CancelScope() as scope:
-        if not gracefully:
-            scope.cancel()
-        try:
-            await a.aclose()
-        finally:
-            await b.aclose()
+def reset_reason(error: Exception) -> tuple[ErrorCode, str]:
+    """What to tell one peer of the other's failure: its own words if it had any."""
+    code, text = getattr(error, "code", None), getattr(error, "text", None)
+    if isinstance(code, ErrorCode) and isinstance(text, str):
+        return code, text
+    return ErrorCode.CONNECTION_LOST, "the other side of the relay is gone"
+
+
+async def _close_both(a: trio.abc.Stream, b: trio.abc.Stream) -> None:
+    try:
+        await a.aclose()
+    finally:
+        await b.aclose()

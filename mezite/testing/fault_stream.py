@@ -43,7 +43,7 @@ class FaultPlan:
 class FaultStream(trio.abc.HalfCloseableStream):
     """``stream``, which it owns, under ``plan``, decided by ``rng``.
 
-    :meth:`reset` and :meth:`go_half_open` force a fault from outside.
+    :meth:`break_now` and :meth:`go_half_open` force a fault from outside.
     """
 
     def __init__(self, stream: trio.abc.HalfCloseableStream, plan: FaultPlan, rng: random.Random) -> None:
@@ -79,7 +79,7 @@ class FaultStream(trio.abc.HalfCloseableStream):
         view = memoryview(bytes(data))
         if self._hits(self._plan.cut):
             await self._stream.send_all(view[: self._rng.randint(0, len(view))])
-            await self.reset()
+            await self.break_now()
             raise trio.BrokenResourceError("fault: cut in the middle of a write")
         if not self._hits(self._plan.split):
             await self._stream.send_all(view)
@@ -102,7 +102,7 @@ class FaultStream(trio.abc.HalfCloseableStream):
         if not self._half_open:
             await self._stream.send_eof()
 
-    async def reset(self) -> None:
+    async def break_now(self) -> None:
         """Both ends see an error from now on (this one at once, the other when the transport tells it)."""
         self._reset = True
         self._changed.set()
@@ -130,7 +130,7 @@ class FaultStream(trio.abc.HalfCloseableStream):
         if self._hits(plan.stall):
             await trio.sleep(plan.stall_seconds)
         if self._hits(plan.reset):
-            await self.reset()
+            await self.break_now()
         if self._hits(plan.half_open):
             self.go_half_open()
         self._check()

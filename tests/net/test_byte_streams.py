@@ -7,7 +7,15 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mezite.net.byte_streams import PushbackStream, RelayIdleError, RelayResult, can_send_eof, relay
+from mezite.core.mux.error_codes import ErrorCode
+from mezite.net.byte_streams import (
+    PushbackStream,
+    RelayIdleError,
+    RelayResult,
+    abort_stream,
+    can_send_eof,
+    relay,
+)
 from mezite.testing.fault_stream import FaultPlan, FaultStream
 from mezite.testing.memory_network import MemoryNetwork, MemoryStream
 
@@ -172,3 +180,47 @@ async def test_a_cancelled_relay_closes_both() -> None:
         nursery.cancel_scope.cancel()
     assert await left.receive_some() == b""
     assert await right.receive_some() == b""
+
+
+class Channel(NoHalfClose):
+    """A stream that can be reset with a reason."""
+
+    told: tuple[ErrorCode, str] | None = None
+
+    def reset(self, code: ErrorCode, text: str) -> None:
+        self.told = code, text
+
+
+class TalkativeError(trio.BrokenResourceError):
+    code = ErrorCode.REFUSED
+    text = "locked"
+
+
+class Resets(NoHalfClose):
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        raise TalkativeError
+
+
+async def test_a_reset_is_passed_on_with_its_reason() -> None:
+    """B2: a channel behind a relay must not end as if everything had been sent."""
+    (_, a), (b, _) = await connect(), await connect()
+    channel = Channel(a)
+    with pytest.raises(TalkativeError):
+        await relay(PushbackStream(channel), Resets(b))
+    assert channel.told == (ErrorCode.REFUSED, "locked")
+
+
+async def test_a_lost_connection_is_a_reset_of_the_other_side() -> None:
+    (_, a), (b, _) = await connect(), await connect()
+    channel = Channel(a)
+    with pytest.raises(trio.BrokenResourceError):
+        await relay(channel, FaultStream(b, FaultPlan(reset=1.0), random.Random(1)))
+    assert channel.told == (ErrorCode.CONNECTION_LOST, "the other side of the relay is gone")
+
+
+async def test_an_aborted_tcp_connection_is_reset() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, await trio.open_tcp_stream(*listener.socket.getsockname()) as stream:
+        await abort_stream(PushbackStream(await listener.accept()), ErrorCode.CANCELLED, "")
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.receive_some()

@@ -107,7 +107,7 @@ async def test_forced_half_open_and_reset() -> None:
     await a.wait_send_all_might_not_block()
     a.go_half_open()
     await a.send_all(b"swallowed")
-    await a.reset()
+    await a.break_now()
     with pytest.raises(trio.BrokenResourceError):
         await a.send_all(b"x")
 
