@@ -156,7 +156,7 @@ class Http2Connection:
         """
         stream = Http2Stream(self._h2.get_next_available_stream_id(), self.limits, self._port)
         self._h2.send_headers(stream.stream_id, list(fields), end_stream=end_stream)
-        stream.local_ended = end_stream
+        stream.local_ended = stream.local_sent = end_stream
         self.streams[stream.stream_id] = stream
         self.requests += 1
         self._hooks.output()

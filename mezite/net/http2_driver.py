@@ -33,6 +33,7 @@ class Http2Driver:
         self, stream: trio.abc.Stream, limits: Http2Limits, hooks: ConnectionHooks, *, client_side: bool
     ) -> None:
         self._stream = stream
+        self._client_side = client_side
         self._limits = limits
         self._writable = WakeSignal()
         self._drained = WakeSignal()
@@ -109,8 +110,8 @@ class Http2Driver:
 
     async def _linger(self) -> None:
         # Closing a socket while data is on its way to it resets the connection, and the reset may overtake
-        # the GOAWAY. The peer of a graceful end closes by itself; it gets a moment to do so.
-        if self._is_finished() and not self._closing:
+        # the GOAWAY. The client of a server that ends gracefully closes by itself; it gets a moment to do so.
+        if not self._client_side and self._is_finished() and not self._closing:
             with trio.move_on_after(self._limits.closing):
                 await self._read_ended.wait()
 

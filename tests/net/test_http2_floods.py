@@ -168,7 +168,7 @@ async def test_a_flood_ends_its_connection(name):
     assert spent < 1.0  # a fifth of it on an idle core, the flooder included
 
 
-@pytest.mark.parametrize("name", FLOODS)
+@pytest.mark.parametrize("name", ["rapid_reset", "header_bomb", "ping", "settings", "empty_continuation"])
 async def test_a_flood_leaves_memory_flat(name):
     peaks = []
     await flood(name, peaks)
