@@ -13,6 +13,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import attrs
 import trio
 
 from mezite.ssh import messages
@@ -21,7 +22,7 @@ from mezite.ssh.authentication import Authenticate, RefusedLogin
 from mezite.ssh.channel import Channel
 from mezite.ssh.channel_table import ChannelTable, OpenRequest
 from mezite.ssh.errors import ConnectionLostError, PeerProtocolError, SshError
-from mezite.ssh.limits import SshLimits
+from mezite.ssh.limits import Slot, SshLimits, StartupLimiter
 from mezite.ssh.mailbox import Mailbox, TrioWaker
 from mezite.ssh.messages import ConnectionMessage
 from mezite.ssh.policy import SshGrant
@@ -29,11 +30,21 @@ from mezite.ssh.thread_bridge import ThreadBridge
 from mezite.ssh.transport import Authenticated, KeyExchange, ServerTransport, TransportEnded
 from mezite.ssh.wire import WireReader
 
-__all__ = ["ConnectionHandler", "ServerConnection"]
+__all__ = ["Admission", "ConnectionHandler", "ServerConnection"]
 
 _log = logging.getLogger("mezite.ssh")
 #: The transport's thread has nothing to wait for once the bridge is closed; this is far longer than it needs.
 _JOIN_SECONDS = 5.0
+
+
+@attrs.frozen
+class Admission:
+    """How a connection is let in before anybody knows whose it is, and who is told when one does."""
+
+    limiter: StartupLimiter | None
+    source: str
+    """The client's address."""
+    on_authenticated: Callable[[SshGrant], None] | None = None
 
 
 class ConnectionHandler(Protocol):
@@ -81,18 +92,24 @@ class ServerConnection:
         self._questions = 0
         self._ended = False
         self.channels = ChannelTable(self, limits)
+        self._slot: Slot | None = None
+        self._on_authenticated: Callable[[SshGrant], None] | None = None
         self.error: Exception | None = None
         """Why the connection ended, when not by the peer's wish."""
 
     # ---- life -------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Serve until the peer leaves, breaks a rule, or is silent too long; :attr:`error` then says why.
+    async def run(self, admission: Admission) -> None:
+        """Serve until the peer leaves; :exc:`SshError` when it broke a rule, was silent too long or not let
+        in.
 
         Owns the stream. When this returns or is cancelled, all tasks of the connection have ended, its thread
         has ended and the stream is closed; cancelled, the peer is not told.
         """
+        self._on_authenticated = admission.on_authenticated
         try:
+            if admission.limiter is not None:
+                self._slot = admission.limiter.take(admission.source)
             self._transport.start()
             async with trio.open_nursery() as outer:
                 outer.start_soon(self._bridge.run)
@@ -101,8 +118,12 @@ class ServerConnection:
             self._bridge.close()
             self._mailbox.close()
             self._join()
+            if self._slot is not None:
+                self._slot.release()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + self._limits.flush_seconds):
                 await self._stream.aclose()
+        if self.error is not None:
+            raise self.error
 
     async def _run_tasks(self) -> None:
         try:
@@ -118,7 +139,8 @@ class ServerConnection:
 
     def _join(self) -> None:
         # The bridge is closed: the thread is on its way out, so this waits for microseconds.
-        self._transport.join(_JOIN_SECONDS)
+        if self._transport.is_alive():
+            self._transport.join(_JOIN_SECONDS)
         if self._transport.is_alive():
             _log.error("a transport thread did not end")
 
@@ -215,11 +237,18 @@ class ServerConnection:
             case Authenticated(grant=grant):
                 self._login_done = True
                 self._watchdog.deadline = math.inf
-                self._handler.authenticated(grant)
+                self._admit(grant)
                 if self._limits.keepalive_seconds:
                     self.start_soon(self._keep_alive)
             case RefusedLogin():
                 self._handler.login_refused(item)
+
+    def _admit(self, grant: SshGrant) -> None:
+        if self._slot is not None:
+            self._slot.release()
+        if self._on_authenticated is not None:
+            self._on_authenticated(grant)
+        self._handler.authenticated(grant)
 
     def _receive_message(self, payload: bytes) -> None:
         kind = payload[0]

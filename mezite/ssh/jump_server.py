@@ -19,8 +19,8 @@ from mezite.ssh.algorithms import HostIdentity
 from mezite.ssh.authentication import RefusedLogin
 from mezite.ssh.channel import Channel
 from mezite.ssh.channel_table import OpenRequest
-from mezite.ssh.connection import ServerConnection
-from mezite.ssh.limits import SshLimits, StartupLimiter, startup_slot
+from mezite.ssh.connection import Admission, ServerConnection
+from mezite.ssh.limits import SshLimits, StartupLimiter
 from mezite.ssh.messages import OpenFailure
 from mezite.ssh.policy import ChannelKind, NodePolicy, PeerAddress, SshGrant
 from mezite.ssh.relay import splice
@@ -70,42 +70,25 @@ async def serve_jump_ssh(
     raises :exc:`NodeUnreachable`. Returns when the client has left; :exc:`SshError` says why the connection
     was ended otherwise. Nothing of the connection is left when this returns or is cancelled.
     """
-    with startup_slot(service.startup, peer.client_ip) as slot:
-
-        def authenticated(grant: SshGrant) -> None:
-            if slot is not None:
-                slot.release()
-            if on_authenticated is not None:
-                on_authenticated(grant)
-
-        server = _JumpConnection(service, policy, open_node, authenticated)
-        connection = ServerConnection(
-            stream,
-            host=service.host,
-            authenticate=policy.authenticate,
-            handler=server,
-            limits=service.limits,
-        )
-        server.attach(connection)
-        await connection.run()
-        if connection.error is not None:
-            raise connection.error
+    server = _JumpConnection(service, policy, open_node)
+    connection = ServerConnection(
+        stream,
+        host=service.host,
+        authenticate=policy.authenticate,
+        handler=server,
+        limits=service.limits,
+    )
+    server.attach(connection)
+    await connection.run(Admission(service.startup, peer.client_ip, on_authenticated))
 
 
 class _JumpConnection:
     """The handler of one connection."""
 
-    def __init__(
-        self,
-        service: JumpService,
-        policy: NodePolicy,
-        open_node: OpenNode,
-        authenticated: Callable[[SshGrant], None],
-    ) -> None:
+    def __init__(self, service: JumpService, policy: NodePolicy, open_node: OpenNode) -> None:
         self._service = service
         self._policy = policy
         self._open_node = open_node
-        self._told = authenticated
         self._connection: ServerConnection
         self._grant: SshGrant
 
@@ -116,7 +99,6 @@ class _JumpConnection:
     def authenticated(self, grant: SshGrant) -> None:
         """Logged in."""
         self._grant = grant
-        self._told(grant)
 
     def login_refused(self, refused: RefusedLogin) -> None:
         """The policy's owner records it."""

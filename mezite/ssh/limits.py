@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator
 
 import attrs
 
 from mezite.ssh.errors import ConnectionLostError
 
-__all__ = ["SshLimits", "StartupLimiter"]
+__all__ = ["Slot", "SshLimits", "StartupLimiter"]
 
 
 @attrs.frozen(kw_only=True)
@@ -123,14 +121,3 @@ class Slot:
         if self._held:
             self._held = False
             self._limiter._release(self._source)
-
-
-@contextlib.contextmanager
-def startup_slot(limiter: StartupLimiter | None, source: str) -> Iterator[Slot | None]:
-    """A slot for the length of the block, or none without a limiter."""
-    slot = limiter.take(source) if limiter else None
-    try:
-        yield slot
-    finally:
-        if slot:
-            slot.release()

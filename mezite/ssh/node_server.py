@@ -12,10 +12,10 @@ import trio
 from mezite.ssh.algorithms import HostIdentity
 from mezite.ssh.authentication import RefusedLogin
 from mezite.ssh.channel_table import OpenRequest
-from mezite.ssh.connection import ServerConnection
+from mezite.ssh.connection import Admission, ServerConnection
 from mezite.ssh.errors import SshError
 from mezite.ssh.forwarding import Forwarding
-from mezite.ssh.limits import Slot, SshLimits, StartupLimiter, startup_slot
+from mezite.ssh.limits import SshLimits, StartupLimiter
 from mezite.ssh.messages import OpenFailure
 from mezite.ssh.policy import (
     ChannelKind,
@@ -71,34 +71,24 @@ async def serve_node_ssh(
     returns or is cancelled no task, thread, descriptor or program of the connection is left, except programs
     that made themselves independent of their session after its shell had ended.
     """
-    with startup_slot(service.startup, peer.client_ip) as slot:
-        server = _NodeConnection(service, policy, peer, (slot, on_authenticated))
-        connection = ServerConnection(
-            stream,
-            host=service.host,
-            authenticate=policy.authenticate,
-            handler=server,
-            limits=service.limits,
-        )
-        server.attach(connection)
-        await connection.run()
-        if connection.error is not None:
-            raise connection.error
+    server = _NodeConnection(service, policy, peer)
+    connection = ServerConnection(
+        stream,
+        host=service.host,
+        authenticate=policy.authenticate,
+        handler=server,
+        limits=service.limits,
+    )
+    server.attach(connection)
+    await connection.run(Admission(service.startup, peer.client_ip, on_authenticated))
 
 
 class _NodeConnection:
     """The handler of one connection and the host of its sessions."""
 
-    def __init__(
-        self,
-        service: NodeService,
-        policy: NodePolicy,
-        peer: PeerAddress,
-        admission: tuple[Slot | None, Callable[[SshGrant], None] | None],
-    ) -> None:
+    def __init__(self, service: NodeService, policy: NodePolicy, peer: PeerAddress) -> None:
         self._service = service
         self._policy = policy
-        self._slot, self._on_authenticated = admission
         self._connection: ServerConnection
         self._forwarding: Forwarding
         self._sessions = 0
@@ -119,12 +109,8 @@ class _NodeConnection:
     # ---- ConnectionHandler ------------------------------------------------------------------------------
 
     def authenticated(self, grant: SshGrant) -> None:
-        """Logged in: the slot for strangers is free again."""
+        """Logged in."""
         self.grant = grant
-        if self._slot is not None:
-            self._slot.release()
-        if self._on_authenticated is not None:
-            self._on_authenticated(grant)
 
     def login_refused(self, refused: RefusedLogin) -> None:
         """Tell the hooks."""

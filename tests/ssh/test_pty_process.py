@@ -105,9 +105,10 @@ async def test_interrupt_reaches_the_program(tmp_path, spawner):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     quit_before = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
     try:
-        async with running_node(tmp_path, spawner) as node, terminal(
-            node, "trap 'echo caught; exit 5' INT; echo ready; sleep 30; sleep 30"
-        ) as user:
+        async with (
+            running_node(tmp_path, spawner) as node,
+            terminal(node, "trap 'echo caught; exit 5' INT; echo ready; sleep 30; sleep 30") as user,
+        ):
             await user.wait_for("ready")
             await user.type("\x03")
             await user.wait_for("caught")

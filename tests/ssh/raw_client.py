@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client that can say anything: paramiko over a socket pair, with its messages in the test's hands."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import queue
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+
+import attrs
+import paramiko
+import trio
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mezite.ssh.errors import SshError
+from mezite.ssh.limits import SshLimits
+from mezite.ssh.node_server import NodeService, serve_node_ssh
+from mezite.ssh.policy import PeerAddress
+from mezite.ssh.spawn import ProcessSpawner
+from mezite.ssh.wire import boolean, string, uint32
+from tests.ssh.peers import ME, Authority, Recorder, TestPolicy, issue
+
+PEER = PeerAddress(client_ip="192.0.2.1", client_port=4711)
+
+
+class RawTransport(paramiko.Transport):
+    """Hands every message of the connection protocol to the test instead of acting on it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.inbox: queue.Queue[bytes | None] = queue.Queue()
+        self.intercept = False
+        self.name = "raw-client"
+
+    def _parse_kex_init(self, m):
+        super()._parse_kex_init(m)
+        self.seen_kex = type(self.kex_engine).name
+
+    def _ensure_authed(self, ptype, message):
+        if self.intercept and 80 <= ptype < 128:
+            payload = bytes((ptype,)) + message.get_remainder()
+            self.inbox.put(payload)
+            return paramiko.Message(b"\x02" + string(b""))  # an IGNORE instead of an action
+        return super()._ensure_authed(ptype, message)
+
+    def run(self):
+        # Channel messages go to the test as well, by way of the other table.
+        self._channel_handler_table = {}
+        for kind in range(80, 128):
+            self._handler_table[kind] = lambda message: None
+        super().run()
+        self.inbox.put(None)
+
+
+def certified_key(authority: Authority, login: str = ME) -> paramiko.PKey:
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    loaded = paramiko.Ed25519Key.from_private_key(io.StringIO(pem.decode()))
+    loaded.load_certificate(issue(authority.ca, key, [login]).public_bytes().decode())
+    return loaded
+
+
+@attrs.define
+class RawClient:
+    """The client's end, and what the server made of the connection."""
+
+    sock: socket.socket
+    authority: Authority
+    policy: TestPolicy
+    hooks: Recorder
+    error: BaseException | None = None
+    served: trio.Event = attrs.field(factory=trio.Event)
+    transport: RawTransport | None = None
+    messages: list[bytes] = attrs.field(factory=list)
+
+    async def handshake(self) -> RawTransport:
+        """Exchange keys; nothing more."""
+        self.transport = RawTransport(self.sock)
+        done = threading.Event()
+        self.transport.start_client(event=done)
+        await wait_thread(done.wait, 10)
+        if not self.transport.is_active():
+            raise self.transport.get_exception() or EOFError()
+        return self.transport
+
+    async def login(self, key: paramiko.PKey | None = None) -> RawTransport:
+        """Exchange keys, unless that is done, and authenticate; from now on messages come to :meth:`receive`."""
+        transport = self.transport or await self.handshake()
+        transport.intercept = True
+        await wait_thread(transport.auth_publickey, ME, key or certified_key(self.authority))
+        return transport
+
+    def send(self, *fields: bytes) -> None:
+        assert self.transport is not None
+        with contextlib.suppress(EOFError, OSError):
+            self.transport._send_message(paramiko.Message(b"".join(fields)))
+
+    async def receive(self, *kinds: int) -> bytes:
+        """The next message of one of ``kinds``; all others on the way go to :attr:`messages` too."""
+        assert self.transport is not None
+        while True:
+            payload = await wait_thread(self.transport.inbox.get, True, 10)
+            if payload is None:
+                raise EOFError
+            self.messages.append(payload)
+            if not kinds or payload[0] in kinds:
+                return payload
+
+    async def open_session(self, *, window: int = 1 << 20, number: int = 0) -> int:
+        """The server's number of a new session channel."""
+        self.send(b"\x5a", string("session"), uint32(number), uint32(window), uint32(32768))
+        payload = await self.receive(91, 92)
+        if payload[0] == 92:
+            raise SshError(payload[9:].decode("utf-8", "replace"))
+        return int.from_bytes(payload[5:9], "big")
+
+    def request(self, channel: int, name: str, *fields: bytes, reply: bool = False) -> None:
+        self.send(b"\x62", uint32(channel), string(name), boolean(reply), *fields)
+
+    def start_exchange(self) -> None:
+        """Send KEXINIT and nothing of what has to follow."""
+        self.ignore_exchanges()
+        assert self.transport is not None
+        self.transport._send_kex_init()
+
+    def ignore_exchanges(self) -> None:
+        """Do not answer the server's KEXINIT."""
+        assert self.transport is not None
+        self.transport._handler_table[20] = lambda message: None
+
+    async def wait_served(self) -> BaseException | None:
+        """Why the server has ended the connection."""
+        with trio.fail_after(10):
+            await self.served.wait()
+        return self.error
+
+
+async def wait_thread(function: Callable[..., object], *args: object):
+    return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=True)
+
+
+@contextlib.asynccontextmanager
+async def raw_client(
+    spawner: ProcessSpawner | None = None, *, limits: SshLimits | None = None, **changes
+) -> AsyncIterator[RawClient]:
+    """A server on one end of a socket pair, the test on the other."""
+    authority = Authority()
+    ours, theirs = socket.socketpair()
+    client = RawClient(ours, authority, authority.policy(), Recorder())
+    service = NodeService(
+        host=authority.host("node-1"),
+        hooks=client.hooks,
+        spawner=spawner,
+        clock=time.time,
+        new_session_id=lambda: "id",
+        limits=limits or SshLimits(),
+        **changes,
+    )
+
+    async def serve() -> None:
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+        try:
+            await serve_node_ssh(stream, service, policy=client.policy, peer=PEER)
+        except SshError as error:
+            client.error = error
+        finally:
+            client.served.set()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            yield client
+            nursery.cancel_scope.cancel()
+    finally:
+        ours.close()
+        if client.transport is not None:
+            client.transport.close()
+            client.transport.join(5)
