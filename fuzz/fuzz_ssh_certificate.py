@@ -63,15 +63,19 @@ HOST = issue_host_certificate(
 
 
 def check(data: bytes) -> None:
-    """Two bytes of position and the rest put over a good certificate; the rest alone; the rest as a key."""
-    position = int.from_bytes(data[:2], "big")
-    patch = data[2:]
-    for original in (USER, HOST):
-        verify_both(original[:position] + patch + original[position + len(patch) :])
-        verify_both(original[:position] + patch + original[position:])
-    verify_both(patch)
-    with contextlib.suppress(MalformedWireError, InvalidKeyError):
-        assert public_key_blob(parse_public_key_blob(patch)) == patch
+    """What to do, two bytes of position, and bytes to put over or into a good certificate; or all by themselves."""
+    mode, position, patch = data[:1], int.from_bytes(data[1:3], "big"), data[3:]
+    original = HOST if mode > b"\x7f" else USER
+    match int.from_bytes(mode, "big") % 4:
+        case 0:
+            verify_both(original[:position] + patch + original[position + len(patch) :])
+        case 1:
+            verify_both(original[:position] + patch + original[position:])
+        case 2:
+            verify_both(patch)
+        case _:
+            with contextlib.suppress(MalformedWireError, InvalidKeyError):
+                assert public_key_blob(parse_public_key_blob(patch)) == patch
 
 
 def verify_both(blob: bytes) -> None:

@@ -67,23 +67,26 @@ USER = issue_user_certificate_x509(
 
 
 def check(data: bytes) -> None:
-    """Two bytes of position and the rest put over a good certificate; the rest alone; the rest as identity
-    data.
-    """
-    position = int.from_bytes(data[:2], "big")
-    patch = data[2:]
-    for original, kind in ((AGENT, PeerKind.AGENT), (USER, PeerKind.USER)):
-        for der in (
-            original[:position] + patch + original[position + len(patch) :],
-            original[:position] + patch + original[position:],
-            patch,
-        ):
-            try:
-                verify_x509(der, ca_certs=[CA], cluster="test", kind=kind, now=NOW)
-                assert der == original
-            except CertificateRefused as error:
-                check_message(error.message)
-    check_texts(patch)
+    """What to do, two bytes of position, and bytes to put over or into a good certificate; or all by themselves."""
+    mode, position, patch = data[:1], int.from_bytes(data[1:3], "big"), data[3:]
+    original, kind = (USER, PeerKind.USER) if mode > b"\x7f" else (AGENT, PeerKind.AGENT)
+    match int.from_bytes(mode, "big") % 4:
+        case 0:
+            check_certificate(original[:position] + patch + original[position + len(patch) :], original, kind)
+        case 1:
+            check_certificate(original[:position] + patch + original[position:], original, kind)
+        case 2:
+            check_certificate(patch, original, kind)
+        case _:
+            check_texts(patch)
+
+
+def check_certificate(der: bytes, original: bytes, kind: PeerKind) -> None:
+    try:
+        verify_x509(der, ca_certs=[CA], cluster="test", kind=kind, now=NOW)
+        assert der == original
+    except CertificateRefused as error:
+        check_message(error.message)
 
 
 def check_texts(data: bytes) -> None:

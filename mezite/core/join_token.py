@@ -24,6 +24,9 @@ SECRET_LENGTH = 43
 PIN_LENGTH = 64
 PIN_LABEL = "sha256:"
 
+BLANKS = " \t\r\n"
+"""What may surround a copied line."""
+
 SECRET = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 PIN = re.compile(r"[0-9a-f]+", re.ASCII)
 
@@ -52,7 +55,10 @@ def parse_ca_pin(text: str) -> str:
 
     Raises InvalidJoinTokenError: another length, upper case, or not hexadecimal.
     """
-    digits = text.strip().removeprefix(PIN_LABEL)
+    return check_pin(text.strip(BLANKS).removeprefix(PIN_LABEL))
+
+
+def check_pin(digits: str) -> str:
     if not digits:
         raise InvalidJoinTokenError("the CA pin is missing")
     if PIN.fullmatch(digits) is None:
@@ -70,7 +76,7 @@ def parse_join_token(text: str) -> JoinToken:
     Raises InvalidJoinTokenError: empty, no ``mzt_`` in front, no dot, a secret of another length or alphabet,
     or a pin that parse_ca_pin refuses.
     """
-    stripped = text.strip()
+    stripped = text.strip(BLANKS)
     if not stripped:
         raise InvalidJoinTokenError("the join token is empty")
     if not stripped.startswith(PREFIX):
@@ -88,7 +94,7 @@ def parse_join_token(text: str) -> JoinToken:
         )
     if pin.startswith(PIN_LABEL):
         raise InvalidJoinTokenError(f"the CA pin of a join token is written without {PIN_LABEL}")
-    return JoinToken(secret=secret, ca_pin=parse_ca_pin(pin))
+    return JoinToken(secret=secret, ca_pin=check_pin(pin))
 
 
 def format_join_token(random: bytes, ca_pin: str) -> str:

@@ -57,6 +57,7 @@ SECRET = TOKEN.removeprefix("mzt_").partition(".")[0]
         (f"mzt_{SECRET}.{PIN[1:]}", "63 digits instead of 64: was it cut off"),
         (f"mzt_{SECRET}.{PIN}0", "65 digits instead of 64"),
         (f"mzt_{SECRET}.{PIN.upper()}", "other than 0-9 and a-f"),
+        (f"mzt_{SECRET}. {PIN}", "other than 0-9 and a-f"),
         (f"mzt_{SECRET}.sha256:{PIN}", "written without sha256:"),
         (f"mzt_{SECRET}.{PIN}\n{TOKEN}", "other than 0-9 and a-f"),
     ],
