@@ -94,7 +94,7 @@ def main() -> None:
     sys.exit(run_program(mezctl, "mezctl"))
 
 
-if __name__ == "__main__":  # python -m mezite.cli.mezctl
+if __name__ == "__main__":
     # Not this copy of the module: commands import it by its name, and types must be the same.
     from mezite.cli.mezctl import main as main_of_the_module
 

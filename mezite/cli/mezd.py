@@ -22,7 +22,7 @@ def main() -> None:
     sys.exit(run_program(mezd, "mezd"))
 
 
-if __name__ == "__main__":  # python -m mezite.cli.mezd
+if __name__ == "__main__":
     # Not this copy of the module: commands import it by its name, and types must be the same.
     from mezite.cli.mezd import main as main_of_the_module
 

@@ -54,7 +54,7 @@ def main() -> None:
     sys.exit(run_program(mezhub, "mezhub"))
 
 
-if __name__ == "__main__":  # python -m mezite.cli.mezhub
+if __name__ == "__main__":
     # Not this copy of the module: commands import it by its name, and types must be the same.
     from mezite.cli.mezhub import main as main_of_the_module
 

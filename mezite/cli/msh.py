@@ -31,7 +31,7 @@ def main() -> None:
     sys.exit(run_program(msh, "msh"))
 
 
-if __name__ == "__main__":  # python -m mezite.cli.msh
+if __name__ == "__main__":
     # Not this copy of the module: commands import it by its name, and types must be the same.
     from mezite.cli.msh import main as main_of_the_module
 

@@ -108,5 +108,5 @@ def rewrite_reference(path: Path) -> None:
     path.write_text(f"{before}{_BEGIN}\n\n{reference_markdown()}\n{_END}{after}", encoding="utf-8")
 
 
-if __name__ == "__main__":  # pragma: no cover - one line, and tests call what it calls
+if __name__ == "__main__":
     rewrite_reference(Path(sys.argv[1]))
