@@ -36,6 +36,8 @@ MESSAGE_BYTES = 256 * 1024
 DESCRIPTORS = 4
 #: Time for programs to end by themselves after the hang-up that follows the agent's end.
 HANGUP_SECONDS = 2.0
+#: And for the kernel to end them after the kill that follows that.
+KILL_SECONDS = 1.0
 
 _USER_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
 _ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -74,7 +76,9 @@ def arguments(account: Any, command: str | None) -> list[str]:
     return [f"-{name}"] if command is None else [name, "-c", command]
 
 
-def prepare_descriptors(request: dict[str, Any], descriptors: list[int], account: Any, privilege: Any) -> int:
+def prepare_descriptors(  # pragma: no cover - as below
+    request: dict[str, Any], descriptors: list[int], account: Any, privilege: Any
+) -> int:
     """Standard input, output and error in place, nothing else open but the status pipe; its number."""
     *stdio, status = (os.dup(number) if number <= 2 else number for number in descriptors)
     if request["pty"]:
@@ -90,7 +94,9 @@ def prepare_descriptors(request: dict[str, Any], descriptors: list[int], account
     return status
 
 
-def run_program(request: dict[str, Any], descriptors: list[int], privilege: Any) -> NoReturn:
+def run_program(  # pragma: no cover - runs in a forked child, whose process it replaces
+    request: dict[str, Any], descriptors: list[int], privilege: Any
+) -> NoReturn:
     """In the child: become the user and execute. Problems go to the status pipe."""
     status = descriptors[-1]
     try:
@@ -229,11 +235,15 @@ class Helper:
 
     def _end_all(self) -> None:
         self._signal_all(signal.SIGHUP, signal.SIGCONT)
-        deadline = time.monotonic() + HANGUP_SECONDS
+        self._wait_for_all(HANGUP_SECONDS)
+        self._signal_all(signal.SIGKILL)
+        self._wait_for_all(KILL_SECONDS)
+
+    def _wait_for_all(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
         while self._pids and time.monotonic() < deadline:
             select.select([], [], [], 0.02)
             self._reap()
-        self._signal_all(signal.SIGKILL)
 
     def _signal_all(self, *numbers: int) -> None:
         for identifier in list(self._pids):

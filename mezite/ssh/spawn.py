@@ -32,7 +32,7 @@ __all__ = ["Child", "ExitStatus", "ProcessSpawner", "ProgramSpec", "open_spawner
 _PROBLEM_BYTES = 1024
 #: A helper that was asked to end hangs up its programs and waits this long at most, plus the time to start
 #: to.
-_HELPER_END_SECONDS = child_program.HANGUP_SECONDS + 3
+_HELPER_END_SECONDS = child_program.HANGUP_SECONDS + child_program.KILL_SECONDS + 2
 
 
 @attrs.frozen(kw_only=True)

@@ -162,13 +162,12 @@ async def test_terminal_only_when_permitted(tmp_path, spawner):
 
 async def test_signal_request_reaches_the_group(tmp_path, spawner):
     """Stock ssh sends no signal requests; a break it can: `~B` has no effect but is granted."""
-    async with running_node(tmp_path, spawner) as node:
-        async with terminal(node, "cat", options=("-tt", "-e", "~")) as user:
-            await user.type("x\r")
-            await user.wait_for("x\r\nx")
-            await user.type("\r~B")
-            await user.type("y\r\x04")
-            assert await user.status() == 0
+    async with running_node(tmp_path, spawner) as node, terminal(node, "cat", options=("-tt", "-e", "~")) as user:
+        await user.type("x\r")
+        await user.wait_for("x\r\nx")
+        await user.type("\r~B")
+        await user.type("y\r\x04")
+        assert await user.status() == 0
 
 
 async def test_hang_up_when_the_client_goes(tmp_path, spawner):
