@@ -10,7 +10,13 @@ ids.
 import ipaddress
 import re
 
-__all__ = ["InvalidAddressError", "client_address", "parse_source_addresses", "source_address_matches"]
+__all__ = [
+    "InvalidAddressError",
+    "client_address",
+    "parse_address",
+    "parse_source_addresses",
+    "source_address_matches",
+]
 
 OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 IPV4 = re.compile(rf"{OCTET}(?:\.{OCTET}){{3}}", re.ASCII)
@@ -30,6 +36,7 @@ class InvalidAddressError(ValueError):
 
 
 def parse_address(text: str) -> Address:
+    """An IPv4 or IPv6 address without port, brackets or zone. Raises InvalidAddressError."""
     try:
         if IPV4.fullmatch(text):
             return ipaddress.IPv4Address(text)

@@ -11,7 +11,7 @@ import attrs
 
 from mezite.core.certificates.identity import encode_roles, encode_traits
 from mezite.core.certificates.keys import PrivateKey, PublicKey
-from mezite.core.certificates.source_address import parse_source_addresses
+from mezite.core.certificates.source_address import parse_address, parse_source_addresses
 from mezite.core.certificates.ssh_certificate import (
     MAX_CERTIFICATE_BYTES,
     MAX_NONCE_BYTES,
@@ -92,7 +92,7 @@ class HostCertificateSpec:
     key_id: str
     """Free text for logs; by convention the agent id."""
     principals: Collection[str]
-    """What users type: node name, ``NODE.CLUSTER``, the hub's public name; at least one, no patterns."""
+    """What users type: node name, ``NODE.CLUSTER``, the hub's public name or address; at least one, no patterns."""
     valid_after: int
     valid_before: int
     nonce: bytes
@@ -142,7 +142,7 @@ def issue_host_certificate(ca_key: PrivateKey, public_key: PublicKey, spec: Host
     be one that verify_host_certificate refuses.
     """
     for name in spec.principals:
-        check_node_name(name)
+        check_host(name)
     if not spec.key_id.isprintable():
         raise ValueError("the key id has control characters")
     certificate = SshCertificate(
@@ -159,6 +159,14 @@ def issue_host_certificate(ca_key: PrivateKey, public_key: PublicKey, spec: Host
         ca_key_blob=public_key_blob(ca_key.public_key()),
     )
     return signed(certificate, ca_key)
+
+
+def check_host(name: str) -> None:
+    """A host is dialled by a name or by an address; an IPv6 address is the only one that is no node name."""
+    if ":" in name:
+        parse_address(name)
+    else:
+        check_node_name(name)
 
 
 def signed(certificate: SshCertificate, ca_key: PrivateKey) -> bytes:

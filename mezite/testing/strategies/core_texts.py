@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names, labels, traits and addresses in the grammars of mezite.core, and chunkings of bytes."""
+"""Names, labels and traits in the grammars of mezite.core."""
 
 from hypothesis import strategies as st
 
 __all__ = [
-    "chunkings",
     "labels",
     "logins",
     "node_names",
@@ -47,10 +46,3 @@ def traits() -> st.SearchStrategy[dict[str, tuple[str, ...]]]:
     names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,20}", fullmatch=True)
     values = st.lists(st.text(st.characters(codec="utf-8"), max_size=20), max_size=4).map(tuple)
     return st.dictionaries(names, values, max_size=4)
-
-
-@st.composite
-def chunkings(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    """``data`` cut at random places; joined it is ``data`` again."""
-    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=8)))
-    return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]

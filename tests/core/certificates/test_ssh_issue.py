@@ -101,6 +101,8 @@ def test_nothing_is_issued_that_would_be_refused(changes, why):
     [
         ({"principals": ("WEB",)}, "node name"),
         ({"principals": ("*.example.com",)}, "node name"),
+        ({"principals": ("[::1]",)}, "not an IP address"),
+        ({"principals": ("web-1:22",)}, "not an IP address"),
         ({"principals": ()}, "0 principals"),
         ({"key_id": "a\nb"}, "control characters"),
     ],
@@ -113,3 +115,11 @@ def test_nothing_is_issued_to_hosts_that_would_be_refused(changes, why):
 def test_weak_keys_are_not_certified_a9():
     with pytest.raises(InvalidKeyError, match="1024 bits"):
         issue_user_certificate(CA, rsa.generate_private_key(65537, 1024).public_key(), USER)
+
+
+def test_hosts_are_also_dialled_by_address():
+    names = ("127.0.0.1", "::1", "2001:db8::7", "hub.example.com")
+    blob = issue_host_certificate(CA, KEY.public_key(), attrs.evolve(HOST, principals=names))
+    trusted = [public_key_blob(CA.public_key())]
+    for name in names:
+        assert verify_host_certificate(blob, trusted_cas=trusted, host_name=name, now=NOW).principals == names
