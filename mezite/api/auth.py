@@ -126,5 +126,5 @@ class AuthApi:
 
     async def log_out(self, _request: pb.LogoutRequest, context: CallContext) -> pb.LogoutResponse:
         """End the session that the call was made with."""
-        await self.login.logout(user_of(context))
+        await self.login.logout(user_of(context), client_address=context.peer.client_address)
         return pb.LogoutResponse()

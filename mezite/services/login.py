@@ -10,6 +10,7 @@ import attrs
 
 from mezite.core.audit.event_types import EventType
 from mezite.core.durations import format_duration
+from mezite.core.names import InvalidNameError, check_user_name
 from mezite.core.secret import Secret
 from mezite.services.audit_log import AuditLog
 from mezite.services.identity import UserIdentity
@@ -40,6 +41,12 @@ SESSION_MS = 12 * 3600 * 1000
 MAX_ATTEMPTS = 5
 LOCK_MS = 30 * 60 * 1000
 """Five tries, then half an hour: 240 guesses a day against a name, whatever number of addresses they come from."""
+
+_REFUSED = (
+    "wrong user name or password "
+    f"(after {MAX_ATTEMPTS} failures a name is locked for {format_duration(LOCK_MS // 1000)})"
+)
+"""One text for all: that a name is locked would tell that it exists (threat E17)."""
 
 MIN_PASSWORD = 12
 """NIST SP 800-63B asks for 8 with a second factor and 15 without; 12 is where a leaked argon2id hash stays safe."""
@@ -103,18 +110,10 @@ class LoginService:
     async def with_password(self, name: str, password: str, *, client_address: str) -> LoggedIn:
         """Check a password and start a session.
 
-        The attempt is counted before the password is looked at, so that guesses sent at once are counted one by
-        one. Unknown names, disabled users and users without a password take as long as a wrong password (E17).
-
         :raises LoginRefusedError: wrong, unknown, disabled or locked out; audited.
         """
+        user = await self._checked(name, password, client_address)
         now = self._sources.now()
-        user, attempt = await self._database.write(_count_attempt, name, now)
-        usable = user is not None and attempt is not None and attempt.allowed and user.disabled_at is None
-        stored = user.password_hash if user is not None and usable else None
-        matches = await self._passwords.verify(stored, password[:MAX_PASSWORD])
-        if user is None or not matches:
-            raise await self._refused(name, attempt, client_address)
         token = self._sources.new_secret()
         session = WebSessionRow(
             token_hash=token_hash(token),
@@ -134,6 +133,24 @@ class LoginService:
         )
         return LoggedIn(token=Secret(token), user=user, expires_at=session.expires_at)
 
+    async def _checked(self, name: str, password: str, client_address: str) -> UserRow:
+        """Return the user whose password this is.
+
+        The attempt is counted before the password is looked at, so that guesses sent at once are counted one by
+        one. Unknown names, disabled users and users without a password take as long as a wrong password (E17).
+
+        :raises LoginRefusedError: wrong, unknown, disabled or locked out; audited.
+        """
+        user, attempt = None, None
+        if _is_user_name(name):
+            user, attempt = await self._database.write(_count_attempt, name, self._sources.now())
+        usable = attempt is not None and attempt.allowed and len(password) <= MAX_PASSWORD
+        stored = None if user is None or user.disabled_at is not None or not usable else user.password_hash
+        matches = await self._passwords.verify(stored, password[:MAX_PASSWORD])
+        if user is None or not matches:
+            raise await self._refused(name, attempt, client_address)
+        return user
+
     async def _refused(
         self, name: str, attempt: LoginAttempt | None, client_address: str
     ) -> LoginRefusedError:
@@ -148,17 +165,22 @@ class LoginService:
             error_message=reason,
             method="local",
         )
-        if locked and attempt is not None and attempt.locked_until is not None:
-            wait = format_duration(-((now - attempt.locked_until) // 1000))
-            return LoginRefusedError(f"too many failed logins: try again in {wait}", event_id=event_id)
-        return LoginRefusedError("wrong user name or password", event_id=event_id)
+        return LoginRefusedError(_REFUSED, event_id=event_id)
 
-    async def logout(self, identity: UserIdentity) -> bool:
+    async def logout(self, identity: UserIdentity, *, client_address: str) -> bool:
         """End the session behind `identity`; False when it was not a session or has ended already."""
         if not identity.session_hash:
             return False
         now = self._sources.now()
-        return await self._database.write(web_sessions.revoke, token_hash=identity.session_hash, now=now)
+        ended = await self._database.write(web_sessions.revoke, token_hash=identity.session_hash, now=now)
+        if ended:
+            await self._audit.emit(
+                EventType.USER_LOGOUT,
+                user_name=identity.name,
+                user_roles=identity.roles,
+                client_ip=client_address,
+            )
+        return ended
 
     async def change_password(
         self, identity: UserIdentity, *, old: str, new: str, client_address: str
@@ -169,18 +191,24 @@ class LoginService:
         :raises LoginRefusedError: the old one is wrong.
         """
         check_password_strength(new)
-        await self.with_password(identity.name, old, client_address=client_address)
-        await self.set_password(identity.name, new)
+        await self._checked(identity.name, old, client_address)
+        await self.set_password(identity.name, new, except_session=identity.session_hash)
+        await self._audit_password(identity.name, client_address, method="local")
 
-    async def set_password(self, name: str, password: str) -> bool:
-        """Set a password and end all sessions; False when there is no such user. :raises WeakPasswordError: too short."""
+    async def set_password(self, name: str, password: str, *, except_session: str = "") -> bool:
+        """Set a password and end all sessions but the one with that hash; False when there is no such user.
+
+        :raises WeakPasswordError: too short.
+        """
         hashed = await self._passwords.hash(check_password_strength(password))
         now = self._sources.now()
 
         def store(conn: Connection) -> bool:
             if not users.set_password(conn, name=name, password_hash=hashed, now=now):
                 return False
-            web_sessions.revoke_of_user(conn, user_name=name, now=now)
+            for session in web_sessions.list_live(conn, user_name=name, now=now):
+                if session.token_hash != except_session:
+                    web_sessions.revoke(conn, token_hash=session.token_hash, now=now)
             return True
 
         return await self._database.write(store)
@@ -204,6 +232,7 @@ class LoginService:
 
         used = await self._database.write(use)
         if isinstance(used, InviteRow):
+            await self._audit_password(used.user_name, client_address, method="invite")
             return used.user_name
         event_id = await self._audit.emit(
             EventType.USER_LOGIN_FAILED,
@@ -214,11 +243,31 @@ class LoginService:
         )
         raise LoginRefusedError(f"the invite is {used.value}: ask for a new one", event_id=event_id)
 
+    async def _audit_password(self, name: str, client_address: str, *, method: str) -> None:
+        await self._audit.emit(
+            EventType.USER_UPDATED,
+            user_name=name,
+            resource_type="user",
+            resource_name=name,
+            client_ip=client_address,
+            method=method,
+            password_changed=True,
+        )
+
     async def _invited_hash(self, token: str, password: str) -> str | None:
         """Hash the password only for an invite that exists, so that nobody buys our CPU time with made-up ones."""
         check_password_strength(password)
         known = await self._database.read(invites.get, token_hash=token_hash(token))
         return None if known is None else await self._passwords.hash(password)
+
+
+def _is_user_name(name: str) -> bool:
+    """What cannot be a user's name is not asked of the database: it may not even be storable there."""
+    try:
+        check_user_name(name)
+    except InvalidNameError:
+        return False
+    return True
 
 
 def _count_attempt(conn: Connection, name: str, now: int) -> tuple[UserRow | None, LoginAttempt | None]:
