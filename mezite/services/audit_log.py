@@ -8,6 +8,7 @@ and when the database refuses, so does the action that was to be recorded (threa
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import NoReturn
 
@@ -77,9 +78,13 @@ class AuditLog:
         The common fields of the contract go by their names; all others are type-specific. `client_ip` may be an
         `ip:port`. Cancelling while waiting leaves the event to be recorded or not.
 
-        :raises AuditUnavailableError: the database did not take it.
+        :raises AuditUnavailableError: the database did not take it, or the log is closed.
+        :raises InvalidEventError: a type-specific field cannot be written.
         """
-        waiting = _Waiting(self._sources.new_id(), event_type, self._sources.now(), fields)
+        plain = {name: _storable(value) for name, value in fields.items()}
+        waiting = _Waiting(self._sources.new_id(), event_type, self._sources.now(), plain)
+        # Made once for nothing: what cannot be written fails here, not in the task that writes for everyone.
+        self._event(waiting, 1, FIRST_PREV_HASH)
         try:
             await self._queue.send(waiting)
         except trio.BrokenResourceError:
@@ -107,7 +112,16 @@ class AuditLog:
                 with trio.CancelScope(shield=True):
                     seq, previous = await self._commit(group, seq, previous)
         finally:
-            self._arrivals.close()
+            self._release()
+
+    def _release(self) -> None:
+        """Nobody will write what still waits: its emitters must not wait for ever."""
+        with contextlib.suppress(trio.WouldBlock):
+            while True:
+                waiting = self._arrivals.receive_nowait()
+                waiting.error = AuditUnavailableError("it has been closed")
+                waiting.done.set()
+        self._arrivals.close()
 
     async def query(self, wanted: AuditQuery) -> list[str]:
         """Return matching events of all hubs as JSON, newest first."""
@@ -193,8 +207,17 @@ def _row(event: AuditEvent) -> AuditEventRow:
     )
 
 
+def _storable(value: object) -> object:
+    """Replace what peers can send but a database cannot keep: NUL (PostgreSQL) and lone surrogates."""
+    if not isinstance(value, str):
+        return value
+    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 def _host(address: str) -> str:
     """Cut the port off an `ip:port`; the audit log knows addresses."""
+    if address.startswith("[") and address.endswith("]"):
+        return address[1:-1]
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
         return address
