@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mezite.core.audit.event_types import EventType
-from mezite.core.names import InvalidNameError, check_login, check_trait_name, check_user_name
+from mezite.core.certificates.identity import IdentityError, encode_traits
+from mezite.core.names import InvalidNameError, check_login, check_user_name
 from mezite.core.rbac.roles import BUILT_IN_ROLES
 from mezite.core.secret import Secret
 from mezite.services.audit_log import AuditLog
@@ -32,9 +33,9 @@ __all__ = ["Accounts", "CreatedUser"]
 INVITE_MS = 24 * 3600 * 1000
 """A day: long enough to reach a colleague, short enough that a forgotten mail is harmless."""
 
-MAX_TRAIT_VALUES = 256
-MAX_TRAIT_VALUE = 256
-"""What fits a certificate (core/certificates/identity.py); refused here so that logging in cannot fail later."""
+MAX_TRAITS_BYTES = 6 * 1024
+"""As JSON. A certificate has 16 KiB in all and holds logins twice, as a trait and as principals; refused here so that
+logging in cannot fail later."""
 
 
 @attrs.frozen(kw_only=True)
@@ -118,7 +119,7 @@ class Accounts:
 
     async def list_users(self) -> list[UserRow]:
         """Return all users by name."""
-        return await self._database.read(users.list_all)
+        return await self._database.read(_all_users)
 
     async def get(self, name: str) -> UserRow:
         """Return a user. :raises NotFoundError: there is none of that name."""
@@ -192,6 +193,13 @@ class Accounts:
         )
 
 
+def _all_users(conn: Connection) -> list[UserRow]:
+    rows: list[UserRow] = []
+    while page := users.list_all(conn, after=rows[-1].name if rows else ""):
+        rows += page
+    return rows
+
+
 def check_user(name: str) -> None:
     """:raises InvalidRequestError: the name breaks the grammar of user names."""
     try:
@@ -205,20 +213,18 @@ def _check_roles(roles: tuple[str, ...]) -> None:
         if role not in BUILT_IN_ROLES:
             known = ", ".join(sorted(BUILT_IN_ROLES))
             raise InvalidRequestError(f"role {role!r} does not exist: there are {known}")
+    if len(set(roles)) != len(roles):
+        raise InvalidRequestError("a role is listed twice")
 
 
 def _check_traits(traits: Mapping[str, tuple[str, ...]]) -> None:
-    if sum(len(values) for values in traits.values()) > MAX_TRAIT_VALUES:
-        raise InvalidRequestError(f"traits have more than {MAX_TRAIT_VALUES} values: use a role instead")
     try:
-        for name, values in traits.items():
-            check_trait_name(name)
-            for value in values:
-                if name == "logins":
-                    check_login(value)
-                elif len(value) > MAX_TRAIT_VALUE:
-                    raise InvalidRequestError(
-                        f"a value of trait {name} is longer than {MAX_TRAIT_VALUE} characters"
-                    )
-    except InvalidNameError as error:
+        encoded = encode_traits(traits)
+        for login in traits.get("logins", ()):
+            check_login(login)
+    except (IdentityError, InvalidNameError) as error:
         raise InvalidRequestError(str(error)) from None
+    if len(encoded) > MAX_TRAITS_BYTES:
+        raise InvalidRequestError(
+            f"the traits have {len(encoded)} bytes, more than the {MAX_TRAITS_BYTES} that fit a certificate: use a role"
+        )
