@@ -55,10 +55,12 @@ class TokensApi:
         return pb.ListJoinTokensResponse(tokens=[_message(row) for row in rows])
 
     async def delete(
-        self, request: pb.DeleteJoinTokenRequest, _context: CallContext
+        self, request: pb.DeleteJoinTokenRequest, context: CallContext
     ) -> pb.DeleteJoinTokenResponse:
         """Forget a token by the beginning of its id."""
-        await self._enrollment.delete_token(request.id)
+        await self._enrollment.delete_token(
+            request.id, by=user_of(context).name, client_address=context.peer.client_address
+        )
         return pb.DeleteJoinTokenResponse()
 
 

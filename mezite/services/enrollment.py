@@ -150,7 +150,7 @@ class Enrollment:
         """Return all tokens, newest first."""
         return await self._database.read(join_tokens.list_all)
 
-    async def delete_token(self, identifier: str) -> None:
+    async def delete_token(self, identifier: str, *, by: str, client_address: str) -> None:
         """Delete the token whose hash begins with `identifier`.
 
         :raises NotFoundError: there is none. :raises InvalidRequestError: there are several.
@@ -165,6 +165,13 @@ class Enrollment:
                 f"{len(found)} join tokens begin with {identifier}: give more of the id"
             )
         await self._database.write(join_tokens.delete, token_hash=found[0].token_hash)
+        await self._audit.emit(
+            EventType.TOKEN_DELETED,
+            user_name=by,
+            resource_type="token",
+            resource_name=found[0].token_hash[:16],
+            client_ip=client_address,
+        )
 
     async def join(self, request: JoinRequest, *, client_address: str) -> Enrolled:
         """Register an agent with a join token, which is used up only when everything else is in order.
