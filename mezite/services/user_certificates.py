@@ -9,6 +9,7 @@ import attrs
 
 from mezite.core.audit.event_types import EventType
 from mezite.core.certificates.keys import InvalidKeyError
+from mezite.core.certificates.ssh import NO_LOGIN_PRINCIPAL
 from mezite.core.rbac.evaluator import all_logins
 from mezite.services.audit_log import AuditLog
 from mezite.services.authorization import roles_by_name, session_permissions
@@ -17,8 +18,8 @@ from mezite.services.certificate_authority import (
     UserCertificateRequest,
     UserCertificates,
 )
-from mezite.services.errors import InvalidRequestError
-from mezite.services.identity import UserIdentity
+from mezite.services.errors import InvalidRequestError, UnauthenticatedError
+from mezite.services.identity import CredentialKind, UserIdentity
 from mezite.services.sources import Sources
 
 if TYPE_CHECKING:
@@ -32,10 +33,6 @@ MIN_TTL_S = 60
 
 MAX_PRINCIPALS = 256
 """OpenSSH refuses a certificate with more."""
-
-NO_LOGIN = "_mezite_no_login"
-"""The only principal of a user without logins: the hub never allows it, and an empty list would mean anyone
-to some readers of the format (threat A4)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -65,9 +62,13 @@ class UserCertificateService:
         ttl_seconds: int,
         client_address: str,
     ) -> IssuedToUser:
-        """Certify two keys of the user for `ttl_seconds` (0: 12 h), at most 24 h, and never beyond the credential.
+        """Certify two keys of the user for `ttl_seconds` (0: 12 h), at most 24 h or what the user's roles say.
+
+        What is issued for a certificate never outlives that certificate (threat E9); a session is a fresh login and
+        sets no such bound.
 
         :raises InvalidRequestError: a key of an unsupported kind, or a time to live below a minute or over 24 h.
+        :raises UnauthenticatedError: the certificate has less than a minute left.
         """
         ttl = self._lifetime(identity, ttl_seconds)
         roles = roles_by_name(identity.roles)
@@ -76,7 +77,7 @@ class UserCertificateService:
             user_name=identity.name,
             roles=identity.roles,
             traits=identity.traits,
-            principals=logins or (NO_LOGIN,),
+            principals=logins or (NO_LOGIN_PRINCIPAL,),
             extensions=_extensions(session_permissions(identity)),
             ssh_public_key=ssh_public_key,
             tls_public_key_pem=tls_public_key_pem,
@@ -104,8 +105,11 @@ class UserCertificateService:
             raise InvalidRequestError("the time to live of a certificate is at least 1m and at most 24h")
         roles = roles_by_name(identity.roles)
         bounds = [asked or DEFAULT_TTL_S, *(role.options.max_session_ttl for role in roles)]
-        left = (identity.expires_at - self._sources.now()) // 1000
-        return max(MIN_TTL_S, min(*bounds, left if identity.session_hash == "" else MAX_TTL_S))
+        if identity.credential is not CredentialKind.SESSION:
+            bounds.append((identity.expires_at - self._sources.now()) // 1000)
+        if min(bounds) < MIN_TTL_S:
+            raise UnauthenticatedError("your certificate is about to expire: log in again")
+        return min(bounds)
 
 
 def _extensions(permissions: Iterable[str]) -> tuple[str, ...]:
