@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NoReturn
 
 import attrs
@@ -18,12 +19,14 @@ from mezite.services.tunnel_registry import TunnelRegistry
 from mezite.storage import agents
 from mezite.storage.agents import CLONE_LOCK_REASON, RenewalRefusal, TunnelLease
 from mezite.storage.database import Database
-from mezite.storage.errors import NotFoundError
+from mezite.storage.errors import NotFoundError, StorageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = ["TunnelLeases"]
+
+_log = logging.getLogger("mezite.tunnel")
 
 LEASE_MS = 45_000
 HEARTBEAT_SECONDS = 15
@@ -95,13 +98,22 @@ class TunnelLeases:
             await self.database.write(agents.mark_disconnected, agent_id=agent.agent_id, epoch=epoch, now=now)
 
     async def run(self) -> NoReturn:
-        """Extend the leases of all live tunnels together, for ever; cut those that another hub has taken over."""
+        """Extend the leases of all live tunnels together, for ever; cut those that another hub has taken over.
+
+        A database that is away for a while costs heartbeats, not the hub: tunnels go on carrying traffic.
+        """
         while True:
             await trio.sleep(HEARTBEAT_SECONDS)
-            await self.extend()
+            try:
+                await self.extend()
+            except StorageError as error:
+                _log.warning("cannot extend the leases of tunnels", extra={"reason": str(error)})
 
     async def extend(self) -> None:
-        """Extend the leases once. A tunnel whose epoch is not the newest any more is closed (threat B8)."""
+        """Extend the leases once.
+
+        A tunnel whose epoch is not the newest any more is closed (threat B8), and that of a locked agent (E14).
+        """
         live = {(tunnel.agent_id, tunnel.epoch): tunnel for tunnel in self.registry.tunnels()}
         if not live:
             return

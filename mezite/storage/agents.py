@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import attrs
-from sqlalchemy import case, func, select, tuple_, update
+from sqlalchemy import and_, case, func, literal, select, tuple_, update
 
 from mezite.storage.errors import AlreadyExistsError, NameTakenError, NotFoundError
 from mezite.storage.rows import all_rows, first_row, insert_if_absent
@@ -214,9 +214,9 @@ def renew_generation(
 ) -> RenewedGeneration | RenewalRefusal:
     """Count the certificate generation up if the presented one is genuine, else lock the agent.
 
-    Genuine is the last one issued, and the one before it as long as the last one was never presented: then the answer
-    that carried it was lost, and the agent asks again. Two holders of a copied identity cannot both stay genuine: once
-    either has shown what it was issued, the other one's generation is behind (threat B1).
+    Genuine is every one from the highest that was presented up to the last one issued: answers get lost, more than
+    one in a row, and then the agent asks again with what it has. Two holders of a copied identity cannot both stay
+    genuine: once either has shown what it was issued, the other one's generation is behind (threat B1).
 
     The lock is part of this transaction, so the result is returned, not raised: an exception would roll it back.
     """
@@ -249,8 +249,8 @@ def confirm_generation(conn: Connection, *, agent_id: str, presented: int, now: 
 
 
 def _genuine(presented: int) -> ColumnElement[bool]:
-    unanswered = (agents.c.generation == presented + 1) & (agents.c.generation_seen <= presented)
-    return (agents.c.generation == presented) | unanswered
+    # The first generation is 1; below it `generation_seen` of a fresh agent would let anything through.
+    return and_(agents.c.generation >= presented, agents.c.generation_seen <= presented, literal(presented) >= 1)
 
 
 def _seen_with(presented: int) -> ColumnElement[int]:
@@ -308,13 +308,17 @@ def heartbeat(conn: Connection, *, lease: TunnelLease, now: int) -> bool:
 def heartbeat_many(
     conn: Connection, *, tunnels: Iterable[tuple[str, int]], lease_until: int, now: int
 ) -> set[tuple[str, int]]:
-    """Extend the leases of (agent id, epoch) pairs together; the pairs that are fenced off."""
+    """Extend the leases of (agent id, epoch) pairs together; the pairs that are fenced off, or locked."""
     fenced: set[tuple[str, int]] = set()
     remaining = iter(sorted(set(tunnels)))
     while pairs := list(islice(remaining, _PAIRS_PER_STATEMENT)):
         statement = (
             update(agents)
-            .where(tuple_(agents.c.agent_id, agents.c.tunnel_epoch).in_(pairs), agents.c.removed_at.is_(None))
+            .where(
+                tuple_(agents.c.agent_id, agents.c.tunnel_epoch).in_(pairs),
+                agents.c.removed_at.is_(None),
+                agents.c.locked_at.is_(None),
+            )
             .values(lease_until=lease_until, last_seen=now)
             .returning(agents.c.agent_id, agents.c.tunnel_epoch)
         )
