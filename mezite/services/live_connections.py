@@ -31,6 +31,8 @@ FINISH_SECONDS = 10
 MAX_COMMAND = 4096
 FORWARDING = frozenset({"direct-tcpip", "tcpip-forward"})
 MAX_SESSION_ID = 64
+MAX_LOGIN = 64
+"""As core/names.py; what a hostile agent says must not fill the database."""
 
 
 @attrs.frozen(kw_only=True)
@@ -90,6 +92,8 @@ class LiveConnections:
             return
         if not 0 < len(report.session_id) <= MAX_SESSION_ID:
             raise InvalidRequestError("the session id is empty or too long")
+        if "\0" in report.session_id + report.login or len(report.login) > MAX_LOGIN:
+            raise InvalidRequestError("the session id or the login cannot be stored")
         try:
             kind = NodeSessionKind(report.kind)
         except ValueError:
@@ -159,7 +163,7 @@ class LiveConnections:
             success=False,
             error_message=reason[:512],
             decision_id=connection.decision_id,
-            login=login[:64],
+            login=login[:MAX_LOGIN],
         )
 
     async def finish(self, connection: LiveConnection) -> None:
@@ -198,7 +202,7 @@ class LiveConnections:
             client_ip=connection.client_address,
             session_id=report.session_id[:MAX_SESSION_ID],
             decision_id=connection.decision_id,
-            login=report.login,
+            login=report.login[:MAX_LOGIN],
             kind=report.kind,
             target=report.command[:MAX_COMMAND],
         )

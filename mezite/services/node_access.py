@@ -10,12 +10,20 @@ import trio
 
 from mezite.core.audit.event_types import EventType
 from mezite.core.mux.connection import ChannelHeader
+from mezite.core.mux.error_codes import ErrorCode
+from mezite.core.names import InvalidNameError, check_node_name
 from mezite.core.timestamps import format_timestamp
 from mezite.net.mux_channel import MuxChannel
 from mezite.net.mux_session import ChannelRejectedError, TunnelClosedError
 from mezite.services.audit_log import AuditLog
 from mezite.services.authorization import AccessContext, Decision, Resource, authorize, session_permissions
-from mezite.services.errors import AccessDeniedError, InvalidRequestError, NotFoundError, UnavailableError
+from mezite.services.errors import (
+    AccessDeniedError,
+    InvalidRequestError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from mezite.services.identity import UserIdentity
 from mezite.services.live_connections import LiveConnection, LiveConnections
 from mezite.services.sources import Sources
@@ -28,6 +36,9 @@ __all__ = ["NodeAccess"]
 
 DIAL_SECONDS = 15
 """What a user waits at most; the tunnel's own liveness check takes as long to find a dead agent."""
+
+MAX_NAME = 253
+"""What is kept and repeated of a name that a user has made up; the longest that a node can have."""
 
 MAX_LOGINS_BYTES = 2048
 """The header of a channel has 4 KiB for everything."""
@@ -59,11 +70,14 @@ class NodeAccess:
 
         The channel is closed when the block ends, and what the agent has not reported as ended is ended (H4).
 
+        :raises UnauthenticatedError: the credential has expired meanwhile.
         :raises NotFoundError: there is no such node, or none that this user may know of; audited.
         :raises AccessDeniedError: the user may reach the node but not with this login; audited.
-        :raises UnavailableError: its agent is offline or does not answer.
+        :raises UnavailableError: its agent is offline, locked or does not answer.
         """
-        agent = await self._database.read(agents.get_by_name, node_name=node_name)
+        if identity.expires_at <= self._sources.now():
+            raise UnauthenticatedError("your credential has expired: log in again")
+        agent = await self._find(node_name)
         decision = await self._decide(identity, node_name, agent, login, client_address)
         if agent is None:
             raise AssertionError("an unknown node was allowed")
@@ -86,6 +100,13 @@ class NodeAccess:
             finally:
                 await trio.aclose_forcefully(channel)
                 await self._connections.finish(connection)
+
+    async def _find(self, node_name: str) -> AgentRow | None:
+        try:
+            check_node_name(node_name)
+        except InvalidNameError:
+            return None
+        return await self._database.read(agents.get_by_name, node_name=node_name)
 
     async def _decide(
         self,
@@ -112,18 +133,19 @@ class NodeAccess:
             user_name=identity.name,
             user_roles=identity.roles,
             resource_type="node",
-            resource_name=node_name,
+            resource_name=node_name[:MAX_NAME],
             resource_labels={} if agent is None else agent.labels,
             client_ip=client_address,
             success=False,
             error_message=decision.reason,
             decision_id=decision.decision_id,
-            login=login or "",
+            login=(login or "")[:MAX_NAME],
         )
         if agent is None or not decision.logins:
             # One text for "is not there" and "is not yours", or names could be guessed.
             raise NotFoundError(
-                f"node {node_name}: not found, or you have no login there; `msh ls` shows your nodes (event {event_id})",
+                f"node {node_name[:MAX_NAME]}: not found, or you have no login there; "
+                f"`msh ls` shows your nodes (event {event_id})",
                 event_id=event_id,
             )
         raise AccessDeniedError(
@@ -133,6 +155,10 @@ class NodeAccess:
         )
 
     def _tunnel_of(self, agent: AgentRow) -> Tunnel:
+        if agent.locked_at is not None:
+            raise UnavailableError(
+                f"node {agent.node_name} is locked: {agent.lock_reason}; tell an administrator"
+            )
         tunnel = self._registry.find(agent.agent_id)
         if tunnel is None:
             since = "it was created" if agent.last_seen is None else format_timestamp(agent.last_seen)
@@ -145,15 +171,16 @@ class NodeAccess:
         try:
             return await tunnel.session.open_channel(header, deadline_seconds=DIAL_SECONDS)
         except ChannelRejectedError as rejected:
+            if rejected.code is ErrorCode.DEADLINE:
+                raise UnavailableError(
+                    f"node {agent.node_name} does not answer within {DIAL_SECONDS} s: "
+                    "its machine or network may be down"
+                ) from None
             raise UnavailableError(f"node {agent.node_name} refused the connection: {rejected}") from None
         except TunnelClosedError:
             last_seen = format_timestamp(self._sources.now())
             raise UnavailableError(
                 f"node {agent.node_name} is offline since {last_seen}: its tunnel just broke; try again shortly"
-            ) from None
-        except trio.TooSlowError:
-            raise UnavailableError(
-                f"node {agent.node_name} does not answer within {DIAL_SECONDS} s: its machine or network may be down"
             ) from None
 
 

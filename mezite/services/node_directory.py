@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -17,6 +18,9 @@ from mezite.services.tunnel_registry import TunnelRegistry
 from mezite.storage import agents
 from mezite.storage.agents import AgentRow
 from mezite.storage.database import Database
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 __all__ = ["NodeDirectory", "VisibleNode"]
 
@@ -50,7 +54,7 @@ class NodeDirectory:
 
         `labels` must all be there with these values; `search` must occur in the name or in a label's value.
         """
-        rows = await self._database.read(agents.list_all)
+        rows = await self._database.read(_all_agents)
         seen = (self._view(identity, row, client_address) for row in rows if _matches(row, labels, search))
         return [node for node in seen if node is not None]
 
@@ -98,6 +102,13 @@ class NodeDirectory:
         live_here = self._registry.find(row.agent_id) is not None
         online = live_here or row.is_connected(self._sources.now())
         return VisibleNode(agent=row, online=online, logins=decision.logins)
+
+
+def _all_agents(conn: Connection) -> list[AgentRow]:
+    rows: list[AgentRow] = []
+    while page := agents.list_all(conn, after=rows[-1].node_name if rows else ""):
+        rows += page
+    return rows
 
 
 def _matches(row: AgentRow, labels: Mapping[str, str], search: str) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mezite.core.secret import Secret
+from mezite.net.addresses import join_host_port, split_host_port
 
 __all__ = ["PublicAddresses"]
 
@@ -16,7 +17,8 @@ class PublicAddresses:
     """Where this hub is reached. Filled in when the listeners are bound."""
 
     def __init__(self, public_addr: str | None) -> None:
-        self._public = public_addr
+        """`public_addr` is `host[:port]`. :raises ValueError: it is not."""
+        self._public = None if public_addr is None else split_host_port(public_addr, 443)
         self._bound: dict[str, str] = {}
 
     def bound(self, addresses: Mapping[str, str]) -> None:
@@ -29,14 +31,17 @@ class PublicAddresses:
         A listener that is bound to every interface goes by the public host; one that is bound to one address goes by
         that, unless a public address is configured.
         """
-        public_host = None if self._public is None else self._public.rpartition(":")[0] or self._public
         advertised = {}
         for name, address in self._bound.items():
             host, _, port = address.rpartition(":")
-            shown = public_host or ("localhost" if host.strip("[]") in _ANY else host)
-            advertised[name] = f"{shown}:{port}"
+            host = host.strip("[]")
+            if self._public is not None:
+                host = self._public[0]
+            elif host in _ANY:
+                host = "localhost"
+            advertised[name] = join_host_port(host, int(port))
         if self._public is not None and "web" in advertised:
-            advertised["web"] = self._public if ":" in self._public else f"{self._public}:443"
+            advertised["web"] = join_host_port(*self._public)
         return advertised
 
     def web_url(self) -> str:
