@@ -61,9 +61,7 @@ class UserTunnelHandler:
             raise AssertionError("the listener demands a certificate in the handshake")
         session = MuxSession(stream, Side.ACCEPTER)
         try:
-            identity = await self.authenticator.by_tls_certificate(certificate)
-            if not isinstance(identity, UserIdentity):
-                raise RefusedError("this port is for users: agents connect to the tunnel port")
+            await self._identify(certificate)
         except RefusedError as refused:
             _log.warning("user refused", extra={"client": client_address, "reason": str(refused)})
             await say_goodbye(session, ErrorCode.REFUSED, str(refused)[:MAX_TEXT])
@@ -74,11 +72,10 @@ class UserTunnelHandler:
                 nursery.start_soon(
                     self._serve_channel,
                     pending,
-                    identity,
                     PeerInfo(client_address=client_address, certificate_der=certificate),
                 )
 
-    async def _serve_channel(self, pending: PendingChannel, identity: UserIdentity, peer: PeerInfo) -> None:
+    async def _serve_channel(self, pending: PendingChannel, peer: PeerInfo) -> None:
         kind = pending.header.kind
         try:
             self.verbs.door(DoorKind.CHANNEL, kind)
@@ -88,16 +85,24 @@ class UserTunnelHandler:
         if kind == "api":
             await self.api.serve_connection(await pending.accept(), peer)
             return
-        await self._serve_ssh(pending, identity, peer.client_address)
+        await self._serve_ssh(pending, peer)
 
-    async def _serve_ssh(self, pending: PendingChannel, identity: UserIdentity, client_address: str) -> None:
+    async def _identify(self, certificate: bytes) -> UserIdentity:
+        """As the user is now: a connection may be older than a change of roles, or a lock (threats E6, E14)."""
+        identity = await self.authenticator.by_tls_certificate(certificate)
+        if not isinstance(identity, UserIdentity):
+            raise RefusedError("this port is for users: agents connect to the tunnel port")
+        return identity
+
+    async def _serve_ssh(self, pending: PendingChannel, peer: PeerInfo) -> None:
         header = pending.header
         try:
+            identity = await self._identify(peer.certificate_der or b"")
             async with self.access.connect(
                 identity,
                 header.target,
                 login=header.attributes.get("login") or None,
-                client_address=client_address,
+                client_address=peer.client_address,
             ) as channel:
                 try:
                     await relay(await pending.accept(), channel)
