@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import attrs
 
-from mezite.api.failures import rpc_error
+from mezite.api.failures import audit_unavailable, rpc_error
 from mezite.api.rpc import CallContext, RpcError, RpcMethod, StatusCode
 from mezite.core.audit.event_types import EventType
-from mezite.services.audit_log import AuditLog
+from mezite.services.audit_log import AuditLog, AuditUnavailableError
 from mezite.services.authentication import Authenticator
 from mezite.services.authorization import AccessContext, Resource, authorize
 from mezite.services.errors import RefusedError
@@ -70,17 +70,20 @@ class ApiAccess:
             return
         name = identity.agent_id if isinstance(identity, AgentIdentity) else identity.name
         roles = () if isinstance(identity, AgentIdentity) else identity.roles
-        event_id = await self.audit.emit(
-            EventType.AUTHZ_DENIED,
-            user_name=name,
-            user_roles=roles,
-            resource_type=method.resource,
-            client_ip=context.peer.client_address,
-            success=False,
-            error_message=decision.reason,
-            decision_id=decision.decision_id,
-            verb=method.verb,
-        )
+        try:
+            event_id = await self.audit.emit(
+                EventType.AUTHZ_DENIED,
+                user_name=name,
+                user_roles=roles,
+                resource_type=method.resource,
+                client_ip=context.peer.client_address,
+                success=False,
+                error_message=decision.reason,
+                decision_id=decision.decision_id,
+                verb=method.verb,
+            )
+        except AuditUnavailableError:
+            raise audit_unavailable() from None
         raise RpcError(
             StatusCode.PERMISSION_DENIED,
             f"{method.verb} is not allowed: {decision.reason}; ask an administrator (event {event_id})",

@@ -7,6 +7,7 @@ from mezite.api.pb.mezite.v1 import audit_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary
 from mezite.services.audit_log import AuditLog
+from mezite.services.errors import InvalidRequestError
 from mezite.storage.audit_events import AuditQuery
 
 __all__ = ["AuditApi"]
@@ -33,6 +34,8 @@ class AuditApi:
         self, request: pb.ListAuditEventsRequest, _context: CallContext
     ) -> pb.ListAuditEventsResponse:
         """Events, newest first."""
+        if request.limit < 0:
+            raise InvalidRequestError("a limit is not negative")
         wanted = AuditQuery(
             event_types=(request.event_type,) if request.event_type else (),
             user_name=request.user_name or None,

@@ -17,7 +17,7 @@ from mezite.services.errors import (
     UnavailableError,
 )
 
-__all__ = ["rpc_error"]
+__all__ = ["audit_unavailable", "rpc_error"]
 
 _CODES: dict[type[RefusedError], StatusCode] = {
     AccessDeniedError: StatusCode.PERMISSION_DENIED,
@@ -33,4 +33,11 @@ _CODES: dict[type[RefusedError], StatusCode] = {
 
 def rpc_error(refused: RefusedError) -> RpcError:
     """Return the RPC failure that says what `refused` says."""
-    return RpcError(_CODES[type(refused)], str(refused))
+    return RpcError(_CODES.get(type(refused), StatusCode.FAILED_PRECONDITION), str(refused))
+
+
+def audit_unavailable() -> RpcError:
+    """Return the failure of a call that could not be recorded, and so counts as not done (threat H7)."""
+    return RpcError(
+        StatusCode.UNAVAILABLE, "the audit log cannot be written, so nothing is done: try again later"
+    )

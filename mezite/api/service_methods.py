@@ -8,9 +8,10 @@ from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 
-from mezite.api.failures import rpc_error
+from mezite.api.failures import audit_unavailable, rpc_error
 from mezite.api.rpc import CallContext, CallKind, RpcError, RpcMethod
 from mezite.core.grpc.status import StatusCode
+from mezite.services.audit_log import AuditUnavailableError
 from mezite.services.errors import RefusedError
 from mezite.services.identity import AgentIdentity, UserIdentity
 
@@ -18,14 +19,14 @@ __all__ = ["agent_of", "unary", "user_of"]
 
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
-_Handled = TypeVar("_Handled", bound=Message, covariant=True)
-_Answered = TypeVar("_Answered", bound=Message, contravariant=True)
+_Handled_co = TypeVar("_Handled_co", bound=Message, covariant=True)
+_Answered_contra = TypeVar("_Answered_contra", bound=Message, contravariant=True)
 
 
-class _Registration(Protocol[_Handled, _Answered]):
+class _Registration(Protocol[_Handled_co, _Answered_contra]):
     def __call__(
         self,
-        handler: Callable[[_Handled, CallContext], Awaitable[_Answered]],
+        handler: Callable[[_Handled_co, CallContext], Awaitable[_Answered_contra]],
         verb: str,
         resource: str,
         *,
@@ -53,6 +54,8 @@ def unary(
                 return await handler(request, context)
             except RefusedError as refused:
                 raise rpc_error(refused) from None
+            except AuditUnavailableError:
+                raise audit_unavailable() from None
 
         return RpcMethod(
             path=path,

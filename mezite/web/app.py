@@ -193,7 +193,7 @@ class _Routes:
         return {"user": name}
 
     async def _logout(self, identity: UserIdentity) -> dict[str, Any]:
-        return {"ended": await self._services.login.logout(identity)}
+        return {"ended": await self._services.login.logout(identity, client_address=_client())}
 
     async def _certificates(self, identity: UserIdentity) -> dict[str, Any]:
         fields = await read_fields(

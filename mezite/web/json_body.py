@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ async def read_fields(
     """
     if quart.request.mimetype != "application/json":
         raise InvalidRequestError("send a JSON object with Content-Type: application/json")
-    values = await quart.request.get_json(silent=True)
+    values = _parsed(await quart.request.get_data(as_text=False))
     if not isinstance(values, dict):
         raise InvalidRequestError("the request body is not a JSON object")
     known = {**required, **(optional or {})}
@@ -37,7 +38,29 @@ async def read_fields(
             raise InvalidRequestError(f"field {name!r} is not of type {known[name].__name__}")
         if isinstance(value, str) and len(value) > MAX_TEXT:
             raise InvalidRequestError(f"field {name!r} is longer than {MAX_TEXT} characters")
+        if isinstance(value, str) and not _is_text(value):
+            raise InvalidRequestError(f"field {name!r} holds characters that no text has")
     missing = [name for name in required if name not in values]
     if missing:
         raise InvalidRequestError(f"field {missing[0]!r} is missing")
     return values
+
+
+def _parsed(body: bytes | str) -> object:
+    """Return the JSON value, None for what is no JSON: deep nesting and names given twice count as such (D2, P21)."""
+    try:
+        return json.loads(body, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a name is given twice")
+    return values
+
+
+def _is_text(value: str) -> bool:
+    """No NUL, which PostgreSQL cannot store, and no half of a character, which nothing can."""
+    return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
