@@ -97,6 +97,7 @@ class MuxSession:
         self._draining = False
         self._over = False
         self._reason: TunnelClosedError | None = None
+        self._cut_off: TunnelClosedError | None = None
         self._ended = trio.Event()
         self._bytes_received = 0
         self._bytes_sent = 0
@@ -138,6 +139,8 @@ class MuxSession:
                     nursery.start_soon(self._watch)
                     await self._switchboard.ready.wait()
                     task_status.started()
+            if not self._over:
+                self._end(self._cut_off)
             if self._reason is None and not self._switchboard.ready.is_set():
                 self._reason = TunnelClosedError("the peer went away before it said anything")
         finally:
@@ -270,12 +273,15 @@ class MuxSession:
                 else:
                     await self._output.park()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._end(TunnelClosedError(f"connection lost: {error}"))
+            # Why the peer closed may have arrived and wait to be read: the reader gets a moment to find it.
+            self._cut_off = TunnelClosedError(f"connection lost: {error}")
+            self._end_within(CLOSE_SECONDS if switchboard.closed is None else 0)
+            return
         if switchboard.closed is None:
             self._end(None)
         else:
             self._end_of_core("")
-            self._scope.cancel()
+        self._end_within(0)
 
     async def _watch(self) -> None:
         liveness, keepalive = self._liveness, self._keepalive
@@ -318,14 +324,17 @@ class MuxSession:
         reason = None
         if error is not None:
             reason = TunnelClosedError(f"{error}{detail}", ErrorCode.from_wire(error.code))
-        self._end(reason, within=CLOSE_SECONDS)
+        self._end(reason, within=0 if self._cut_off else CLOSE_SECONDS)
 
     def _end(self, reason: TunnelClosedError | None, *, within: float = 0) -> None:
         """The connection is over, in peace without ``reason``; the first one counts."""
         if not self._over:
             self._over = True
             self._reason = reason
-        self._scope.deadline = min(self._scope.deadline, trio.current_time() + within)
+        self._end_within(within)
+
+    def _end_within(self, seconds: float) -> None:
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + seconds)
 
     async def _close_stream(self) -> None:
         """Say farewell properly only where the peer expects it."""

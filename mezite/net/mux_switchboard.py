@@ -128,6 +128,7 @@ class Switchboard:
         while not isinstance(event := self._core.next_event(), NeedData):
             if isinstance(event, ConnectionClosed):
                 self.closed = event
+                self._end_channels(TunnelClosedError(str(event.error or "the connection ended")))
                 return
             self._routes[type(event)](event)
 
@@ -177,16 +178,20 @@ class Switchboard:
     def lose(self, error: TunnelClosedError) -> None:
         """The session is over: tell everyone."""
         self.lost = error
-        for inbox in self._inboxes.values():
-            inbox.break_(error, keep_data=True)
+        self._end_channels(error)
         for opening in self._openings.values():
             opening.answer(TunnelClosedError(error.reason, error.code))
-        for offer in self._offers.values():
-            offer.withdrawn = True
         for table in (self._inboxes, self._openings, self._offers, self._waiting):
             table.clear()
         self._queue_changed.unpark_all()
         self.goaway_arrived.set()
+
+    def _end_channels(self, error: TunnelClosedError) -> None:
+        """The core knows no channel any more, so nobody may ask it for one."""
+        for inbox in self._inboxes.values():
+            inbox.break_(error, keep_data=True)
+        for offer in self._offers.values():
+            offer.withdrawn = True
 
     def _channel(self, channel_id: int, header: ChannelHeader) -> MuxChannel:
         inbox = self._inboxes[channel_id] = ChannelInbox()

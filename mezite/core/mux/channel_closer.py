@@ -72,6 +72,5 @@ class ChannelCloser:
             self._tell(ChannelClosed(channel.channel_id))
 
     def _abandon(self, channel: Channel) -> None:
-        channel.abandoned = True
         self._credit.abandon(channel)
         self._table.forget_if_done(channel)

@@ -79,12 +79,11 @@ class FrameBuffer:
         split = self._split
         while True:
             missing = self._split_needs - len(split)
-            if missing:
-                split += self._source[self._position : self._position + missing]
-                self._position = min(self._position + missing, len(self._source))
-                if len(split) < self._split_needs:
-                    self._source, self._position = memoryview(b""), 0
-                    return None
+            split += self._source[self._position : self._position + missing]
+            self._position = min(self._position + missing, len(self._source))
+            if len(split) < self._split_needs:
+                self._source, self._position = memoryview(b""), 0
+                return None
             word, channel_id = FRAME_HEADER.unpack_from(split)
             end = HEADER_SIZE + self._checked_length(word, channel_id)
             if end == len(split):

@@ -156,7 +156,7 @@ class FrameReceiver:
             self._credit.abandon(channel)
             self._credit.release(channel)
             self._table.forget_if_done(channel)
-        if channel.abandoned:
+        if channel.closing:
             return ChannelClosed(channel_id)
         return ChannelReset(channel_id=channel_id, code=code, text=text, after_eof=after_eof)
 

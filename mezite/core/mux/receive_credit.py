@@ -40,16 +40,20 @@ class ReceiveCredit:
         """The application took ``count`` bytes. Raises LocalProtocolError for more than it was given."""
         window = channel.receive
         due = window.consume(count)
-        if due and channel.state in (ChannelState.OPEN, ChannelState.SEND_CLOSED) and not channel.abandoned:
-            self._grow(window)
+        if due and channel.state in (ChannelState.OPEN, ChannelState.SEND_CLOSED):
+            if not channel.abandoned:
+                self._grow(window)
             self._sender.grant(channel.channel_id, window.grant())
         self._consume_connection(count)
 
     def abandon(self, channel: Channel) -> None:
-        """Nobody will read what came on this channel: hand all of it back, to the connection only."""
-        count = channel.receive.unconsumed
-        channel.receive.consume(count)
-        self._consume_connection(count)
+        """Nobody will read what came on this channel, nor what comes: hand all of it back.
+
+        While our own output drains before a close, the peer keeps its credit: two applications that both
+        send before they read must not wait for each other.
+        """
+        channel.abandoned = True
+        self.consume(channel, channel.receive.unconsumed)
 
     def release(self, channel: Channel) -> None:
         """The peer sends no more on this channel: its growth goes back to the pool."""

@@ -73,13 +73,13 @@ def test_a_channel_whose_peer_is_done_gets_no_credit(state: ChannelState) -> Non
     assert side.credit.unconsumed == 0
 
 
-def test_a_channel_that_nobody_reads_gets_no_credit() -> None:
+def test_a_channel_that_nobody_reads_lets_its_peer_finish_and_does_not_grow() -> None:
     side = Side()
     channel = side.channel()
     side.credit.receive(channel, 4096)
-    channel.abandoned = True
     side.credit.abandon(channel)
-    assert side.announced() == {}
+    assert side.announced() == {channel.channel_id: 4096}
+    assert channel.receive.size == 4096
     assert side.credit.unconsumed == 0
 
 
