@@ -68,10 +68,11 @@ class ServerCall:
         raise RpcError(StatusCode.DEADLINE_EXCEEDED, "the request came too slowly")
 
     async def receive_only_message(self) -> Message:
-        """The message of a request that holds just one."""
+        """The message of a request that holds just one, once the request has ended."""
         message = await self.receive_message(trio.current_time() + FIRST_MESSAGE_SECONDS)
-        if message is None:
-            raise RpcError(StatusCode.INTERNAL, "the request holds no message")
+        end_by = trio.current_time() + FIRST_MESSAGE_SECONDS
+        if message is None or await self.receive_message(end_by) is not None:
+            raise RpcError(StatusCode.INTERNAL, "the request does not hold one message")
         return message
 
     async def send_message(self, message: Message) -> None:
