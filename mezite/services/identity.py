@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is asking: identities that exist only because a credential was verified.
 
-An identity object cannot be made by calling its class: only the functions of this module make them, and each takes
-the value that proves the credential (threat A2: an offered key is not a proven key).
+An identity object cannot be made by calling its class, nor changed on the way: only the functions of this module make
+them, and each takes the value that proves the credential (threat A2: an offered key is not a proven key).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import final
+from typing import Any, NoReturn, TypeVar, cast, final
 
 import attrs
 
@@ -39,21 +39,34 @@ class CredentialKind(Enum):
     SSH_CERTIFICATE = "ssh certificate"
 
 
-class _Proof:
-    """Held by this module alone; without it an identity cannot be constructed."""
+_T = TypeVar("_T")
 
 
-_PROOF = _Proof()
+class _MadeHere(type):
+    """Metaclass of classes that cannot be called, and so neither made by hand nor copied with changes."""
+
+    def __call__(cls, *args: object, **fields: object) -> NoReturn:
+        """Raise TypeError, always."""
+        raise TypeError(f"a {cls.__name__} is made from a verified credential, not by calling its class")
 
 
-def _check_proof(_instance: object, _attribute: object, value: object) -> None:
-    if value is not _PROOF:
-        raise TypeError("an identity is made from a verified credential, not by calling its class")
+def _make(cls: type[_T], **fields: Any) -> _T:
+    return cast(_T, type.__call__(cls, **fields))
+
+
+class _NotPickled:
+    """What came through a file or a socket is verified no more."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Raise TypeError, always."""
+        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied: verify the credential again")
 
 
 @final
 @attrs.frozen(kw_only=True)
-class UserIdentity:
+class UserIdentity(_NotPickled, metaclass=_MadeHere):
     """A person."""
 
     name: str
@@ -67,19 +80,17 @@ class UserIdentity:
     """The stored hash of the web session, for logging out; empty for certificates."""
     logins: tuple[str, ...] | None = None
     """The principals of the SSH certificate: an upper bound on logins. None: the credential sets no bound."""
-    _proof: object = attrs.field(repr=False, eq=False, validator=_check_proof)
 
 
 @final
 @attrs.frozen(kw_only=True)
-class AgentIdentity:
+class AgentIdentity(_NotPickled, metaclass=_MadeHere):
     """An agent, by its certificate."""
 
     agent_id: str
     node_name: str
     generation: int
     expires_at: int
-    _proof: object = attrs.field(repr=False, eq=False, validator=_check_proof)
 
 
 Identity = UserIdentity | AgentIdentity
@@ -92,14 +103,14 @@ def user_of_session(session: WebSessionRow, user: UserRow) -> UserIdentity:
     """
     if session.user_name != user.name:
         raise ValueError("the session belongs to another user")
-    return UserIdentity(
+    return _make(
+        UserIdentity,
         name=user.name,
         roles=tuple(user.roles),
         traits={key: tuple(values) for key, values in user.traits.items()},
         credential=CredentialKind.SESSION,
         expires_at=session.expires_at,
         session_hash=session.token_hash,
-        proof=_PROOF,
     )
 
 
@@ -110,13 +121,13 @@ def user_of_peer(peer: VerifiedPeer, user: UserRow) -> UserIdentity:
     """
     if peer.kind is not PeerKind.USER or peer.name != user.name:
         raise ValueError("the certificate is not this user's")
-    return UserIdentity(
+    return _make(
+        UserIdentity,
         name=user.name,
         roles=tuple(user.roles),
         traits={key: tuple(values) for key, values in user.traits.items()},
         credential=CredentialKind.TLS_CERTIFICATE,
         expires_at=peer.not_after * 1000,
-        proof=_PROOF,
     )
 
 
@@ -127,14 +138,14 @@ def user_of_ssh_certificate(certificate: VerifiedUserCertificate, user: UserRow)
     """
     if certificate.key_id != user.name:
         raise ValueError("the certificate is not this user's")
-    return UserIdentity(
+    return _make(
+        UserIdentity,
         name=user.name,
         roles=tuple(user.roles),
         traits={key: tuple(values) for key, values in user.traits.items()},
         credential=CredentialKind.SSH_CERTIFICATE,
         expires_at=certificate.valid_before * 1000,
         logins=tuple(certificate.principals),
-        proof=_PROOF,
     )
 
 
@@ -145,10 +156,10 @@ def agent_of_peer(peer: VerifiedPeer, agent: AgentRow) -> AgentIdentity:
     """
     if peer.kind is not PeerKind.AGENT or peer.name != agent.agent_id or peer.generation is None:
         raise ValueError("the certificate is not this agent's")
-    return AgentIdentity(
+    return _make(
+        AgentIdentity,
         agent_id=agent.agent_id,
         node_name=agent.node_name,
         generation=peer.generation,
         expires_at=peer.not_after * 1000,
-        proof=_PROOF,
     )

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hub's services on a real database, with a clock and randomness that the test turns."""
+
+import hashlib
+import itertools
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import argon2
+import attrs
+import trio
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificate
+
+from mezite.core.certificates.keys import generate_ed25519, generate_p256, public_key_pem
+from mezite.core.certificates.ssh import authorized_key_line, parse_authorized_key_line, public_key_blob
+from mezite.core.certificates.ssh_verify import verify_user_certificate
+from mezite.services.accounts import Accounts
+from mezite.services.audit_log import AuditLog
+from mezite.services.authentication import Authenticator
+from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.enrollment import Enrolled, Enrollment, JoinRequest, secret_part
+from mezite.services.identity import AgentIdentity, UserIdentity
+from mezite.services.live_connections import LiveConnections
+from mezite.services.login import LoginService
+from mezite.services.node_access import NodeAccess
+from mezite.services.node_directory import NodeDirectory
+from mezite.services.sources import Sources
+from mezite.services.tunnel_leases import TunnelLeases
+from mezite.services.tunnel_registry import TunnelRegistry
+from mezite.services.user_certificates import IssuedToUser, UserCertificateService
+from mezite.storage.audit_events import AuditQuery
+from mezite.storage.database import Database
+from mezite.storage.password_hasher import PasswordHasher
+
+START = 1_800_000_000_000
+PASSWORD = "correct horse battery"
+CLIENT = "192.0.2.7:50000"
+CLUSTER = "test"
+HUB_ID = "hub-1"
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+
+TLS_KEY = generate_p256()
+SSH_KEY = generate_ed25519()
+TLS_PUBLIC_PEM = public_key_pem(TLS_KEY.public_key())
+SSH_PUBLIC_LINE = authorized_key_line(public_key_blob(SSH_KEY.public_key()))
+
+
+@attrs.define
+class Clock:
+    """Wall clock in milliseconds; stands until it is turned."""
+
+    now: int = START
+
+    def read(self) -> int:
+        return self.now
+
+
+def counted_bytes(start: int = 0) -> Iterator[bytes]:
+    for number in itertools.count(start):
+        yield hashlib.sha256(number.to_bytes(8, "big")).digest()
+
+
+def fake_sources(clock: Clock, *, start: int = 0) -> Sources:
+    """Randomness that is the same in every run."""
+    blocks = counted_bytes(start)
+    return Sources(now=clock.read, token_bytes=lambda count: next(blocks)[:count])
+
+
+def cheap_hasher() -> PasswordHasher:
+    return PasswordHasher(hasher=argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+
+def certificate_der(pem: str) -> bytes:
+    return load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
+
+
+@attrs.define(eq=False, kw_only=True)
+class World:
+    """Everything below the handlers."""
+
+    path: Path
+    clock: Clock
+    sources: Sources
+    database: Database
+    authorities: CertificateAuthorities
+    audit: AuditLog
+    login: LoginService
+    accounts: Accounts
+    enrollment: Enrollment
+    registry: TunnelRegistry
+    connections: LiveConnections
+    leases: TunnelLeases
+    access: NodeAccess
+    directory: NodeDirectory
+    certificates: UserCertificateService
+    authenticator: Authenticator
+
+    async def events(self, event_type: str = "") -> list[dict[str, object]]:
+        """What has been audited, oldest first."""
+        wanted = AuditQuery(event_types=(event_type,) if event_type else (), limit=1000)
+        return [json.loads(line) for line in reversed(await self.audit.query(wanted))]
+
+    async def user(
+        self, name: str = "alice", roles: tuple[str, ...] = ("access",), logins: tuple[str, ...] = ("ubuntu",)
+    ) -> UserIdentity:
+        """A user with a password, logged in."""
+        await self.accounts.create(
+            name, roles=roles, traits={"logins": logins} if logins else {}, password=PASSWORD, by="root"
+        )
+        return await self.session(name)
+
+    async def session(self, name: str) -> UserIdentity:
+        return await self.authenticator.by_session(await self.token(name))
+
+    async def token(self, name: str) -> str:
+        started = await self.login.with_password(name, PASSWORD, client_address=CLIENT)
+        return started.token.reveal()
+
+    async def issue(self, identity: UserIdentity, ttl_seconds: int = 0) -> IssuedToUser:
+        return await self.certificates.issue(
+            identity,
+            ssh_public_key=SSH_PUBLIC_LINE,
+            tls_public_key_pem=TLS_PUBLIC_PEM,
+            ttl_seconds=ttl_seconds,
+            client_address=CLIENT,
+        )
+
+    async def by_certificate(self, issued: IssuedToUser) -> UserIdentity:
+        """The same user, by the X.509 certificate."""
+        der = certificate_der(issued.certificates.tls_certificate_pem)
+        identity = await self.authenticator.by_tls_certificate(der)
+        assert isinstance(identity, UserIdentity)
+        return identity
+
+    async def by_ssh_certificate(self, issued: IssuedToUser) -> UserIdentity:
+        return await self.authenticator.by_ssh_certificate(self.verified_ssh(issued))
+
+    def verified_ssh(self, issued: IssuedToUser):
+        return verify_user_certificate(
+            parse_authorized_key_line(issued.certificates.ssh_certificate)[1],
+            trusted_cas=self.authorities.user_ssh_ca_blobs,
+            login=None,
+            source_address="192.0.2.7",
+            now=self.clock.now // 1000,
+        )
+
+    async def join_token(self, *, ttl_seconds: int = 3600, labels: dict[str, str] | None = None) -> str:
+        """The secret part of a fresh token."""
+        created = await self.enrollment.create_token(
+            roles=("node",), ttl_seconds=ttl_seconds, labels=labels or {}, by="root", client_address=CLIENT
+        )
+        return secret_part(created.text.reveal())
+
+    def join_request(self, secret: str, **changes: object) -> JoinRequest:
+        request = JoinRequest(
+            secret=secret,
+            node_name="web-1",
+            labels={"env": "prod"},
+            version="0.1",
+            tls_public_key_pem=TLS_PUBLIC_PEM,
+            ssh_public_key=SSH_PUBLIC_LINE,
+            agent_time=self.clock.now,
+        )
+        return attrs.evolve(request, **changes)
+
+    async def join(self, node_name: str = "web-1", **labels: str) -> Enrolled:
+        request = self.join_request(await self.join_token(), node_name=node_name, labels=labels)
+        return await self.enrollment.join(request, client_address=CLIENT)
+
+    async def agent(self, node_name: str = "web-1", **labels: str) -> AgentIdentity:
+        return await self.agent_of(await self.join(node_name, **labels))
+
+    async def agent_of(self, enrolled: Enrolled) -> AgentIdentity:
+        der = certificate_der(enrolled.certificates.tls_certificate_pem)
+        identity = await self.authenticator.by_tls_certificate(der)
+        assert isinstance(identity, AgentIdentity)
+        return identity
+
+
+async def wired(database: Database, path: Path, clock: Clock, sources: Sources, hub_id: str) -> World:
+    """The services of one hub on `database`; `audit.run` is the caller's to start."""
+    authorities = await CertificateAuthorities.open(
+        database, cluster=CLUSTER, passphrase=None, sources=sources
+    )
+    audit = AuditLog(database=database, cluster=CLUSTER, hub_id=hub_id, sources=sources)
+    passwords, registry = cheap_hasher(), TunnelRegistry()
+    common = {"database": database, "audit": audit, "sources": sources}
+    login = LoginService(passwords=passwords, **common)
+    connections = LiveConnections(hub_id=hub_id, **common)
+    return World(
+        path=path,
+        clock=clock,
+        authorities=authorities,
+        login=login,
+        accounts=Accounts(login=login, passwords=passwords, **common),
+        enrollment=Enrollment(authorities=authorities, **common),
+        registry=registry,
+        connections=connections,
+        leases=TunnelLeases(registry=registry, hub_id=hub_id, **common),
+        access=NodeAccess(registry=registry, connections=connections, **common),
+        directory=NodeDirectory(registry=registry, **common),
+        certificates=UserCertificateService(authorities=authorities, audit=audit, sources=sources),
+        authenticator=Authenticator(database=database, authorities=authorities, sources=sources),
+        **common,
+    )
+
+
+@asynccontextmanager
+async def open_world(path: Path, *, hub_id: str = HUB_ID, start: int = 0) -> AsyncIterator[World]:
+    """Services on the SQLite database at `path`, with the audit log running."""
+    clock = Clock()
+    async with await Database.open(path) as database:
+        world = await wired(database, path, clock, fake_sources(clock, start=start), hub_id)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(world.audit.run)
+            yield world
+            nursery.cancel_scope.cancel()
+
+
+async def make_template(path: Path) -> None:
+    """A migrated database that has its CAs: making both takes longer than most tests."""
+    clock = Clock()
+    async with await Database.open(path) as database:
+        await wired(database, path, clock, fake_sources(clock, start=1_000_000), HUB_ID)
+
+
+def copy_template(template: Path, folder: Path) -> Path:
+    path = folder / "mezhub.db"
+    shutil.copyfile(template, path)
+    path.chmod(0o600)
+    return path
