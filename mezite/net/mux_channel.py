@@ -107,7 +107,7 @@ class MuxChannel(trio.abc.HalfCloseableStream):
         header: ChannelHeader,
         *,
         inbox: ChannelInbox,
-        output_ready: Callable[[], None],
+        output_ready: Callable[[], object],
         released: Callable[[int], None],
     ) -> None:
         self._core = core

@@ -92,6 +92,7 @@ class MuxSession:
         self._core = MuxConnection(side, limits, pool=pool)
         self._liveness = Liveness(trio.current_time())
         self._output = trio.lowlevel.ParkingLot()
+        self._wake_writer = self._output.unpark_all
         self._switchboard = Switchboard(self._core, self._liveness, self._wake_writer)
         self._scope = trio.CancelScope()
         self._draining = False
@@ -149,7 +150,7 @@ class MuxSession:
             reason = self._reason or TunnelClosedError("the session was closed", ErrorCode.NO_ERROR)
             self._switchboard.lose(reason)
             self._ended.set()
-            await self._close_stream()
+            await close_stream(self._stream, politely=self._over and self._reason is None)
         if self._reason is not None:
             logger.info("tunnel connection ended: %s", reason)
             raise self._reason
@@ -266,8 +267,6 @@ class MuxSession:
                 if data:
                     await self._stream.send_all(data)
                     self._bytes_sent += len(data)
-                elif core.has_data_to_send:
-                    continue
                 elif switchboard.closed is not None or (self._draining and not switchboard.busy):
                     break
                 else:
@@ -298,9 +297,6 @@ class MuxSession:
             await trio.sleep_until(min(now + keepalive.interval, liveness.last_received + keepalive.timeout))
 
     # Inside
-
-    def _wake_writer(self) -> None:
-        self._output.unpark_all()
 
     def _open(self, header: ChannelHeader) -> int:
         switchboard = self._switchboard
@@ -336,9 +332,10 @@ class MuxSession:
     def _end_within(self, seconds: float) -> None:
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + seconds)
 
-    async def _close_stream(self) -> None:
-        """Say farewell properly only where the peer expects it."""
-        if self._over and self._reason is None:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_SECONDS):
-                await self._stream.aclose()
-        await trio.aclose_forcefully(self._stream)
+
+async def close_stream(stream: trio.abc.Stream, *, politely: bool) -> None:
+    """Close for certain; ``politely`` gives the stream's own farewell a moment, where the peer expects one."""
+    if politely:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_SECONDS):
+            await stream.aclose()
+    await trio.aclose_forcefully(stream)

@@ -87,9 +87,8 @@ class PendingChannel:
 class Switchboard:
     """The channels of one connection and everything the driver must know about it."""
 
-    def __init__(self, core: MuxConnection, liveness: Liveness, output_ready: Callable[[], None]) -> None:
+    def __init__(self, core: MuxConnection, liveness: Liveness, output_ready: Callable[[], object]) -> None:
         self._core = core
-        self._liveness = liveness
         self._output_ready = output_ready
         self._inboxes: dict[int, ChannelInbox] = {}
         self._openings: dict[int, Opening] = {}
@@ -104,18 +103,19 @@ class Switchboard:
         """The core has come to its end."""
         self.lost: TunnelClosedError | None = None
         """The session has come to its end."""
+        inboxes = self._inboxes
         self._routes: dict[type, Callable[..., None]] = {
-            DataReceived: self._data,
+            DataReceived: lambda event: inboxes[event.channel_id].receive(event.data),
+            EofReceived: lambda event: inboxes[event.channel_id].end(),
             SendBufferSpace: self._space,
-            EofReceived: self._eof,
             ChannelOpened: self._opened,
             ChannelAccepted: self._accepted,
             ChannelRejected: self._rejected,
             ChannelReset: self._reset,
-            ChannelClosed: self._closed,
-            PongReceived: self._pong,
+            ChannelClosed: lambda event: self._forget(event.channel_id),
+            PongReceived: lambda event: liveness.pong_received(event.token, trio.current_time()),
             GoAwayReceived: self._goaway,
-            ConnectionReady: self._ready,
+            ConnectionReady: lambda _: self.ready.set(),
         }
 
     @property
@@ -207,19 +207,10 @@ class Switchboard:
     def _forget(self, channel_id: int) -> None:
         self._inboxes.pop(channel_id, None)
 
-    def _ready(self, event: ConnectionReady) -> None:
-        self.ready.set()
-
-    def _data(self, event: DataReceived) -> None:
-        self._inboxes[event.channel_id].receive(event.data)
-
     def _space(self, event: SendBufferSpace) -> None:
         inbox = self._inboxes.get(event.channel_id)
         if inbox is not None:  # else it was reset since
             inbox.make_room()
-
-    def _eof(self, event: EofReceived) -> None:
-        self._inboxes[event.channel_id].end()
 
     def _opened(self, event: ChannelOpened) -> None:
         offer = self._offers[event.channel_id] = PendingChannel(event.header, event.channel_id, self)
@@ -242,12 +233,6 @@ class Switchboard:
             return
         inbox = self._inboxes.pop(event.channel_id)
         inbox.break_(ChannelResetError(event.code, event.text), keep_data=event.after_eof)
-
-    def _closed(self, event: ChannelClosed) -> None:
-        self._forget(event.channel_id)
-
-    def _pong(self, event: PongReceived) -> None:
-        self._liveness.pong_received(event.token, trio.current_time())
 
     def _goaway(self, event: GoAwayReceived) -> None:
         self.goaway = event

@@ -11,7 +11,7 @@ import trio.testing
 from mezite.core.errors import LocalProtocolError
 from mezite.core.mux.connection import ChannelHeader, MuxLimits, Side
 from mezite.core.mux.error_codes import ErrorCode
-from mezite.core.mux.frames import FrameType, encode_frame, encode_goaway
+from mezite.core.mux.frames import FrameType, encode_frame, encode_goaway, encode_number
 from mezite.core.mux.settings import encode_settings
 from mezite.net.mux_channel import MuxChannel
 from mezite.net.mux_session import ChannelRejectedError, MuxSession, TunnelClosedError
@@ -20,6 +20,7 @@ from mezite.testing.fault_stream import FaultPlan, FaultStream
 from mezite.testing.mux_sessions import SessionPair
 
 HEADER = ChannelHeader(kind="test")
+WINDOW = encode_number(FrameType.WINDOW, 0, 1, 4)
 SWEPT = MuxLimits(channel_window=8192, channel_send_buffer=16384)
 FEW = MuxLimits(max_channels=2)
 
@@ -277,6 +278,46 @@ async def test_an_idle_connection_lives_for_hours(autojump_clock: trio.testing.M
         assert statistics.last_round_trip_at is not None
         assert trio.current_time() - statistics.last_round_trip_at <= 5
         assert statistics.bytes_sent == statistics.bytes_received <= 3600 / 5 * 32 + 100
+
+
+async def test_a_round_trip_proves_the_peer_b4(autojump_clock: trio.testing.MockClock) -> None:
+    async with sessions() as pair:
+        assert await pair.dialer.wait_round_trip() == 0
+
+
+async def test_no_round_trip_from_a_peer_that_does_not_answer_b4(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    peer = RawPeer()
+    async with trio.open_nursery() as nursery:
+        await peer.stream.send_all(encode_settings(MuxLimits()))
+        nursery.start_soon(peer.run)
+        with pytest.raises(TunnelClosedError):
+            await peer.session.wait_round_trip()
+    assert peer.error is not None
+
+
+async def test_a_peer_that_answers_no_pings_gets_few(autojump_clock: trio.testing.MockClock) -> None:
+    peer = RawPeer()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peer.run)
+        await peer.stream.send_all(encode_settings(MuxLimits()))
+        for _ in range(20):
+            await peer.stream.send_all(WINDOW)
+            await trio.sleep(10)
+        nursery.cancel_scope.cancel()
+    heard = bytes(await peer.stream.receive_some())
+    assert heard.count(bytes([FrameType.PING, 0, 0, 8])) == 6
+
+
+async def test_a_peer_that_only_stops_reading_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    peer = RawPeer()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peer.run)
+        await peer.stream.send_all(encode_settings(MuxLimits()))
+        peer.stream.receive_stream.close()
+    assert peer.error is not None
+    assert peer.error.code is ErrorCode.CONNECTION_LOST
 
 
 # A peer that is not one of ours
