@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 import trio
@@ -23,13 +23,17 @@ from mezite.storage.audit_events import AuditEventRow, AuditQuery
 from mezite.storage.database import Database
 from mezite.storage.errors import ConstraintError, StorageError
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 __all__ = ["AuditLog", "AuditUnavailableError"]
 
 GROUP = 500
 """Rows per transaction: where the gain of grouping levels off (measured 15 to 20 times single commits)."""
 
 CONFLICTS = 5
-"""How often another writer of the same chain may be quicker; there is at most a person at a terminal."""
+"""How often another writer of the same chain may be quicker, on PostgreSQL; it is a person at a terminal. SQLite has
+one writer at a time."""
 
 _COMMON = frozenset(
     {
@@ -97,8 +101,7 @@ class AuditLog:
         return waiting.event_id
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Commit events until cancelled; started when the chain's head is known."""
-        seq, previous = await self._head()
+        """Commit events until cancelled. What still waits then is refused."""
         task_status.started()
         try:
             while True:
@@ -110,7 +113,7 @@ class AuditLog:
                         break
                 # Not cut in the middle: a group that was committed is also acknowledged.
                 with trio.CancelScope(shield=True):
-                    seq, previous = await self._commit(group, seq, previous)
+                    await self._commit(group)
         finally:
             self._release()
 
@@ -128,44 +131,34 @@ class AuditLog:
         rows = await self._database.read(audit_events.query, wanted=wanted)
         return [row.json for row in rows]
 
-    async def _head(self) -> tuple[int, str]:
-        head = await self._database.read(audit_events.last, hub_id=self._hub_id)
-        return (0, FIRST_PREV_HASH) if head is None else (head.seq, head.hash)
-
-    async def _commit(self, group: list[_Waiting], seq: int, previous: str) -> tuple[int, str]:
+    async def _commit(self, group: list[_Waiting]) -> None:
         for attempt in range(CONFLICTS + 1):
-            rows = self._chained(group, seq, previous)
             try:
-                await self._database.write(audit_events.append_many, rows=rows)
+                await self._database.write(self._append, group)
             except ConstraintError as error:
-                # A command on this machine (`mezhub bootstrap`) has added to the same chain: go on behind it.
-                seq, previous = await self._head_after_failure(seq, previous)
                 if attempt == CONFLICTS:
                     _fail(group, error)
             except StorageError as error:
                 _fail(group, error)
-                seq, previous = await self._head_after_failure(seq, previous)
                 break
             else:
-                seq, previous = rows[-1].seq, rows[-1].hash
                 break
         for waiting in group:
             waiting.done.set()
-        return seq, previous
 
-    def _chained(self, group: list[_Waiting], seq: int, previous: str) -> list[AuditEventRow]:
+    def _append(self, conn: Connection, group: list[_Waiting]) -> None:
+        """Chain the events behind what is there now.
+
+        The head is read in the transaction that appends, never remembered: a command on this machine (`mezhub
+        bootstrap`) may have added to the same chain, and a commit that seemed to fail may have happened (threat I3).
+        """
+        head = audit_events.last(conn, hub_id=self._hub_id)
+        seq, previous = (0, FIRST_PREV_HASH) if head is None else (head.seq, head.hash)
         rows: list[AuditEventRow] = []
         for number, waiting in enumerate(group, start=seq + 1):
-            event = self._event(waiting, number, rows[-1].hash if rows else previous)
-            rows.append(_row(event))
-        return rows
-
-    async def _head_after_failure(self, seq: int, previous: str) -> tuple[int, str]:
-        """The commit may have happened all the same; go on from what is there (threat I3)."""
-        try:
-            return await self._head()
-        except StorageError:
-            return seq, previous
+            rows.append(_row(self._event(waiting, number, previous)))
+            previous = rows[-1].hash
+        audit_events.append_many(conn, rows=rows)
 
     def _event(self, waiting: _Waiting, seq: int, previous: str) -> AuditEvent:
         common = {name: value for name, value in waiting.fields.items() if name in _COMMON}
