@@ -13,7 +13,7 @@ from mezite.cli.prompts import given_password, password_options
 from mezite.config.loader import load_hub_config
 from mezite.config.schema import HubConfig
 from mezite.core.secret import Secret
-from mezite.hub.assembly import open_ground
+from mezite.hub.ground import open_ground
 from mezite.services.accounts import CreatedUser
 from mezite.services.certificate_authority import CaPassphraseError
 from mezite.services.errors import RefusedError

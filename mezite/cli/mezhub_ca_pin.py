@@ -10,7 +10,7 @@ import click
 from mezite.cli.errors import CliError, run_command
 from mezite.config.loader import load_hub_config
 from mezite.config.schema import HubConfig
-from mezite.hub.assembly import open_ground
+from mezite.hub.ground import open_ground
 from mezite.services.certificate_authority import CaPassphraseError
 from mezite.services.sources import system_sources
 from mezite.storage.errors import StorageError

@@ -56,13 +56,24 @@ class _Demo:
 
 
 @click.command(help="Try everything on this machine: hub, agent and node, in one folder, on free ports.")
-@click.option("--dir", "folder", metavar="DIR", help="Keep everything there.  [default: a folder that goes away]")
-@click.option("--run", "run_text", metavar="COMMAND", help="Run COMMAND on the node over SSH, print its output, and end.")
+@click.option(
+    "--dir", "folder", metavar="DIR", help="Keep everything there.  [default: a folder that goes away]"
+)
+@click.option(
+    "--run",
+    "run_text",
+    metavar="COMMAND",
+    help="Run COMMAND on the node over SSH, print its output, and end.",
+)
 @click.option("--verbose", is_flag=True, help="Show the logs of hub and agent.")
 def demo(folder: str | None, run_text: str | None, verbose: bool) -> int:
     """Run until Ctrl-C, or until COMMAND has ended, with its exit code."""
     if shutil.which("ssh") is None:
-        raise CliError("the demo needs the OpenSSH client", "ssh is not installed", "Debian: apt-get install openssh-client")
+        raise CliError(
+            "the demo needs the OpenSSH client",
+            "ssh is not installed",
+            "Debian: apt-get install openssh-client",
+        )
     configure_logging("info" if verbose else "error", "text")
     with _demo_folder(folder) as path:
         return run_command(_run, path, run_text)
@@ -170,10 +181,11 @@ async def _create_user(folder: Path, hub: RunningHub) -> _Demo:
 
 async def _wait_online(hub: RunningHub) -> None:
     with trio.move_on_after(ONLINE_SECONDS):
-        while not hub.hub.registry.statistics().tunnels:
-            await trio.sleep(0.02)
+        await hub.hub.services.registry.wait_tunnel()
         return
-    raise CliError("the demo's agent did not connect", f"nothing for {ONLINE_SECONDS} s", "run again with --verbose")
+    raise CliError(
+        "the demo's agent did not connect", f"nothing for {ONLINE_SECONDS} s", "run again with --verbose"
+    )
 
 
 async def _call_msh(running: _Demo, arguments: list[str], extra: dict[str, str]) -> None:

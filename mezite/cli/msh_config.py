@@ -19,11 +19,12 @@ def config() -> None:
     store = ProfileStore.from_environment(os.environ)
     current = store.current()
     user, host = store.user_directory(current.host, current.user), store.host_directory(current.host)
-    environment = f"MSH_HOME={store.root} " if "MSH_HOME" in os.environ else ""
+    environment = f"env MSH_HOME={store.root} " if "MSH_HOME" in os.environ else ""
+    proxy = f"{environment}{program_text('msh')} proxy ssh --login=%r %h:%p"
     click.echo(
         f"# nodes of {current.cluster} through {current.proxy_addr}, as {current.user}\n"
         f"Host *.{current.cluster}\n"
-        f"    ProxyCommand {'env ' + environment if environment else ''}{program_text('msh')} proxy ssh --login=%r %h:%p\n"
+        f"    ProxyCommand {proxy}\n"
         f'    IdentityFile "{user / "key"}"\n'
         f'    CertificateFile "{user / "key-cert.pub"}"\n'
         "    IdentitiesOnly yes\n"

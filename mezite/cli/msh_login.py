@@ -164,12 +164,14 @@ async def _roots(request: _Request, address: str) -> tuple[bytes, ...] | None:
             raise CliError(
                 "--ca-pin cannot be used", str(error), "take what `mezhub ca-pin` prints"
             ) from None
-    if request.ca_file is not None:
-        try:
-            return (Path(request.ca_file).read_bytes(),)
-        except OSError as error:
-            raise CliError(f"cannot read {request.ca_file}", error.strerror or str(error)) from None
-    return _known_roots(address)
+    return _known_roots(address) if request.ca_file is None else (_read_roots(request.ca_file),)
+
+
+def _read_roots(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise CliError(f"cannot read {path}", error.strerror or str(error), "give a PEM file") from None
 
 
 def _known_roots(address: str) -> tuple[bytes, ...] | None:

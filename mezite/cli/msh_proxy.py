@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -39,6 +40,42 @@ def node_of(target: str, cluster: str) -> str:
     return name.lower().removesuffix(f".{cluster}")
 
 
+class _Stdio(trio.abc.HalfCloseableStream):
+    """Standard input and output as one stream.
+
+    ssh gives its ProxyCommand a pipe or socket of its own, so that making it non-blocking disturbs nobody. Closing is
+    left to the end of the process: ssh ends a ProxyCommand whose output has ended, before it could say why.
+    """
+
+    def __init__(self) -> None:
+        # Copies: a stream closes its descriptor when it is collected, which may be before the error is printed.
+        self._output = trio.lowlevel.FdStream(os.dup(sys.stdout.fileno()))
+        self._input = trio.lowlevel.FdStream(os.dup(sys.stdin.fileno()))
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """To standard output."""
+        await self._output.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Until standard output takes more."""
+        await self._output.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """From standard input."""
+        return await self._input.receive_some(max_bytes)
+
+    async def send_eof(self) -> None:
+        """Close standard output: the node has said all."""
+        await self._output.aclose()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+    async def aclose(self) -> None:
+        """Nothing; see above."""
+        await trio.lowlevel.checkpoint()
+
+
 async def _relay(target: str, login: str) -> None:
     current, _profile = current_profile()
     node = node_of(target, current.cluster)
@@ -46,11 +83,7 @@ async def _relay(target: str, login: str) -> None:
         raise CliError("no node given", "", "write NODE or NODE:22", exit_code=EXIT_USAGE)
     header = ChannelHeader(kind="ssh", target=node, attributes={"login": login} if login else {})
     async with open_channel(header) as channel:
-        # ssh gives its ProxyCommand a pipe or socket of its own, so that making it non-blocking disturbs nobody.
-        stdio = trio.StapledStream(
-            trio.lowlevel.FdStream(sys.stdout.fileno()), trio.lowlevel.FdStream(sys.stdin.fileno())
-        )
         try:
-            await relay(stdio, channel)
+            await relay(_Stdio(), channel)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise CliError(f"the connection to {node} was lost", str(error), "connect again") from None

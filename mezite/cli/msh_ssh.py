@@ -16,13 +16,15 @@ from collections.abc import Sequence
 
 import click
 
-from mezite.cli.errors import EXIT_USAGE, CliError
+from mezite.cli.errors import EXIT_FAILED, EXIT_USAGE, CliError
 from mezite.cli.profile_store import CurrentProfile, ProfileStore
 from mezite.cli.program_path import program_text
 from mezite.cli.user_certificate import read_user_certificate
 from mezite.cli.user_session import current_profile
 
 __all__ = ["choose_login", "client_options", "run_client", "ssh"]
+
+EXIT_NO_CONNECTION = 255
 
 _FLAGS = ("-A", "-t", "-T", "-N", "-v", "-q", "-f", "-n", "-C", "-x", "-4", "-6")
 _VALUES = ("-L", "-R", "-D", "-W", "-o", "-E")
@@ -45,8 +47,13 @@ def ssh(login: str | None, mfa_code: str | None, arguments: tuple[str, ...]) -> 
         )
     options, destination, command = split_arguments(arguments)
     user, _, node = destination.rpartition("@")
-    current, profile = current_profile()
-    chosen = choose_login(user or login, read_user_certificate(profile).principals)
+    try:
+        current, profile = current_profile()
+        chosen = choose_login(user or login, read_user_certificate(profile).principals)
+    except CliError as error:
+        # As ssh itself: whatever keeps the connection from being made is 255.
+        error.exit_code = EXIT_NO_CONNECTION if error.exit_code == EXIT_FAILED else error.exit_code
+        raise
     return run_client("ssh", [*client_options(current), "-l", chosen, *options, "--", node, *command])
 
 
@@ -137,15 +144,11 @@ def run_client(program: str, arguments: Sequence[str]) -> int:
         raise CliError(
             f"{program} is not installed", "", "install the OpenSSH client (Debian: openssh-client)"
         )
-    # Ctrl-C is for the remote side: ssh has the terminal, and decides when this is over.
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C is for the remote side: ssh has the terminal, and decides when this is over. A handler, unlike SIG_IGN, is
+    # not inherited by ssh.
+    previous = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
-        process = subprocess.Popen([path, *arguments], preexec_fn=_default_sigint)
-        code = process.wait()
+        code = subprocess.call([path, *arguments])
     finally:
         signal.signal(signal.SIGINT, previous)
     return 128 - code if code < 0 else code
-
-
-def _default_sigint() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -9,13 +9,11 @@ from mezite.cli.errors import CliError
 from mezite.cli.profile_store import Profile
 from mezite.core.certificates.identity import IdentityError, decode_roles
 from mezite.core.certificates.keys import InvalidKeyError
-from mezite.core.certificates.ssh import parse_authorized_key_line
+from mezite.core.certificates.ssh import NO_LOGIN_PRINCIPAL, parse_authorized_key_line
 from mezite.core.certificates.ssh_certificate import parse_ssh_certificate
 from mezite.core.certificates.ssh_wire import MalformedWireError, WireReader
 
 __all__ = ["UserCertificate", "read_user_certificate"]
-
-NO_LOGIN = "_mezite_no_login"
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +38,6 @@ def read_user_certificate(profile: Profile) -> UserCertificate:
         raise CliError("your SSH certificate cannot be read", str(error), "run msh login again") from None
     return UserCertificate(
         roles=roles,
-        principals=tuple(name for name in certificate.principals if name != NO_LOGIN),
+        principals=tuple(name for name in certificate.principals if name != NO_LOGIN_PRINCIPAL),
         valid_before=certificate.valid_before,
     )

@@ -8,11 +8,9 @@ import logging
 import attrs
 import trio
 
-from mezite.api.rpc import PeerInfo
-from mezite.api.server import GrpcServer
 from mezite.core.mux.connection import Side
 from mezite.core.mux.error_codes import ErrorCode
-from mezite.handlers.session_life import GOODBYE_SECONDS, running, say_goodbye
+from mezite.handlers.session_life import GOODBYE_SECONDS, ServeApi, running, say_goodbye
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
 from mezite.services.authentication import Authenticator
@@ -29,6 +27,12 @@ PROOF_SECONDS = 10
 """A tunnel counts only once a round trip through it has come back; a healthy one takes milliseconds."""
 
 
+@attrs.frozen
+class _Peer:
+    address: str
+    certificate: bytes
+
+
 @attrs.define(eq=False, kw_only=True)
 class AgentTunnelHandler:
     """Serves one listener's agents."""
@@ -36,7 +40,7 @@ class AgentTunnelHandler:
     authenticator: Authenticator
     registry: TunnelRegistry
     leases: TunnelLeases
-    api: GrpcServer
+    serve_api: ServeApi
 
     async def serve(self, stream: TlsStream, client_address: str) -> None:
         """Run one tunnel until either side ends it. Cancelling closes it at once."""
@@ -50,9 +54,8 @@ class AgentTunnelHandler:
             _log.warning("agent refused", extra={"client": client_address, "reason": str(refused)})
             await say_goodbye(session, ErrorCode.REFUSED, str(refused))
             return
-        peer = PeerInfo(client_address=client_address, certificate_der=certificate)
         async with running(session):
-            await self._serve_session(session, agent, peer)
+            await self._serve_session(session, agent, _Peer(client_address, certificate))
 
     async def _identify(self, certificate: bytes, client_address: str) -> AgentIdentity:
         identity = await self.authenticator.by_tls_certificate(certificate)
@@ -60,10 +63,10 @@ class AgentTunnelHandler:
             raise RefusedError("this port is for agents: users connect to the SSH port with msh")
         return await self.leases.check_generation(identity, client_address)
 
-    async def _serve_session(self, session: MuxSession, agent: AgentIdentity, peer: PeerInfo) -> None:
+    async def _serve_session(self, session: MuxSession, agent: AgentIdentity, peer: _Peer) -> None:
         with trio.fail_after(PROOF_SECONDS):
             await session.wait_round_trip()
-        epoch = await self.leases.begin(agent, peer.client_address)
+        epoch = await self.leases.begin(agent, peer.address)
         scope = trio.CancelScope()
         tunnel = Tunnel(
             agent_id=agent.agent_id,
@@ -72,7 +75,7 @@ class AgentTunnelHandler:
             session=session,
             close=scope.cancel,
         )
-        details = {"agent_id": agent.agent_id, "node": agent.node_name, "client": peer.client_address}
+        details = {"agent_id": agent.agent_id, "node": agent.node_name, "client": peer.address}
         try:
             with self.registry.claim(tunnel):
                 _log.info("tunnel up", extra={**details, "epoch": epoch})
@@ -87,15 +90,20 @@ class AgentTunnelHandler:
             _log.info("tunnel down", extra={**details, "epoch": epoch})
             await self.leases.end(agent, epoch)
 
-    async def _serve_channels(self, session: MuxSession, peer: PeerInfo) -> None:
+    async def _serve_channels(self, session: MuxSession, peer: _Peer) -> None:
         """Serve what the agent opens, until the session ends."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._drain_when_told, session)
             while True:
                 pending = await session.accept_channel()
                 nursery.start_soon(self._serve_channel, pending, peer)
 
-    async def _serve_channel(self, pending: PendingChannel, peer: PeerInfo) -> None:
+    async def _drain_when_told(self, session: MuxSession) -> None:
+        await self.registry.draining.wait()
+        await session.drain(text="the hub is shutting down")
+
+    async def _serve_channel(self, pending: PendingChannel, peer: _Peer) -> None:
         if pending.header.kind != "api":
             pending.reject(ErrorCode.REFUSED, f"a hub serves no {pending.header.kind} channels to agents")
             return
-        await self.api.serve_connection(await pending.accept(), peer)
+        await self.serve_api(await pending.accept(), peer.address, peer.certificate)

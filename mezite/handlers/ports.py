@@ -9,10 +9,9 @@ import ssl
 import attrs
 import trio
 
-from mezite.api.rpc import PeerInfo
-from mezite.api.server import GrpcServer
 from mezite.core.protocol_sniffer import Protocol
 from mezite.handlers.agent_tunnel import AgentTunnelHandler
+from mezite.handlers.session_life import ServeApi
 from mezite.handlers.user_ssh import UserSshHandler
 from mezite.handlers.user_tunnel import UserTunnelHandler
 from mezite.handlers.web_front import WebFront
@@ -60,7 +59,7 @@ class GrpcPort:
     """The gRPC API: TLS with an optional client certificate; cleartext HTTP/2 only where it is configured."""
 
     context: ssl.SSLContext
-    api: GrpcServer
+    serve_api: ServeApi
     allow_cleartext: bool
 
     async def handle(self, connection: Connection) -> None:
@@ -68,13 +67,10 @@ class GrpcPort:
         protocol = await peek_protocol(connection.stream)
         if protocol is Protocol.TLS:
             stream = await _handshake(connection, self.context)
-            peer = PeerInfo(client_address=connection.peer_address, certificate_der=stream.peer_certificate())
-            await self.api.serve_connection(stream, peer)
+            await self.serve_api(stream, connection.peer_address, stream.peer_certificate())
         elif protocol is Protocol.HTTP2_PRIOR_KNOWLEDGE and self.allow_cleartext:
             connection.established()
-            await self.api.serve_connection(
-                connection.stream, PeerInfo(client_address=connection.peer_address)
-            )
+            await self.serve_api(connection.stream, connection.peer_address, None)
         else:
             _log.info("refused a peer that does not speak TLS", extra={"client": connection.peer_address})
 

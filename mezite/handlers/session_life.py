@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -12,9 +12,12 @@ import trio
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.mux_session import MuxSession, TunnelClosedError
 
-__all__ = ["GOODBYE_SECONDS", "running", "say_goodbye"]
+__all__ = ["GOODBYE_SECONDS", "ServeApi", "running", "say_goodbye"]
 
 _log = logging.getLogger("mezite.tunnel")
+
+ServeApi = Callable[[trio.abc.Stream, str, bytes | None], Awaitable[None]]
+"""Serves the gRPC API on a stream: `(stream, client address, client certificate as DER or None)`."""
 
 GOODBYE_SECONDS = 5
 """Long enough for one frame to cross any usable network; the peer has proven nothing, so it gets no more."""

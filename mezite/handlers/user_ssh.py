@@ -95,7 +95,7 @@ class _JumpPolicy:
         except CertificateRefused as refused:
             return Refusal(message=refused.message)
         if login != verified.key_id:
-            text = f"you are {verified.key_id} on this hub: connect as {verified.key_id}@HUB, with the login at the node"
+            text = f"you are {verified.key_id} here: connect as {verified.key_id}@HUB and name the login at the node"
             return Refusal(message=text, explain=True)
         serial = str(verified.serial)
         self.verified[serial] = verified

@@ -11,11 +11,9 @@ import logging
 import attrs
 import trio
 
-from mezite.api.rpc import PeerInfo
-from mezite.api.server import GrpcServer
 from mezite.core.mux.connection import Side
 from mezite.core.mux.error_codes import ErrorCode
-from mezite.handlers.session_life import running, say_goodbye
+from mezite.handlers.session_life import ServeApi, running, say_goodbye
 from mezite.net.byte_streams import relay
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
@@ -45,13 +43,19 @@ def register_channels(registry: VerbRegistry) -> None:
     registry.register(Door(kind=DoorKind.CHANNEL, name="api", verb="self.api", resource="account"))
 
 
+@attrs.frozen
+class _Peer:
+    address: str
+    certificate: bytes
+
+
 @attrs.define(eq=False, kw_only=True)
 class UserTunnelHandler:
     """Serves the users of one listener."""
 
     authenticator: Authenticator
     access: NodeAccess
-    api: GrpcServer
+    serve_api: ServeApi
     verbs: VerbRegistry
 
     async def serve(self, stream: TlsStream, client_address: str) -> None:
@@ -72,10 +76,10 @@ class UserTunnelHandler:
                 nursery.start_soon(
                     self._serve_channel,
                     pending,
-                    PeerInfo(client_address=client_address, certificate_der=certificate),
+                    _Peer(client_address, certificate),
                 )
 
-    async def _serve_channel(self, pending: PendingChannel, peer: PeerInfo) -> None:
+    async def _serve_channel(self, pending: PendingChannel, peer: _Peer) -> None:
         kind = pending.header.kind
         try:
             self.verbs.door(DoorKind.CHANNEL, kind)
@@ -83,7 +87,7 @@ class UserTunnelHandler:
             pending.reject(ErrorCode.REFUSED, f"there is no channel of kind {kind[:32]}")
             return
         if kind == "api":
-            await self.api.serve_connection(await pending.accept(), peer)
+            await self.serve_api(await pending.accept(), peer.address, peer.certificate)
             return
         await self._serve_ssh(pending, peer)
 
@@ -94,15 +98,15 @@ class UserTunnelHandler:
             raise RefusedError("this port is for users: agents connect to the tunnel port")
         return identity
 
-    async def _serve_ssh(self, pending: PendingChannel, peer: PeerInfo) -> None:
+    async def _serve_ssh(self, pending: PendingChannel, peer: _Peer) -> None:
         header = pending.header
         try:
-            identity = await self._identify(peer.certificate_der or b"")
+            identity = await self._identify(peer.certificate or b"")
             async with self.access.connect(
                 identity,
                 header.target,
                 login=header.attributes.get("login") or None,
-                client_address=peer.client_address,
+                client_address=peer.address,
             ) as channel:
                 try:
                     await relay(await pending.accept(), channel)

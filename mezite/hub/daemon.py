@@ -25,7 +25,6 @@ from mezite.hub.hub_identity import RENEW_SECONDS
 from mezite.net.accept_loop import Handler, serve_connections
 from mezite.net.connection_limits import ConnectionLimiter, ConnectionLimits, raise_descriptor_limit
 from mezite.services.sources import Sources, system_sources
-from mezite.services.tunnel_registry import Tunnel
 
 __all__ = ["RunningHub", "run_hub"]
 
@@ -61,13 +60,13 @@ async def run_hub(
     raise_descriptor_limit()
     async with open_hub(config, sources or system_sources()) as hub, trio.open_nursery() as services:
         await services.start(hub.ground.audit.run)
-        await hub.connections.end_leftovers()
-        services.start_soon(hub.leases.run)
+        await hub.services.connections.end_leftovers()
+        services.start_soon(hub.services.leases.run)
         services.start_soon(_renew_certificates, hub)
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as listeners:
                 addresses = await _listen(config, hub, listeners, connections)
-                hub.addresses.bound(addresses)
+                hub.services.addresses.bound(addresses)
                 await hub.ground.audit.emit(
                     EventType.HUB_STARTED, resource_type="hub", resource_name=hub.ground.hub_id
                 )
@@ -75,25 +74,22 @@ async def run_hub(
                 task_status.started(RunningHub(hub=hub, addresses=addresses))
                 await stop.wait()
                 listeners.cancel_scope.cancel()
-            await _drain(hub, connections)
+            _drain(hub, connections)
         await hub.ground.audit.emit(
             EventType.HUB_STOPPED, resource_type="hub", resource_name=hub.ground.hub_id
         )
         services.cancel_scope.cancel()
 
 
-async def _drain(hub: Hub, connections: trio.Nursery) -> None:
-    _log.info("draining", extra={"tunnels": hub.registry.statistics().tunnels, "seconds": DRAIN_SECONDS})
+def _drain(hub: Hub, connections: trio.Nursery) -> None:
+    _log.info(
+        "draining", extra={"tunnels": hub.services.registry.statistics().tunnels, "seconds": DRAIN_SECONDS}
+    )
     connections.cancel_scope.deadline = trio.current_time() + DRAIN_SECONDS
     hub.api.drain()
     hub.web.drain.start()
     hub.diagnostics.drain.start()
-    for tunnel in hub.registry.tunnels():
-        connections.start_soon(_drain_tunnel, tunnel)
-
-
-async def _drain_tunnel(tunnel: Tunnel) -> None:
-    await tunnel.session.drain(text="the hub is shutting down")
+    hub.services.registry.draining.set()
 
 
 async def _renew_certificates(hub: Hub) -> None:
@@ -155,7 +151,7 @@ def _ports(config: HubConfig, hub: Hub) -> dict[str, tuple[ListenAddress, Handle
         allow_cleartext = config.auth.grpc_allow_http or config.auth.h2c
         ports["auth"] = (
             config.auth.listen_addr,
-            GrpcPort(context=hub.tls.grpc, api=hub.api, allow_cleartext=allow_cleartext).handle,
+            GrpcPort(context=hub.tls.grpc, serve_api=hub.serve_api, allow_cleartext=allow_cleartext).handle,
         )
     ports["diag"] = (config.diag.listen_addr, WebPort(context=None, front=hub.diagnostics).handle)
     return ports

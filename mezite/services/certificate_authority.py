@@ -8,7 +8,6 @@ SSH, hosts' SSH, hubs' and agents' TLS (whose key is what pins name), users' TLS
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Final
 
 import attrs
@@ -19,12 +18,7 @@ from mezite.core.certificates.keys import (
     InvalidKeyError,
     PrivateKey,
     PublicKey,
-    generate_ed25519,
-    generate_p256,
-    load_private_key,
     load_public_key,
-    private_key_pem,
-    public_key_pem,
     spki_sha256,
 )
 from mezite.core.certificates.refusal import CertificateRefused, Reason
@@ -43,21 +37,24 @@ from mezite.core.certificates.validity import Validity
 from mezite.core.certificates.verified import VerifiedPeer
 from mezite.core.certificates.x509_issue import (
     AgentCertificateSpec,
-    CaPurpose,
     HubCertificateSpec,
     UserX509Spec,
     certificate_pem,
     issue_agent_certificate,
-    issue_ca_certificate,
     issue_hub_certificate,
     issue_user_certificate_x509,
-    load_certificates,
 )
 from mezite.core.certificates.x509_verify import verify_x509
 from mezite.core.secret import Secret
+from mezite.services.authority_keys import (
+    Authority,
+    CaPassphraseError,
+    Purpose,
+    make_authority,
+    open_authority,
+)
 from mezite.services.sources import Sources
 from mezite.storage import certificate_authorities as rows
-from mezite.storage.certificate_authorities import AuthorityState, CertificateAuthorityRow
 from mezite.storage.database import Database
 
 __all__ = [
@@ -70,31 +67,9 @@ __all__ = [
     "UserCertificates",
 ]
 
-CA_LIFETIME_S: Final = 10 * 365 * 86_400
-"""Ten years: rotation is an operation of its own, never something that happens because nobody looked."""
-
-CA_BACKDATE_S: Final = 86_400
-"""A day: a machine whose clock is off must fail with a message about its clock, not about the CA (threat F6)."""
-
 AGENT_LIFETIME_S: Final = 24 * 3600
 HUB_LIFETIME_S: Final = 24 * 3600
 BACKDATE_S: Final = 300
-
-
-class Purpose(Enum):
-    """What a CA signs; the value is what is stored and what `mezctl auth export --type` takes."""
-
-    USER_SSH = "user-ssh"
-    HOST_SSH = "host-ssh"
-    HOST_TLS = "host-tls"
-    USER_TLS = "user-tls"
-
-
-_TLS_PURPOSES = {Purpose.HOST_TLS: CaPurpose.HOST_TLS, Purpose.USER_TLS: CaPurpose.USER_TLS}
-
-
-class CaPassphraseError(Exception):
-    """The stored CA keys cannot be opened with the configured passphrase."""
 
 
 @attrs.frozen(kw_only=True)
@@ -142,16 +117,10 @@ class UserCertificates:
     expires_at: int
 
 
-@attrs.frozen
-class _Authority:
-    key: PrivateKey = attrs.field(repr=False)
-    certificate: x509.Certificate | None
-
-
 class CertificateAuthorities:
     """All CAs of the cluster, opened."""
 
-    def __init__(self, *, cluster: str, authorities: Mapping[Purpose, _Authority], sources: Sources) -> None:
+    def __init__(self, *, cluster: str, authorities: Mapping[Purpose, Authority], sources: Sources) -> None:
         self.cluster = cluster
         self._authorities = authorities
         self._sources = sources
@@ -165,13 +134,13 @@ class CertificateAuthorities:
         :raises CaPassphraseError: the passphrase does not open the stored keys.
         """
         secret = None if passphrase is None else passphrase.reveal().encode()
-        opened: dict[Purpose, _Authority] = {}
+        opened: dict[Purpose, Authority] = {}
         for purpose in Purpose:
             row = await database.read(rows.get_active, purpose=purpose.value)
             if row is None:
-                made = _make(purpose, cluster, secret, sources)
+                made = make_authority(purpose, cluster, secret, sources)
                 row = await database.write(rows.insert_active_if_absent, row=made)
-            opened[purpose] = _open(row, secret)
+            opened[purpose] = open_authority(row, secret)
         return cls(cluster=cluster, authorities=opened, sources=sources)
 
     @property
@@ -303,7 +272,9 @@ class CertificateAuthorities:
                 serial=self._sources.new_serial(),
                 key_id=hub_id,
                 # OpenSSH reads "*" as a pattern, and nobody jumps through an IPv6 address without a name for it.
-                principals=tuple(name for name in (*names, *addresses) if "*" not in name and ":" not in name),
+                principals=tuple(
+                    name for name in (*names, *addresses) if "*" not in name and ":" not in name
+                ),
                 valid_after=now - BACKDATE_S,
                 valid_before=now + HUB_LIFETIME_S,
                 nonce=self._sources.token_bytes(32),
@@ -319,22 +290,6 @@ class CertificateAuthorities:
         """Certify a user's keys. :raises InvalidKeyError: a key is damaged or not supported."""
         now = self._sources.now() // 1000
         serial = self._sources.new_serial()
-        expires = now + request.ttl_seconds
-        blob = issue_user_certificate(
-            self._authorities[Purpose.USER_SSH].key,
-            _parse_ssh_key(request.ssh_public_key),
-            UserCertificateSpec(
-                serial=serial,
-                key_id=request.user_name,
-                principals=request.principals,
-                valid_after=now - BACKDATE_S,
-                valid_before=expires,
-                nonce=self._sources.token_bytes(32),
-                extensions=request.extensions,
-                roles=request.roles,
-                traits=request.traits,
-            ),
-        )
         certificate = issue_user_certificate_x509(
             self._certificate(Purpose.USER_TLS),
             self._authorities[Purpose.USER_TLS].key,
@@ -349,11 +304,33 @@ class CertificateAuthorities:
             ),
         )
         return UserCertificates(
-            ssh_certificate=authorized_key_line(blob, f"{request.user_name}@{self.cluster}"),
+            ssh_certificate=self.issue_ssh_user(request, serial=serial, now=now),
             tls_certificate_pem=certificate_pem(certificate).decode(),
             serial=serial,
-            expires_at=expires * 1000,
+            expires_at=(now + request.ttl_seconds) * 1000,
         )
+
+    def issue_ssh_user(self, request: UserCertificateRequest, *, serial: int, now: int) -> str:
+        """Certify a user's SSH key alone; one OpenSSH certificate line. `now` is in seconds.
+
+        :raises InvalidKeyError: the key is damaged or not supported.
+        """
+        blob = issue_user_certificate(
+            self._authorities[Purpose.USER_SSH].key,
+            _parse_ssh_key(request.ssh_public_key),
+            UserCertificateSpec(
+                serial=serial,
+                key_id=request.user_name,
+                principals=request.principals,
+                valid_after=now - BACKDATE_S,
+                valid_before=now + request.ttl_seconds,
+                nonce=self._sources.token_bytes(32),
+                extensions=request.extensions,
+                roles=request.roles,
+                traits=request.traits,
+            ),
+        )
+        return authorized_key_line(blob, f"{request.user_name}@{self.cluster}")
 
     def _certificate(self, purpose: Purpose) -> x509.Certificate:
         certificate = self._authorities[purpose].certificate
@@ -364,49 +341,6 @@ class CertificateAuthorities:
     def _ssh_line(self, purpose: Purpose) -> str:
         blob = public_key_blob(self._authorities[purpose].key.public_key())
         return authorized_key_line(blob, f"{purpose.value}@{self.cluster}")
-
-
-def _make(
-    purpose: Purpose, cluster: str, passphrase: bytes | None, sources: Sources
-) -> CertificateAuthorityRow:
-    now = sources.now()
-    key: PrivateKey = generate_p256() if purpose in _TLS_PURPOSES else generate_ed25519()
-    certificate = None
-    if purpose in _TLS_PURPOSES:
-        begin = now // 1000 - CA_BACKDATE_S
-        certificate = certificate_pem(
-            issue_ca_certificate(
-                key,
-                cluster=cluster,
-                purpose=_TLS_PURPOSES[purpose],
-                serial=sources.new_serial(),
-                validity=Validity(begin, begin + CA_LIFETIME_S),
-            )
-        ).decode()
-    return CertificateAuthorityRow(
-        id=sources.new_id(),
-        purpose=purpose.value,
-        public=public_key_pem(key.public_key()),
-        private=private_key_pem(key, passphrase),
-        certificate=certificate,
-        state=AuthorityState.ACTIVE,
-        created_at=now,
-        updated_at=now,
-    )
-
-
-def _open(row: CertificateAuthorityRow, passphrase: bytes | None) -> _Authority:
-    encrypted = b"ENCRYPTED" in row.private
-    if encrypted and passphrase is None:
-        raise CaPassphraseError(
-            "the CA keys are encrypted: set ca_key_passphrase (or MEZITE_CA_KEY_PASSPHRASE)"
-        )
-    try:
-        key = load_private_key(row.private, passphrase if encrypted else None)
-    except InvalidKeyError as error:
-        raise CaPassphraseError(f"the {row.purpose} CA key cannot be opened: {error}") from None
-    certificate = None if row.certificate is None else load_certificates(row.certificate.encode())[0]
-    return _Authority(key, certificate)
 
 
 def _parse_ssh_key(line: str) -> PublicKey:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import attrs
+import trio
 
-from mezite.core.mux.error_codes import ErrorCode
 from mezite.core.mux.header import ChannelHeader
 from mezite.net.mux_channel import MuxChannel
 
@@ -26,12 +26,6 @@ class TunnelSession(Protocol):
 
     async def open_channel(self, header: ChannelHeader, *, deadline_seconds: float = 15) -> MuxChannel:
         """Open a channel to the agent; see `mezite.net.mux_session.MuxSession.open_channel`."""
-        ...
-
-    async def drain(
-        self, *, retry_after: float = 0, code: ErrorCode = ErrorCode.DRAINING, text: str = ""
-    ) -> None:
-        """Send the agent elsewhere and wait for its channels; see `MuxSession.drain`."""
         ...
 
 
@@ -68,6 +62,9 @@ class TunnelRegistry:
 
     def __init__(self) -> None:
         self._tunnels: dict[str, Tunnel] = {}
+        self._claimed = trio.lowlevel.ParkingLot()
+        self.draining = trio.Event()
+        """Set when the hub goes away: every tunnel, also one that comes up later, sends its agent elsewhere."""
 
     @contextmanager
     def claim(self, tunnel: Tunnel) -> Iterator[None]:
@@ -83,6 +80,7 @@ class TunnelRegistry:
                 raise StaleEpochError(f"agent {tunnel.agent_id} is connected with epoch {current.epoch}")
             current.close()
         self._tunnels[tunnel.agent_id] = tunnel
+        self._claimed.unpark_all()
         try:
             yield
         finally:
@@ -92,6 +90,12 @@ class TunnelRegistry:
     def find(self, agent_id: str) -> Tunnel | None:
         """Return the live tunnel of an agent, or None when it has none on this hub."""
         return self._tunnels.get(agent_id)
+
+    async def wait_tunnel(self) -> Tunnel:
+        """Wait until some tunnel is live and return the oldest."""
+        while not self._tunnels:
+            await self._claimed.park()
+        return next(iter(self._tunnels.values()))
 
     def tunnels(self) -> list[Tunnel]:
         """Return all live tunnels, in the order in which they were claimed."""

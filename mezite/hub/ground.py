@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a hub stands on: database, CAs, the audit log and the accounts.
+
+Commands on the hub's own machine (`mezhub bootstrap`, `mezhub ca-pin`) open this much and no listener.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+
+from mezite.config.schema import HubConfig
+from mezite.hub.hub_identity import load_hub_id
+from mezite.services.accounts import Accounts
+from mezite.services.audit_log import AuditLog
+from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.enrollment import Enrollment
+from mezite.services.login import LoginService
+from mezite.services.sources import Sources
+from mezite.storage.database import Database
+from mezite.storage.password_hasher import PasswordHasher
+
+__all__ = ["Ground", "open_ground"]
+
+
+@attrs.frozen(kw_only=True)
+class Ground:
+    """Opened; everything else of a hub is made from it."""
+
+    hub_id: str
+    sources: Sources
+    database: Database
+    authorities: CertificateAuthorities
+    audit: AuditLog
+    login: LoginService
+    accounts: Accounts
+    enrollment: Enrollment
+
+
+@asynccontextmanager
+async def open_ground(config: HubConfig, sources: Sources) -> AsyncIterator[Ground]:
+    """Open database and CAs. The caller runs `audit.run` before anything that is audited."""
+    hub_id = load_hub_id(Path(config.data_dir), sources)
+    async with await Database.open(config.database_url().reveal()) as database:
+        authorities = await CertificateAuthorities.open(
+            database, cluster=config.cluster_name, passphrase=config.ca_key_passphrase, sources=sources
+        )
+        audit = AuditLog(database=database, cluster=config.cluster_name, hub_id=hub_id, sources=sources)
+        passwords = PasswordHasher()
+        login = LoginService(database=database, passwords=passwords, audit=audit, sources=sources)
+        yield Ground(
+            hub_id=hub_id,
+            sources=sources,
+            database=database,
+            authorities=authorities,
+            audit=audit,
+            login=login,
+            accounts=Accounts(
+                database=database, login=login, passwords=passwords, audit=audit, sources=sources
+            ),
+            enrollment=Enrollment(database=database, authorities=authorities, audit=audit, sources=sources),
+        )
