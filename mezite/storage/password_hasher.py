@@ -42,7 +42,7 @@ class PasswordHasher:
 
     def _verify_sync(self, stored: str | None, password: str) -> bool:
         try:
-            self._hasher.verify(stored or self._decoy, password)
+            self._hasher.verify(self._decoy if stored is None else stored, password)
         except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
             return False
         return stored is not None
