@@ -99,7 +99,12 @@ class Http2Connection:
         self._now = 0.0
         self._h2 = _make_h2(limits, client=client_side)
         self.ending = ConnectionEnding(self._h2, self._write, client_side=client_side)
-        self._sender = Http2Sender(self._h2, on_output=hooks.output, on_end=self._local_half_sent)
+        self._sender = Http2Sender(
+            self._h2,
+            on_output=hooks.output,
+            on_frame=self.gate.note_sent_frame,
+            on_end=self._local_half_sent,
+        )
         self._windows = ReceiveWindows(self._h2, limits, hooks.output)
         self._port = StreamPort(
             send_headers=self._send_headers,
@@ -145,7 +150,6 @@ class Http2Connection:
         self._sender.fill(OUTPUT_CHUNK - len(self._output))
         self._flush_h2()
         output, self._output = self._output, bytearray()
-        self.gate.note_sent(len(output))
         return output
 
     def open_stream(self, fields: Iterable[Header], *, end_stream: bool = False) -> Http2Stream:

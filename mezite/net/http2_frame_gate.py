@@ -33,6 +33,9 @@ FLAG_PADDED = 0x8
 LONGEST_PADDED = 256
 """A byte of pad length and 255 of padding: a padded DATA frame of this size may carry nothing."""
 
+UPDATES_EARNED = 4
+"""Window updates that a DATA frame of ours may be answered with, twice what was seen."""
+
 _RATED = {
     SettingsFrame.type: FrameKind.SETTINGS,
     PingFrame.type: FrameKind.PING,
@@ -115,13 +118,13 @@ class FrameGate:
         taken, self._received_goaways = self._received_goaways, []
         return taken
 
-    def note_sent(self, size: int) -> None:
-        """So many bytes went to the peer: it has earned window updates, one for each KiB.
+    def note_sent_frame(self) -> None:
+        """We sent a DATA frame that was not made small by the peer's window: that earns window updates.
 
-        Without earning them a peer could grant us windows of one byte and make us send a frame for each
-        (CVE-2019-9511).
+        grpcio answers each with two, however small it is. Frames that a tiny window cut earn nothing: a peer
+        could otherwise grant a byte at a time and make us send a frame for each (CVE-2019-9511).
         """
-        self._buckets[FrameKind.WINDOW_UPDATE].give(size / 1024)
+        self._buckets[FrameKind.WINDOW_UPDATE].give(UPDATES_EARNED)
 
     def take(self, kind: FrameKind, now: float) -> None:
         """Count one. Raises Http2FloodError when it is one too many."""

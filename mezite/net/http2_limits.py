@@ -80,7 +80,7 @@ DEFAULT_FRAME_RATES: Mapping[FrameKind, Rate] = MappingProxyType(
         FrameKind.PING: Rate(400, 20),  # gRPC clients probe bandwidth with a PING per round trip at first
         FrameKind.RESET: Rate(200, 20),  # rapid reset (CVE-2023-44487); nobody cancels calls like that
         FrameKind.PRIORITY: Rate(200, 20),  # nghttp sends five, browsers one a stream
-        FrameKind.WINDOW_UPDATE: Rate(800, 100),  # and one earned with every KiB we send
+        FrameKind.WINDOW_UPDATE: Rate(800, 100),  # and four for each DATA frame of ours
         FrameKind.EMPTY_DATA: Rate(100, 10),
         FrameKind.GOAWAY: Rate(10, 0.1),
         FrameKind.UNKNOWN: Rate(100, 10),  # to be ignored (RFC 9113 section 5.5), not to be wallowed in

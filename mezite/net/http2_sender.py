@@ -16,13 +16,14 @@ __all__ = ["Http2Sender"]
 
 LARGEST_ENCODER_TABLE = 4096
 """Of HPACK's dynamic table, whatever the peer allows: it is our memory (the HTTP/2 default)."""
+SMALL_FRAME = 1024
 
 
 class Http2Sender:
     """Turns what streams have queued into frames inside h2.
 
-    ``on_output`` is called when there is something to make frames of, ``on_end`` with each stream whose last
-    frame was made.
+    ``on_output`` is called when there is something to make frames of, ``on_frame`` for each DATA frame that the
+    peer's window did not make small, ``on_end`` with each stream whose last frame was made.
     """
 
     def __init__(
@@ -30,10 +31,12 @@ class Http2Sender:
         connection: h2.connection.H2Connection,
         *,
         on_output: Callable[[], None],
+        on_frame: Callable[[], None],
         on_end: Callable[[Http2Stream], None],
     ) -> None:
         self._h2 = connection
         self._on_output = on_output
+        self._on_frame = on_frame
         self._on_end = on_end
         self._ready: deque[Http2Stream] = deque()
         self._queued: set[Http2Stream] = set()
@@ -92,6 +95,8 @@ class Http2Sender:
             self._h2.send_data(stream.stream_id, bytes(stream.outbound[:size]), end_stream=last)
             del stream.outbound[:size]
             stream.note_room()
+            if not stream.outbound or size >= SMALL_FRAME:
+                self._on_frame()
             if last:
                 self._on_end(stream)
                 return size

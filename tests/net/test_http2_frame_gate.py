@@ -72,8 +72,8 @@ def test_window_updates_are_earned_by_what_we_send():
     closed = gate()
     frame = WindowUpdateFrame(0, window_increment=1).serialize()
     closed.pass_data(frame * 800, 0.0)
-    closed.note_sent(10 * 1024)
-    closed.pass_data(frame * 10, 0.0)
+    closed.note_sent_frame()
+    closed.pass_data(frame * 4, 0.0)
     with pytest.raises(Http2FloodError):
         closed.pass_data(frame, 0.0)
 

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
 import math
 
 import h2.events
@@ -301,6 +302,47 @@ async def test_output_waits_for_the_window_and_goes_on(opener):
         while got < size:
             got += len((await peer.receive_a(DataFrame)).data)
         assert "END_STREAM" in (await peer.receive_a(HeadersFrame)).flags
+
+
+async def test_a_peer_that_grants_a_byte_at_a_time_is_cut():
+    """D12: data dribble, CVE-2019-9511: frames made small by the window earn no window updates."""
+
+    async def handler(_head, stream):
+        stream.send_headers(RESPONSE)
+        await stream.send_data(bytes(100_000))
+
+    async with serving(handler) as (ours, _server):
+        peer = FramePeer(ours)
+        await peer.start({SettingsFrame.INITIAL_WINDOW_SIZE: 0})
+        await peer.request(1, None, "END_STREAM")
+        granted = 0
+        with contextlib.suppress(trio.BrokenResourceError):
+            while granted < 2000:
+                await peer.send(WindowUpdateFrame(1, window_increment=1))
+                await wait_all_tasks_blocked()
+                granted += 1
+        assert granted < 1000
+
+
+async def test_a_peer_that_answers_each_message_with_updates_is_not():
+    """grpcio sends two for each DATA frame."""
+
+    async def handler(_head, stream):
+        stream.send_headers(RESPONSE)
+        for _ in range(2000):
+            await stream.send_data(b"event")
+            await wait_all_tasks_blocked()
+        stream.end()
+
+    async with serving(handler) as (ours, _server):
+        peer = FramePeer(ours)
+        await peer.start()
+        await peer.request(1, None, "END_STREAM")
+        for _ in range(2000):
+            await peer.receive_a(DataFrame)
+            await peer.send(
+                WindowUpdateFrame(0, window_increment=5), WindowUpdateFrame(1, window_increment=5)
+            )
 
 
 async def test_streams_take_turns():
