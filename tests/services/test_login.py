@@ -19,7 +19,7 @@ from mezite.services.login import (
     token_hash,
 )
 from mezite.storage import users, web_sessions
-from tests.services.world import CLIENT, PASSWORD, START, open_world
+from tests.services.world import CLIENT, PASSWORD, START, copy_template, open_world
 
 NEW_PASSWORD = "another long password"
 
@@ -306,8 +306,6 @@ async def test_no_part_of_an_invite_is_one(world):
 @given(attempts=st.lists(st.sampled_from(["right", "wrong", "wait", "half"]), max_size=14))
 def test_the_lock_against_a_model(world_template, tmp_path_factory, attempts):
     """A naive count of failures says when the right password is let in."""
-    from tests.services.world import copy_template
-
     path = copy_template(world_template, tmp_path_factory.mktemp("model"))
     trio.run(play, path, attempts)
 
