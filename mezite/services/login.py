@@ -80,7 +80,7 @@ class LoggedIn:
 
 def token_hash(token: str) -> str:
     """Return what is stored of a random token: SHA-256, hex. 256 random bits need no salt and no slow hash."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def check_password_strength(password: str) -> str:
