@@ -38,6 +38,7 @@ from mezite.services.sources import Sources
 from mezite.services.user_certificates import UserCertificateService
 from mezite.services.verb_registry import Door, DoorKind, VerbRegistry
 from mezite.web.json_body import read_fields
+from mezite.web.static_pages import PAGE_POLICY, PAGES, StaticPage
 
 __all__ = ["WebServices", "create_app"]
 
@@ -88,6 +89,8 @@ class _Routes:
         self._verbs = verbs
 
     def add_all(self) -> None:
+        for page in PAGES:
+            self._page(page)
         self._public("GET", "/v1/webapi/ping", self._ping, "cluster.ping", "cluster")
         self._public("GET", "/v1/webapi/ca", self._ca, "cluster.ca", "cluster")
         self._public("POST", "/v1/webapi/login", self._login, "account.login", "account")
@@ -106,6 +109,18 @@ class _Routes:
             return quart.jsonify(await handler())
 
         self._route(door, method, path, view)
+
+    def _page(self, page: StaticPage) -> None:
+        door = Door(
+            kind=DoorKind.ROUTE, name=f"GET {page.path}", verb="pages.get", resource="page", public=True
+        )
+        body = page.read()
+
+        async def view() -> quart.Response:
+            headers = {"content-type": page.content_type, "content-security-policy": PAGE_POLICY}
+            return quart.Response(body, headers=headers)
+
+        self._route(door, "GET", page.path, view)
 
     def _private(self, method: str, path: str, handler: _Handler, verb: str, resource: str) -> None:
         door = Door(kind=DoorKind.ROUTE, name=f"{method} {path}", verb=verb, resource=resource)
@@ -245,10 +260,10 @@ async def _failure(error: Exception) -> tuple[quart.Response, int]:
 
 async def _protect(response: quart.Response) -> quart.Response:
     """Answers hold secrets and belong to one client: no cache, no frame, no referrer (threat D23)."""
+    response.headers.setdefault("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
     response.headers.update(
         {
             "cache-control": "no-store",
-            "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
             "referrer-policy": "no-referrer",
             "x-content-type-options": "nosniff",
             "strict-transport-security": "max-age=31536000",
