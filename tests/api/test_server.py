@@ -265,21 +265,26 @@ async def test_a_client_that_gives_up_cancels_the_handler():
 
 async def test_a_handler_that_learns_of_the_end_by_sending():
     failures = []
+    gone, told = trio.Event(), trio.Event()
 
     async def stream(_request, _context, responses):
         with trio.CancelScope(shield=True):
-            await wait_all_tasks_blocked()
+            await gone.wait()
             try:
                 await responses.send(StringValue())
             except Exception as error:
                 failures.append(type(error).__name__)
                 raise
+            finally:
+                told.set()
 
     server = make_server([method("S", stream, kind=CallKind.SERVER_STREAM)])
     async with connected(server) as client:
         async with client.server_stream(SERVICE + "S", StringValue(), StringValue):
-            await trio.lowlevel.checkpoint()
+            await wait_all_tasks_blocked()
         await wait_all_tasks_blocked()
+        gone.set()
+        await told.wait()
     assert failures == ["StreamResetError"]
 
 
