@@ -19,6 +19,7 @@ import trio
 
 from mezite.agent.daemon import run_agent
 from mezite.agent.joining import JoinError
+from mezite.cli.demo_apps import DemoApps, serve_demo_apps
 from mezite.cli.errors import CliError, run_command
 from mezite.cli.log_setup import configure_logging
 from mezite.cli.program_path import program_command, program_text
@@ -47,6 +48,7 @@ class _Demo:
     auth: str
     ssh: str
     pin: str
+    apps: DemoApps
 
     @property
     def environment(self) -> dict[str, str]:
@@ -127,7 +129,8 @@ async def _start(folder: Path, nursery: trio.Nursery, stop: trio.Event) -> _Demo
         diag=DiagConfig(listen_addr=anywhere),
     )
     hub: RunningHub = await nursery.start(_run_hub, config, stop)
-    running = await _create_user(folder, hub)
+    apps: DemoApps = await nursery.start(serve_demo_apps)
+    running = await _create_user(folder, hub, apps)
     token = await hub.hub.ground.enrollment.create_token(
         roles=("node",), ttl_seconds=3600, labels={"env": "demo"}, by="demo"
     )
@@ -155,7 +158,7 @@ async def _run_agent(config: AgentConfig, now: Callable[[], int]) -> None:
     await run_agent(config, node_name=NODE, now=now)
 
 
-async def _create_user(folder: Path, hub: RunningHub) -> _Demo:
+async def _create_user(folder: Path, hub: RunningHub, apps: DemoApps) -> _Demo:
     ground = hub.hub.ground
     user = getpass.getuser()
     password = Secret(ground.sources.new_secret()[:24])
@@ -176,6 +179,7 @@ async def _create_user(folder: Path, hub: RunningHub) -> _Demo:
         auth=f"localhost:{port['auth']}",
         ssh=f"localhost:{port['ssh']}",
         pin=f"sha256:{ground.authorities.host_pin}",
+        apps=apps,
     )
 
 
@@ -223,6 +227,8 @@ def _say_what_next(running: _Demo) -> None:
     {msh} ls
     {msh} ssh {running.user}@{NODE}
     {msh} ssh {running.user}@{NODE} uname -a
+    {msh} ssh -N -L 8080:127.0.0.1:{running.apps.web_port} {NODE}     # then open http://localhost:8080
+    {msh} ssh -N -L 7000:127.0.0.1:{running.apps.tcp_port} {NODE}     # then: nc localhost 7000
     {msh} config > {home}/ssh_config && ssh -F {home}/ssh_config {NODE}.demo
     {mezctl} --auth-server={running.auth} audit ls
 
