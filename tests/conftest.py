@@ -44,3 +44,11 @@ def mark_coverage(context: str) -> None:
 
 
 _CONTEXT: list[str] = []
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long values by their argument: keys that are made anew in each process would name tests differently."""
+    return argname if isinstance(val, bytes | str) and len(val) > _LONGEST_ID else None
+
+
+_LONGEST_ID = 40
