@@ -103,7 +103,8 @@ class World:
     async def events(self, event_type: str = "") -> list[dict[str, object]]:
         """What has been audited, oldest first."""
         wanted = AuditQuery(event_types=(event_type,) if event_type else (), limit=1000)
-        return [json.loads(line) for line in reversed(await self.audit.query(wanted))]
+        events = [json.loads(line) for line in await self.audit.query(wanted)]
+        return sorted(events, key=lambda event: event["seq"])
 
     async def user(
         self, name: str = "alice", roles: tuple[str, ...] = ("access",), logins: tuple[str, ...] = ("ubuntu",)
