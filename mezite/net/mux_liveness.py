@@ -51,6 +51,7 @@ class Liveness:
 
     def death(self, keepalive: Keepalive, now: float) -> str | None:
         """Why the peer must be taken for dead, or None."""
-        if now - self.last_received >= keepalive.timeout:
+        # The same sum as the one slept until: a difference may round to just under the timeout.
+        if now >= self.last_received + keepalive.timeout:
             return f"the peer has been silent for {keepalive.timeout:g} s"
         return None
