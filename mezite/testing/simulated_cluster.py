@@ -40,8 +40,8 @@ class ClusterPlan:
     """How large a cluster, and for how long."""
 
     hubs: int = 2
-    agents: int = 4
-    users: int = 3
+    agents: int = 3
+    users: int = 2
     hours: float = 1.0
     """simulated"""
     latency: float = 0.02
@@ -165,7 +165,12 @@ class _Cluster:
 
     async def _expect_routable(self, agent: SimulatedAgent) -> None:
         plan = TransferPlan(number=self._next_number(), up=5000, down=5000, pause=0)
-        if not await SimulatedUser(self.world, f"probe-{agent.name}").transfer(agent.name, plan):
+        arrived = False
+        with trio.move_on_after(QUIET_SECONDS) as scope:
+            arrived = await SimulatedUser(self.world, f"probe-{agent.name}").transfer(agent.name, plan)
+        if scope.cancelled_caught:
+            self.world.journal.violation(f"a transfer of 5000 bytes to {agent.name} hangs")
+        elif not arrived:
             self.world.journal.violation(f"{agent.name} is not routable {ROUTABLE_SECONDS:g} s after healing")
         self.world.journal.counts["probes"] += 1
 
