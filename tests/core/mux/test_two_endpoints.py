@@ -7,7 +7,7 @@ import contextlib
 import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from mezite.core.errors import LocalProtocolError
 from mezite.core.mux.channel_table import TooManyChannelsError
@@ -28,6 +28,8 @@ from mezite.core.mux.events import (
 from mezite.testing.mux_pair import drain_events
 from mezite.testing.strategies.mux import SMALL_LIMITS
 
+LIMITS = attrs.evolve(SMALL_LIMITS, connection_window=10_000)
+"""Fewer bytes than the windows of all channels together, so that both levels of credit bind."""
 SIDES = st.sampled_from([0, 1])
 PICK = st.integers(0, 100)
 
@@ -51,7 +53,7 @@ class Half:
 class TwoEndpoints(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.ends = [MuxConnection(Side.DIALER, SMALL_LIMITS), MuxConnection(Side.ACCEPTER, SMALL_LIMITS)]
+        self.ends = [MuxConnection(Side.DIALER, LIMITS), MuxConnection(Side.ACCEPTER, LIMITS)]
         self.wires = [bytearray(), bytearray()]
         self.halves: list[dict[int, Half]] = [{}, {}]
         self.serial = 0
@@ -59,6 +61,18 @@ class TwoEndpoints(RuleBasedStateMachine):
     def pick(self, side: int, number: int, *states: str) -> tuple[int, Half] | None:
         found = [item for item in self.halves[side].items() if item[1].state in states]
         return found[number % len(found)] if found else None
+
+    @initialize(counts=st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    def begin(self, counts: tuple[int, int]) -> None:
+        """Some channels are open already: the longer life is the more interesting one."""
+        for side in (0, 1):
+            for _ in range(counts[side]):
+                self.open(side)
+        self.travel()
+        for side in (0, 1):
+            for number in range(counts[1 - side]):
+                self.answer(side, number, True)
+        self.travel()
 
     # What applications do
 
@@ -150,6 +164,16 @@ class TwoEndpoints(RuleBasedStateMachine):
         self.ends[1 - side].receive_data(data)
         self.note(1 - side, drain_events(self.ends[1 - side]))
 
+    @rule()
+    def travel(self) -> None:
+        """Everything that is on its way, or may be, arrives."""
+        for side in (0, 1):
+            while self.ends[side].has_data_to_send:
+                self.transmit(side, 40_000)
+        for side in (0, 1):
+            while self.wires[side]:
+                self.arrive(side, 20_000)
+
     def note(self, side: int, events: list[Event]) -> None:
         halves = self.halves[side]
         for event in events:
@@ -203,10 +227,10 @@ class TwoEndpoints(RuleBasedStateMachine):
         for side in (0, 1):
             numbers = self.ends[side].statistics()
             unread = sum(half.unread for half in self.halves[side].values())
-            assert unread == numbers.unconsumed <= SMALL_LIMITS.connection_window
-            assert 0 <= numbers.channels_ours <= SMALL_LIMITS.max_channels
-            assert 0 <= numbers.channels_theirs <= SMALL_LIMITS.max_channels
-            assert 0 <= numbers.unsent <= SMALL_LIMITS.connection_send_buffer
+            assert unread == numbers.unconsumed <= LIMITS.connection_window
+            assert 0 <= numbers.channels_ours <= LIMITS.max_channels
+            assert 0 <= numbers.channels_theirs <= LIMITS.max_channels
+            assert 0 <= numbers.unsent <= LIMITS.connection_send_buffer
 
     def teardown(self) -> None:
         """Readers read on, bytes travel on: everything that was sent and not cut short arrives."""
@@ -246,4 +270,4 @@ class TwoEndpoints(RuleBasedStateMachine):
 
 
 TestTwoEndpoints = TwoEndpoints.TestCase
-TestTwoEndpoints.settings = settings(max_examples=60, stateful_step_count=60)
+TestTwoEndpoints.settings = settings(max_examples=60, stateful_step_count=50)
