@@ -98,8 +98,11 @@ class NodeAccess:
             try:
                 yield channel
             finally:
-                await trio.aclose_forcefully(channel)
-                await self._connections.finish(connection)
+                try:
+                    await trio.aclose_forcefully(channel)
+                finally:
+                    # When this task is being cancelled, closing raises that at once.
+                    await self._connections.finish(connection)
 
     async def _find(self, node_name: str) -> AgentRow | None:
         try:
