@@ -133,7 +133,7 @@ def configure_logging(level: str = "info", form: str = "auto", *, file: TextIO |
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(LEVELS[level])
-    # alembic tells its life story at INFO. paramiko and hpack log what peers send at DEBUG, header values among them (H6).
+    # alembic tells its life story at INFO; paramiko and hpack log what peers send at DEBUG, header values too (H6).
     for library in ("alembic", "paramiko", "hpack", "hypercorn", "h2", "sqlalchemy", "httpcore"):
         logging.getLogger(library).setLevel(max(LEVELS[level], logging.WARNING))
 

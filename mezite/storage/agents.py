@@ -250,7 +250,9 @@ def confirm_generation(conn: Connection, *, agent_id: str, presented: int, now: 
 
 def _genuine(presented: int) -> ColumnElement[bool]:
     # The first generation is 1; below it `generation_seen` of a fresh agent would let anything through.
-    return and_(agents.c.generation >= presented, agents.c.generation_seen <= presented, literal(presented) >= 1)
+    return and_(
+        agents.c.generation >= presented, agents.c.generation_seen <= presented, literal(presented) >= 1
+    )
 
 
 def _seen_with(presented: int) -> ColumnElement[int]:

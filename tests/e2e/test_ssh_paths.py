@@ -115,14 +115,13 @@ def test_a_terminal_is_resized(cluster: Cluster, name: str) -> None:
     parent, child = pty.openpty()
     set_size(child, 40, 100)
     command = ROUTES[name](cluster)
+    # setsid --ctty: without a controlling terminal nobody tells ssh that its window has changed.
     process = subprocess.Popen(
-        [*command[:-1], "-tt", command[-1], "stty size; read line; stty size"],
+        ["setsid", "--ctty", "--wait", *command[:-1], "-tt", command[-1], "stty size; read line; stty size"],
         stdin=child,
         stdout=child,
         stderr=child,
         env=clean_environment(cluster.msh_environment()),
-        start_new_session=True,
-        preexec_fn=lambda: make_controlling(child),
     )
     os.close(child)
     try:
@@ -135,13 +134,6 @@ def test_a_terminal_is_resized(cluster: Cluster, name: str) -> None:
         process.kill()
         process.wait()
         os.close(parent)
-
-
-def make_controlling(descriptor: int) -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
 
 
 def set_size(descriptor: int, rows: int, columns: int) -> None:
