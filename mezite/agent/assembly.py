@@ -30,7 +30,7 @@ from mezite.core.identifiers import uuid7
 from mezite.core.mux.connection import ChannelHeader
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.dialer import dial
-from mezite.net.mux_session import MuxSession, PendingChannel
+from mezite.net.mux_session import ChannelRejectedError, MuxSession, PendingChannel
 from mezite.net.tls_contexts import mutual_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
 from mezite.ssh.algorithms import HostIdentity
@@ -46,6 +46,12 @@ _log = logging.getLogger("mezite.agent")
 TUNNEL_PORT = 3024
 TUNNEL_ALPN = ("mezite-tunnel/1",)
 HANDSHAKE_SECONDS = 15
+
+API_RETRY_SECONDS = 5
+"""After an API channel that was refused: the hub is busy or starting."""
+
+LAST_CALLS_SECONDS = 30
+"""For calls under way on an API channel that takes no more: a call has no longer deadline of its own."""
 
 
 def own_login() -> str | None:
@@ -90,12 +96,15 @@ class Agent:
         try:
             with trio.fail_after(HANDSHAKE_SECONDS):
                 await stream.do_handshake()
+            self._check_hub(stream, address)
         except TlsError as error:
             raise TunnelRefusedError(
                 f"{address} does not accept a tunnel: {error.reason}; "
                 f"check that proxy_addr is the hub's tunnel port (default {TUNNEL_PORT}), not the HTTPS or gRPC port"
             ) from error
-        self._check_hub(stream, address)
+        except TunnelRefusedError:
+            await trio.aclose_forcefully(stream)
+            raise
         return stream
 
     def _context(self) -> ssl.SSLContext:
@@ -128,12 +137,25 @@ class Agent:
             raise TunnelRefusedError(f"{address} is not a hub of this cluster: {refused.message}") from None
 
     async def _hold_api(self, session: MuxSession) -> None:
-        """Keep an API channel open beside the tunnel, until the hub goes away."""
+        """Keep an API channel open beside the tunnel, another one whenever the hub has ended the last."""
+        async with trio.open_nursery() as nursery:
+            while session.goaway_received is None:
+                try:
+                    spent: trio.Event = await nursery.start(self._run_api, session)
+                except ChannelRejectedError as rejected:
+                    _log.warning("the hub offers no API channel", extra={"reason": str(rejected)})
+                    await trio.sleep(API_RETRY_SECONDS)
+                else:
+                    await spent.wait()
+
+    async def _run_api(self, session: MuxSession, *, task_status: trio.TaskStatus[trio.Event]) -> None:
         channel = await session.open_channel(ChannelHeader(kind="api"))
         async with open_api_client(channel, ClientOptions(authority="hub")) as client:
-            self.api.attach(client)
+            spent = self.api.attach(client)
             try:
-                await session.wait_goaway()
+                task_status.started(spent)
+                await spent.wait()
+                await trio.sleep(LAST_CALLS_SECONDS)
             finally:
                 self.api.detach(client)
 

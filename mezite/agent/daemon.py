@@ -27,8 +27,9 @@ __all__ = ["prepare_identity", "run_agent"]
 
 _log = logging.getLogger("mezite.agent")
 
-HEARTBEAT_SECONDS = 60
-"""How soon a changed label or CA reaches the other side; liveness is the tunnel's own business."""
+HEARTBEAT_SECONDS = 45
+"""How soon a changed label or CA reaches the other side; liveness is the tunnel's own business. Less than the minute
+after which a hub ends an API connection without calls."""
 
 RETRY_SECONDS = 60
 """After a renewal that failed: a certificate has sixteen hours left then."""

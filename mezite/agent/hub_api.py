@@ -37,11 +37,18 @@ class HubApi:
 
     _client: ApiClient | None = None
     _attached: trio.Event = attrs.field(factory=trio.Event)
+    _spent: trio.Event = attrs.field(factory=trio.Event)
 
-    def attach(self, client: ApiClient) -> None:
-        """Use the API channel of a new tunnel."""
+    def attach(self, client: ApiClient) -> trio.Event:
+        """Use the API channel of a tunnel from now on.
+
+        The event that is returned is set when a call finds `client` unusable: a hub ends connections that are idle or
+        old, and the tunnel may then offer another one.
+        """
         self._client = client
+        self._spent = trio.Event()
         self._attached.set()
+        return self._spent
 
     def detach(self, client: ApiClient) -> None:
         """Stop using the API channel of a tunnel that ends, unless a newer one has taken its place."""
@@ -70,12 +77,20 @@ class HubApi:
         await self._call("ReportRefusal", request, pb.ReportRefusalResponse)
 
     async def _call(self, name: str, request: Message, response_type: type[_Response]) -> _Response:
-        with trio.move_on_after(WAIT_SECONDS):
-            while self._client is None:
-                await self._attached.wait()
-        if self._client is None:
-            raise HubApiError(f"{name}: there has been no tunnel to a hub for {WAIT_SECONDS} s")
+        client = await self._usable_client(name)
         try:
-            return await self._client.unary(_SERVICE + name, request, response_type)
+            return await client.unary(_SERVICE + name, request, response_type)
         except RpcError as error:
             raise HubApiError(error.message or str(error)) from error
+
+    async def _usable_client(self, name: str) -> ApiClient:
+        with trio.move_on_after(WAIT_SECONDS):
+            while True:
+                client = self._client
+                if client is not None and client.is_usable:
+                    return client
+                if client is not None:
+                    self.detach(client)
+                    self._spent.set()
+                await self._attached.wait()
+        raise HubApiError(f"{name}: there has been no tunnel to a hub for {WAIT_SECONDS} s")

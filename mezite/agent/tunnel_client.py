@@ -32,6 +32,16 @@ class TunnelRefusedError(Exception):
     """What answered is not a hub this agent can hold a tunnel to; the text says what to do."""
 
 
+_UNREACHABLE = (
+    OSError,
+    DialError,
+    TunnelRefusedError,
+    TunnelClosedError,
+    trio.BrokenResourceError,
+    trio.TooSlowError,
+)
+
+
 @attrs.define(eq=False)
 class _Connection:
     """One tunnel that came up."""
@@ -40,8 +50,14 @@ class _Connection:
     since: float
     over: trio.Event = attrs.field(factory=trio.Event)
     """Set when the loop should dial again: the tunnel has ended, or its hub is going away."""
-    why: str = "connection lost"
+    why: str = ""
     retry_after: float = 0.0
+
+    def end(self, why: str) -> None:
+        """Let the loop dial again; the first reason counts."""
+        if not self.over.is_set():
+            self.why = why
+            self.over.set()
 
 
 class TunnelClient:
@@ -85,20 +101,18 @@ class TunnelClient:
     async def _dial(self, connections: trio.Nursery) -> _Connection | None:
         try:
             connection: _Connection = await connections.start(self._run_connection)
-        except (
-            OSError,
-            DialError,
-            TunnelRefusedError,
-            TunnelClosedError,
-            trio.BrokenResourceError,
-            trio.TooSlowError,
-        ) as error:
+        except _UNREACHABLE as error:
             why = "no answer in time" if isinstance(error, trio.TooSlowError) else str(error)
-            await self._wait("cannot reach the hub, retrying", why)
-            return None
-        self.connected_at = trio.current_time()
-        _log.info("tunnel connected")
-        return connection
+        except Exception as error:  # noqa: BLE001 - the supervisor's wall
+            # Whatever it was, an agent that gives up is lost to everyone (threat B5).
+            _log.exception("dialling the hub failed in an unforeseen way")
+            why = repr(error)
+        else:
+            self.connected_at = trio.current_time()
+            _log.info("tunnel connected")
+            return connection
+        await self._wait("cannot reach the hub, retrying", why)
+        return None
 
     async def _wait(self, what: str, why: str) -> None:
         seconds = self._backoff.next_wait(self._jitter())
@@ -109,6 +123,7 @@ class TunnelClient:
         """Fails only before `started`: afterwards whatever happens is an ordinary end."""
         session = MuxSession(await self._connect(), Side.DIALER)
         connection = _Connection(session, trio.current_time())
+        failure: BaseException | None = None
         started = False
         try:
             async with trio.open_nursery() as nursery:
@@ -121,25 +136,21 @@ class TunnelClient:
                 nursery.start_soon(self._guard, self._beside, session)
                 while True:
                     nursery.start_soon(self._guard, self._serve_channel, await session.accept_channel())
-        except BaseExceptionGroup as group:
-            rest = group.split((TunnelClosedError, trio.TooSlowError))[1]
-            if rest is not None:
-                raise
-            first = _leaf(group)
-            connection.why = str(first)
-            if not started:
-                raise first from None
-        finally:
-            connection.over.set()
+        except* Exception as group:  # noqa: BLE001 - raised or kept below
+            # Channels guard themselves: it is the session that has ended, or has not come up.
+            failure = _leaf(group)
+        if failure is not None and not started:
+            raise failure
+        connection.end(str(failure))
 
     async def _guard(self, function: Callable[..., Awaitable[None]], argument: object) -> None:
         """One channel's failure is not the tunnel's (threat P3)."""
         try:
             await function(argument)
-        except (TunnelClosedError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            _log.debug("channel ended", extra={"reason": str(error)})
-        except Exception:
-            _log.exception("a channel failed")
+        except* (TunnelClosedError, trio.BrokenResourceError, trio.ClosedResourceError) as group:
+            _log.debug("channel ended", extra={"reason": str(_leaf(group))})
+        except* Exception as group:  # noqa: BLE001 - the channel's wall
+            _log.error("a channel failed", exc_info=group)
 
     async def _watch_goaway(self, connection: _Connection) -> None:
         """Dial the next connection as soon as the hub goes away; let this one finish."""
@@ -147,11 +158,11 @@ class TunnelClient:
         goaway = connection.session.goaway_received
         if goaway is None:
             return
-        connection.why = goaway.text or "the hub is going away"
-        connection.retry_after = goaway.retry_after_ms / 1000
+        why = goaway.text or "the hub is going away"
         level = logging.INFO if goaway.code is ErrorCode.DRAINING else logging.ERROR
-        _log.log(level, "the hub ends the tunnel", extra={"reason": connection.why})
-        connection.over.set()
+        _log.log(level, "the hub ends the tunnel", extra={"reason": why})
+        connection.retry_after = goaway.retry_after_ms / 1000
+        connection.end(why)
 
 
 def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:

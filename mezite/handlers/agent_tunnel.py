@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import attrs
 import trio
 
 from mezite.core.mux.connection import Side
 from mezite.core.mux.error_codes import ErrorCode
-from mezite.handlers.session_life import GOODBYE_SECONDS, ServeApi, running, say_goodbye
+from mezite.handlers.session_life import ServeApi, dismiss, guarded, running, say_goodbye
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
 from mezite.services.authentication import Authenticator
@@ -64,9 +65,30 @@ class AgentTunnelHandler:
         return await self.leases.check_generation(identity, client_address)
 
     async def _serve_session(self, session: MuxSession, agent: AgentIdentity, peer: _Peer) -> None:
-        with trio.fail_after(PROOF_SECONDS):
+        with trio.move_on_after(PROOF_SECONDS) as proof:
             await session.wait_round_trip()
-        epoch = await self.leases.begin(agent, peer.address)
+        if proof.cancelled_caught:
+            _log.info("no round trip within %d s", PROOF_SECONDS, extra={"client": peer.address})
+            return
+        try:
+            epoch = await self.leases.begin(agent, peer.address)
+        except RefusedError as refused:
+            await dismiss(session, ErrorCode.REFUSED, str(refused))
+            return
+        details = {
+            "agent_id": agent.agent_id,
+            "node": agent.node_name,
+            "client": peer.address,
+            "epoch": epoch,
+        }
+        try:
+            await self._hold_tunnel(session, agent, epoch, peer)
+        finally:
+            _log.info("tunnel down", extra=details)
+            await self.leases.end(agent, epoch)
+
+    async def _hold_tunnel(self, session: MuxSession, agent: AgentIdentity, epoch: int, peer: _Peer) -> None:
+        """Be the way to the agent until the session ends or a newer tunnel takes over."""
         scope = trio.CancelScope()
         tunnel = Tunnel(
             agent_id=agent.agent_id,
@@ -75,20 +97,15 @@ class AgentTunnelHandler:
             session=session,
             close=scope.cancel,
         )
-        details = {"agent_id": agent.agent_id, "node": agent.node_name, "client": peer.address}
         try:
             with self.registry.claim(tunnel):
-                _log.info("tunnel up", extra={**details, "epoch": epoch})
+                _log.info(
+                    "tunnel up", extra={"agent_id": agent.agent_id, "node": agent.node_name, "epoch": epoch}
+                )
                 with scope:
                     await self._serve_channels(session, peer)
         except StaleEpochError:
-            with trio.move_on_after(GOODBYE_SECONDS):
-                await session.drain(
-                    code=ErrorCode.REPLACED, text="a newer connection of this agent is there already"
-                )
-        finally:
-            _log.info("tunnel down", extra={**details, "epoch": epoch})
-            await self.leases.end(agent, epoch)
+            await dismiss(session, ErrorCode.REPLACED, "a newer connection of this agent is there already")
 
     async def _serve_channels(self, session: MuxSession, peer: _Peer) -> None:
         """Serve what the agent opens, until the session ends."""
@@ -96,13 +113,13 @@ class AgentTunnelHandler:
             nursery.start_soon(self._drain_when_told, session)
             while True:
                 pending = await session.accept_channel()
-                nursery.start_soon(self._serve_channel, pending, peer)
+                nursery.start_soon(guarded, partial(self._serve_channel, peer), pending)
 
     async def _drain_when_told(self, session: MuxSession) -> None:
         await self.registry.draining.wait()
         await session.drain(text="the hub is shutting down")
 
-    async def _serve_channel(self, pending: PendingChannel, peer: _Peer) -> None:
+    async def _serve_channel(self, peer: _Peer, pending: PendingChannel) -> None:
         if pending.header.kind != "api":
             pending.reject(ErrorCode.REFUSED, f"a hub serves no {pending.header.kind} channels to agents")
             return

@@ -29,8 +29,11 @@ HANDSHAKE_SECONDS = 10
 
 async def _handshake(connection: Connection, context: ssl.SSLContext) -> TlsStream:
     stream = TlsStream(connection.stream, context, server_side=True)
-    with trio.fail_after(HANDSHAKE_SECONDS):
+    with trio.move_on_after(HANDSHAKE_SECONDS) as deadline:
         await stream.do_handshake()
+    if deadline.cancelled_caught:
+        # As a peer that goes away, which is no news: slow scanners must not fill the log (threat P15).
+        raise trio.BrokenResourceError(f"no TLS handshake within {HANDSHAKE_SECONDS} s")
     connection.established()
     return stream
 
@@ -91,6 +94,8 @@ class SshPort:
             stream = await _handshake(connection, self.context)
             if stream.alpn == "mezite-connect/1":
                 await self.tunnels.serve(stream, connection.peer_address)
+            else:
+                _log.info("refused a peer that is not msh", extra={"client": connection.peer_address})
             return
         if protocol in {Protocol.SSH, None}:
             await self.jump.serve(connection.stream, connection.peer_address, connection.established)

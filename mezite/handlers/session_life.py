@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 import trio
 
 from mezite.core.mux.error_codes import ErrorCode
-from mezite.net.mux_session import MuxSession, TunnelClosedError
+from mezite.net.mux_session import MuxSession, PendingChannel, TunnelClosedError
 
-__all__ = ["GOODBYE_SECONDS", "ServeApi", "running", "say_goodbye"]
+__all__ = ["ServeApi", "dismiss", "guarded", "running", "say_goodbye"]
 
 _log = logging.getLogger("mezite.tunnel")
 
@@ -44,8 +44,25 @@ async def running(session: MuxSession) -> AsyncIterator[trio.Nursery]:
         _log.debug("session ended", extra={"reason": str(group.exceptions[0])})
 
 
+async def guarded(serve: Callable[[PendingChannel], Awaitable[None]], pending: PendingChannel) -> None:
+    """Serve one channel; its failure is not the session's (threat P3). One that was not accepted is rejected."""
+    try:
+        await serve(pending)
+    except* (TunnelClosedError, trio.BrokenResourceError, trio.ClosedResourceError) as group:
+        _log.debug("channel ended early", extra={"reason": repr(group.exceptions[0])})
+    except* Exception as group:  # noqa: BLE001 - the channel's wall
+        _log.error("a channel failed", extra={"kind": pending.header.kind[:32]}, exc_info=group)
+        pending.reject(ErrorCode.INTERNAL_ERROR, "internal error: the hub's log has the details")
+
+
 async def say_goodbye(session: MuxSession, code: ErrorCode, text: str) -> None:
     """Run `session` just long enough to send GOAWAY with `code` and `text`, then close it."""
     with trio.move_on_after(GOODBYE_SECONDS):
         async with running(session):
-            await session.drain(retry_after=RETRY_SECONDS, code=code, text=text)
+            await dismiss(session, code, text)
+
+
+async def dismiss(session: MuxSession, code: ErrorCode, text: str) -> None:
+    """Send GOAWAY with `code` and `text` on a session that runs, and give the peer a moment to leave."""
+    with trio.move_on_after(GOODBYE_SECONDS):
+        await session.drain(retry_after=RETRY_SECONDS, code=code, text=text)

@@ -7,13 +7,14 @@ The SSH bytes are passed on as they are: this hub holds no key for them (the age
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import attrs
 import trio
 
 from mezite.core.mux.connection import Side
 from mezite.core.mux.error_codes import ErrorCode
-from mezite.handlers.session_life import ServeApi, running, say_goodbye
+from mezite.handlers.session_life import ServeApi, guarded, running, say_goodbye
 from mezite.net.byte_streams import relay
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
@@ -63,9 +64,10 @@ class UserTunnelHandler:
         certificate = stream.peer_certificate()
         if certificate is None:
             raise AssertionError("the listener demands a certificate in the handshake")
+        peer = _Peer(client_address, certificate)
         session = MuxSession(stream, Side.ACCEPTER)
         try:
-            await self._identify(certificate)
+            await self._identify(peer)
         except RefusedError as refused:
             _log.warning("user refused", extra={"client": client_address, "reason": str(refused)})
             await say_goodbye(session, ErrorCode.REFUSED, str(refused)[:MAX_TEXT])
@@ -73,13 +75,9 @@ class UserTunnelHandler:
         async with running(session) as nursery:
             while True:
                 pending = await session.accept_channel()
-                nursery.start_soon(
-                    self._serve_channel,
-                    pending,
-                    _Peer(client_address, certificate),
-                )
+                nursery.start_soon(guarded, partial(self._serve_channel, peer), pending)
 
-    async def _serve_channel(self, pending: PendingChannel, peer: _Peer) -> None:
+    async def _serve_channel(self, peer: _Peer, pending: PendingChannel) -> None:
         kind = pending.header.kind
         try:
             self.verbs.door(DoorKind.CHANNEL, kind)
@@ -91,9 +89,9 @@ class UserTunnelHandler:
             return
         await self._serve_ssh(pending, peer)
 
-    async def _identify(self, certificate: bytes) -> UserIdentity:
+    async def _identify(self, peer: _Peer) -> UserIdentity:
         """As the user is now: a connection may be older than a change of roles, or a lock (threats E6, E14)."""
-        identity = await self.authenticator.by_tls_certificate(certificate)
+        identity = await self.authenticator.by_tls_certificate(peer.certificate)
         if not isinstance(identity, UserIdentity):
             raise RefusedError("this port is for users: agents connect to the tunnel port")
         return identity
@@ -101,7 +99,7 @@ class UserTunnelHandler:
     async def _serve_ssh(self, pending: PendingChannel, peer: _Peer) -> None:
         header = pending.header
         try:
-            identity = await self._identify(peer.certificate or b"")
+            identity = await self._identify(peer)
             async with self.access.connect(
                 identity,
                 header.target,
