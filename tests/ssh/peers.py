@@ -153,6 +153,8 @@ class Recorder:
     ended: list[tuple[SessionInfo, SessionOutcome]] = attrs.field(factory=list)
     refusals: list[RefusalInfo] = attrs.field(factory=list)
     fail: bool = False
+    gate: trio.Event | None = None
+    waiting: int = 0
     changed: trio.Event = attrs.field(factory=trio.Event)
 
     def notify(self) -> None:
@@ -162,6 +164,10 @@ class Recorder:
     async def session_started(self, info: SessionInfo) -> None:
         if self.fail:
             raise RuntimeError("no disk space")
+        if self.gate is not None:
+            self.waiting += 1
+            self.notify()
+            await self.gate.wait()
         self.started.append(info)
         self.notify()
 

@@ -97,7 +97,11 @@ class RawClient:
         await wait_thread(transport.auth_publickey, ME, key or certified_key(self.authority))
         return transport
 
-    def send(self, *fields: bytes) -> None:
+    async def send(self, *fields: bytes) -> None:
+        """Blocks a thread, not Trio, when the server does not read."""
+        await wait_thread(self.send_now, *fields)
+
+    def send_now(self, *fields: bytes) -> None:
         assert self.transport is not None
         with contextlib.suppress(EOFError, OSError):
             self.transport._send_message(paramiko.Message(b"".join(fields)))
@@ -115,14 +119,14 @@ class RawClient:
 
     async def open_session(self, *, window: int = 1 << 20, number: int = 0) -> int:
         """The server's number of a new session channel."""
-        self.send(b"\x5a", string("session"), uint32(number), uint32(window), uint32(32768))
+        await self.send(b"\x5a", string("session"), uint32(number), uint32(window), uint32(32768))
         payload = await self.receive(91, 92)
         if payload[0] == 92:
             raise SshError(payload[9:].decode("utf-8", "replace"))
         return int.from_bytes(payload[5:9], "big")
 
-    def request(self, channel: int, name: str, *fields: bytes, reply: bool = False) -> None:
-        self.send(b"\x62", uint32(channel), string(name), boolean(reply), *fields)
+    async def request(self, channel: int, name: str, *fields: bytes, reply: bool = False) -> None:
+        await self.send(b"\x62", uint32(channel), string(name), boolean(reply), *fields)
 
     def start_exchange(self) -> None:
         """Send KEXINIT and nothing of what has to follow."""

@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import pwd
 import subprocess
 import threading
 
@@ -15,6 +16,10 @@ from tests.ssh.peers import ME, issue, run, running_node
 pytestmark = pytest.mark.e2e
 
 MEGABYTE = 1024 * 1024
+
+
+def alive(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}")
 
 
 @pytest.mark.parametrize("status", [0, 7, 255])
@@ -99,7 +104,7 @@ async def test_environment_is_built_from_nothing(tmp_path, spawner):
     assert seen["SSH_CONNECTION"] == f"127.0.0.1 {port} 127.0.0.1 {node.port}"
     assert (seen["LANG"], seen["LC_TIME"], seen["COLORTERM"]) == ("de_DE.UTF-8", "C", "1")
     assert (seen["USER"], seen["LOGNAME"], seen["MAIL"]) == (ME, ME, f"/var/mail/{ME}")
-    home = os.path.expanduser(f"~{ME}")
+    home = pwd.getpwnam(ME).pw_dir
     assert seen["HOME"] == home
     from_account = {"USER", "LOGNAME", "MAIL", "HOME", "PATH", "SHELL"}
     assert set(seen) == {"SSH_CLIENT", "SSH_CONNECTION", "LANG", "LC_TIME", "COLORTERM"} | from_account
@@ -110,7 +115,7 @@ async def test_eight_parallel_sessions_over_one_connection(tmp_path, spawner):
         control = ("-o", f"ControlPath={tmp_path}/mux")
         async with trio.open_nursery() as nursery:
             master = node.command(options=(*control, "-M", "-N"))
-            nursery.start_soon(lambda: trio.run_process(master, check=False))
+            nursery.start_soon(run, master)
             while (await node.ssh(options=(*control, "-O", "check"))).returncode:
                 pass
             results = []
@@ -281,7 +286,7 @@ async def test_programs_are_hung_up_when_the_connection_goes(tmp_path, spawner, 
         process.kill()
         await process.wait()
         await node.hooks.wait_for(lambda: node.hooks.ended)
-        assert not os.path.exists(f"/proc/{pid}")
+        assert not alive(pid)
 
 
 async def test_cancelled_server_takes_its_programs_along(tmp_path, spawner):
@@ -291,5 +296,5 @@ async def test_cancelled_server_takes_its_programs_along(tmp_path, spawner):
         pid = int((await process.stdout.receive_some()).strip())
     process.kill()
     await process.wait()
-    assert not os.path.exists(f"/proc/{pid}")
+    assert not alive(pid)
     assert node.hooks.ended[0][1].error == "the connection was lost"

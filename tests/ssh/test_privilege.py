@@ -77,9 +77,14 @@ print("done")
 """
 
 
+def run_as(uid: int, saved: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", SCRIPT, str(uid), str(saved)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.root
 def test_ordinary_user_serves_only_its_own_login():
-    result = subprocess.run([sys.executable, "-c", SCRIPT, "65534", "65534"], capture_output=True, text=True)
+    result = run_as(65534, 65534)
     assert "serves only its own login, not 'root'" in result.stdout
     assert result.stdout.endswith("done\n")
 
@@ -87,7 +92,7 @@ def test_ordinary_user_serves_only_its_own_login():
 @pytest.mark.root
 def test_way_back_to_root_is_noticed():
     """G1: a saved uid of root would do for anybody who takes over the process."""
-    result = subprocess.run([sys.executable, "-c", SCRIPT, "65534", "0"], capture_output=True, text=True)
+    result = run_as(65534, 0)
     assert "the user id is not the account's" in result.stderr
 
 

@@ -160,9 +160,12 @@ async def test_terminal_only_when_permitted(tmp_path, spawner):
         assert result.returncode == 255  # as with sshd: the client gives up when it insists on a terminal
 
 
-async def test_signal_request_reaches_the_group(tmp_path, spawner):
-    """Stock ssh sends no signal requests; a break it can: `~B` has no effect but is granted."""
-    async with running_node(tmp_path, spawner) as node, terminal(node, "cat", options=("-tt", "-e", "~")) as user:
+async def test_break_request_is_granted(tmp_path, spawner):
+    """`~B` has no effect on a terminal that is not a serial line."""
+    async with (
+        running_node(tmp_path, spawner) as node,
+        terminal(node, "cat", options=("-tt", "-e", "~")) as user,
+    ):
         await user.type("x\r")
         await user.wait_for("x\r\nx")
         await user.type("\r~B")

@@ -22,12 +22,18 @@ def spec(command: str | None, **changes) -> ProgramSpec:
     return attrs.evolve(plain, **changes)
 
 
+@contextlib.contextmanager
+def nothing():
+    with open(os.devnull, "rb+") as null:
+        yield null.fileno()
+
+
 async def output_of(spawner: ProcessSpawner, what: ProgramSpec) -> tuple[str, ExitStatus]:
     reading, writing = os.pipe()
     async with trio.lowlevel.FdStream(reading) as out:
-        with open(os.devnull, "rb") as nothing:
+        with nothing() as null:
             try:
-                child = await spawner.spawn(what, (nothing.fileno(), writing, writing))
+                child = await spawner.spawn(what, (null, writing, writing))
             finally:
                 os.close(writing)
         text = b"".join([bytes(chunk) async for chunk in out]).decode()
@@ -55,7 +61,9 @@ async def test_identity_of_another_user_is_exactly_that_of_id(spawner, stranger)
     status = fields_of(text)
 
     def ids(option: str) -> list[str]:
-        return subprocess.run(["id", option, stranger], capture_output=True, text=True).stdout.split()
+        return subprocess.run(
+            ["id", option, stranger], capture_output=True, text=True, check=True
+        ).stdout.split()
 
     assert status["Uid"] == ids("-u") * 4
     assert status["Gid"] == ids("-g") * 4
@@ -167,8 +175,8 @@ async def test_why_a_program_cannot_start(spawner, changes, reason):
 
 @contextlib.asynccontextmanager
 async def running(spawner: ProcessSpawner, command: str):
-    with open(os.devnull, "rb+") as nothing:
-        child = await spawner.spawn(spec(command), (nothing.fileno(),) * 3)
+    with nothing() as null:
+        child = await spawner.spawn(spec(command), (null,) * 3)
     while child.pid is None:
         await trio.testing.wait_all_tasks_blocked(0.01)
     yield child
@@ -232,10 +240,10 @@ async def test_many_at_once(spawner):
 
 async def test_cancelled_start_leaves_nothing(spawner):
     await output_of(spawner, spec("true"))
-    with open(os.devnull, "rb+") as nothing:
+    with nothing() as null:
         before = set(os.listdir("/proc/self/fd"))
         with trio.CancelScope() as scope:
             scope.cancel()
-            await spawner.spawn(spec("sleep 1000"), (nothing.fileno(),) * 3)
+            await spawner.spawn(spec("sleep 1000"), (null,) * 3)
         assert scope.cancelled_caught
         assert set(os.listdir("/proc/self/fd")) == before

@@ -96,7 +96,7 @@ async def test_message_of_a_later_phase_ends_the_connection():
     """A1: a channel before authentication."""
     async with raw_client() as client:
         await client.handshake()
-        client.send(b"\x5a", string("session"), uint32(0), uint32(1), uint32(1))
+        await client.send(b"\x5a", string("session"), uint32(0), uint32(1), uint32(1))
         assert str(await client.wait_served()) == "message 90 before authentication"
 
 
@@ -234,7 +234,7 @@ async def test_replies_during_a_key_exchange_are_held_and_bounded():
 
         def ask() -> None:
             for _ in range(5000):
-                client.send(b"\x50", string("x"), b"\1")
+                client.send_now(b"\x50", string("x"), b"\1")
 
         await wait_thread(ask)
         assert "too much to answer during a key exchange" in str(await client.wait_served())
@@ -244,7 +244,7 @@ async def test_message_in_the_middle_of_an_exchange_the_peer_began():
     async with raw_client() as client:
         await client.login()
         client.start_exchange()
-        client.send(b"\x50", string("x"), b"\1")
+        await client.send(b"\x50", string("x"), b"\1")
         assert str(await client.wait_served()) == "message 80 in the middle of a key exchange"
 
 
@@ -264,7 +264,7 @@ async def test_data_waits_for_the_end_of_a_key_exchange(spawner):
         await client.login()
         client.ignore_exchanges()
         channel = await client.open_session(window=1 << 30)
-        client.request(channel, "exec", string("head -c 100000000 /dev/zero"))
+        await client.request(channel, "exec", string("head -c 100000000 /dev/zero"))
         await client.hooks.wait_for(lambda: client.hooks.ended)
         assert 900_000 < client.hooks.ended[0][1].bytes_out < 2_000_000
         assert "key exchange took too long" in str(await client.wait_served())
