@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 from mezite.ssh.limits import SshLimits
 from mezite.ssh.policy import PeerAddress
 
@@ -11,7 +13,7 @@ __all__ = ["ClientEnvironment", "connection_variables"]
 #: What Debian's and newer OpenSSH servers accept, and git's protocol version. Nothing that names files or
 #: code: loaders and shells obey such variables (threat G2).
 _ACCEPTED = frozenset({"COLORTERM", "GIT_PROTOCOL", "LANG", "LANGUAGE", "NO_COLOR", "TERM"})
-_ACCEPTED_PREFIX = "LC_"
+_LOCALE = re.compile(r"LC_[A-Z_]{1,32}")
 
 
 class ClientEnvironment:
@@ -28,7 +30,7 @@ class ClientEnvironment:
             key, text = name.decode("ascii"), value.decode("utf-8")
         except UnicodeDecodeError:
             return False
-        if key not in _ACCEPTED and not (key.startswith(_ACCEPTED_PREFIX) and key.replace("_", "").isalnum()):
+        if key not in _ACCEPTED and not _LOCALE.fullmatch(key):
             return False
         size = self._bytes + len(name) + len(value)
         full = len(self.variables) >= self._limits.environment_entries and key not in self.variables

@@ -2,10 +2,10 @@
 """Who is taken for whom: certificates, proofs, attempts."""
 
 import io
-import subprocess
 
 import paramiko
 import pytest
+import trio
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -229,7 +229,7 @@ async def test_agent_with_other_keys_first(tmp_path, spawner):
     async with running_node(tmp_path, spawner) as node:
         for kind in ("ecdsa", "ed25519"):
             command = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(tmp_path / kind)]
-            subprocess.run(command, check=True)
+            await trio.run_process(command)
         files = [f"IdentityFile={tmp_path / kind}" for kind in ("ecdsa", "ed25519")]
         result = await node.ssh("true", options=tuple(f"-o{file}" for file in files))
         assert result.returncode == 0, result.stderr

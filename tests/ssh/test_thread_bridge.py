@@ -132,10 +132,12 @@ async def test_last_bytes_have_a_deadline(autojump_clock):
     bridge, peer = bridge_and_peer(flush_seconds=2)
     peer.receive_stream.close()
 
-    class Stuck(trio.abc.Stream):
-        send_all = receive_some = aclose = wait_send_all_might_not_block = staticmethod(
-            lambda *_: trio.sleep_forever()
-        )
+    class Stuck:
+        async def send_all(self, data) -> None:
+            await trio.sleep_forever()
+
+        async def receive_some(self, max_bytes) -> bytes:
+            await trio.sleep_forever()
 
     bridge._stream = Stuck()
     bridge.send(b"x")
