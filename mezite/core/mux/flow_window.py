@@ -5,12 +5,18 @@ Three counters say everything about one window: bytes received, bytes the applic
 which byte the peer may send. Growing or keeping a window only moves the third one.
 """
 
+from typing import Final
+
 import attrs
 
 from mezite.core.errors import LocalProtocolError, RemoteProtocolError
 from mezite.core.mux.error_codes import ErrorCode
 
 __all__ = ["GrowthPool", "ReceiveWindow", "RoundTrips"]
+
+
+FRAMES_PER_GRANT: Final = 16
+"""So many frames for each grant make its cost vanish; with frames of 128 KiB that is a window of 4 MiB."""
 
 
 @attrs.define(eq=False)
@@ -23,6 +29,8 @@ class ReceiveWindow:
     granted: int = attrs.field(init=False)
     probe: int = attrs.field(default=0, init=False)
     """The PING that went out with, or was under way at, the last grant."""
+    frames: int = attrs.field(default=0, init=False)
+    """DATA frames since the last grant."""
 
     def __attrs_post_init__(self) -> None:
         """A new window starts with all of its size granted."""
@@ -39,6 +47,7 @@ class ReceiveWindow:
         Raises RemoteProtocolError (FLOW_CONTROL) when the credit did not cover them (B2).
         """
         self.received += count
+        self.frames += 1
         if self.received > self.granted:
             raise RemoteProtocolError("more data than credit", ErrorCode.FLOW_CONTROL)
 
@@ -56,6 +65,7 @@ class ReceiveWindow:
         """The credit to announce now; from here on it counts."""
         credit = self.consumed + self.size - self.granted
         self.granted += credit
+        self.frames = 0
         return credit
 
 
@@ -88,8 +98,9 @@ class RoundTrips:
     """PINGs in order of sending, and the growth of windows that they decide.
 
     No clock is needed: half a window consumed while a PING was under way means that the window is shorter
-    than what the path holds. A slow reader consumes less than that and keeps its window. On a path so short
-    that the PING always overtakes the data, a sender without credit and a reader without data say the same.
+    than what the path holds. A slow reader consumes less than that and keeps its window. And since a grant
+    costs both sides about as much as a DATA frame, a window also grows while its reader keeps up and its
+    sender fills half of it with a few frames.
     """
 
     sent: int = 0
@@ -112,8 +123,11 @@ class RoundTrips:
         self.returned = token
 
     def grow(self, window: ReceiveWindow, largest: int, pool: GrowthPool) -> None:
-        """At a grant: double ``window``, up to ``largest``, if it holds the sender up and ``pool`` allows it."""
-        if window.probe > self.returned or window.consumed == window.granted:
+        """At a grant: double ``window``, up to ``largest``, if it holds the sender up and ``pool`` allows
+        it.
+        """
+        keeps_up = window.unconsumed * 4 <= window.size
+        if window.probe > self.returned or (keeps_up and window.frames < FRAMES_PER_GRANT):
             step = min(window.size, largest - window.size)
             if step > 0 and pool.take(step):
                 window.size += step

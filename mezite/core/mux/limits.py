@@ -44,8 +44,10 @@ class MuxLimits:
     """What all windows together may grow. The rest of the connection window is 512 starting windows: so many
     channels can stand still without stopping the others (threat B3).
     """
-    channel_send_buffer: int = 256 * KIB
-    """Unsent bytes one channel may queue: one portion of a relay."""
+    channel_send_buffer: int = 512 * KIB
+    """Unsent bytes one channel may queue: two portions of a relay, so that one is there when the other has
+    gone.
+    """
     connection_send_buffer: int = 16 * MIB
     """Unsent bytes of all channels together.
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mezite.core.errors import LocalProtocolError, RemoteProtocolError
 from mezite.core.mux.error_codes import ErrorCode
-from mezite.core.mux.flow_window import GrowthPool, ReceiveWindow, RoundTrips
+from mezite.core.mux.flow_window import FRAMES_PER_GRANT, GrowthPool, ReceiveWindow, RoundTrips
 
 
 def test_grants_come_in_halves() -> None:
@@ -62,9 +62,6 @@ def reading(window: ReceiveWindow, count: int) -> None:
 
 def test_a_window_shorter_than_the_path_doubles() -> None:
     trips, pool, window = RoundTrips(), GrowthPool(10_000), ReceiveWindow(1000)
-    reading(window, 500)
-    trips.grow(window, 4000, pool)
-    assert window.size == 1000
     window.grant()
     window.probe = trips.next_ping()
     reading(window, 500)
@@ -77,16 +74,20 @@ def test_a_window_whose_ping_returned_in_time_stays() -> None:
     trips, pool, window = RoundTrips(), GrowthPool(10_000), ReceiveWindow(1000)
     window.probe = trips.next_ping()
     trips.pong(1)
-    reading(window, 500)
+    for _ in range(FRAMES_PER_GRANT):
+        reading(window, 50)
     trips.grow(window, 4000, pool)
     assert window.size == 1000
 
 
-def test_a_window_whose_sender_stands_still_doubles() -> None:
+def test_a_window_that_few_frames_fill_doubles() -> None:
     trips, pool, window = RoundTrips(), GrowthPool(10_000), ReceiveWindow(1000)
-    reading(window, 1000)
+    for _ in range(FRAMES_PER_GRANT - 1):
+        reading(window, 60)
     trips.grow(window, 4000, pool)
     assert window.size == 2000
+    window.grant()
+    assert window.frames == 0
 
 
 def test_a_reader_that_does_not_keep_up_keeps_its_window() -> None:

@@ -44,13 +44,15 @@ class Side:
 def test_what_is_consumed_is_granted_on_both_levels() -> None:
     side = Side()
     channels = [side.channel() for _ in range(4)]
-    for channel in channels[:3]:
+    for channel in channels:
         side.credit.receive(channel, 4096)
+    assert side.credit.unconsumed == 16384
+    for channel in channels[:3]:
         side.credit.consume(channel, 2048)
     assert side.announced() == {channel.channel_id: 2048 for channel in channels[:3]}
-    side.credit.consume(channels[0], 2048)
-    assert side.announced() == {0: 8192, channels[0].channel_id: 2048}
-    assert side.credit.unconsumed == 4096
+    side.credit.consume(channels[3], 2048)
+    assert side.announced() == {0: 8192, channels[3].channel_id: 2048}
+    assert side.credit.unconsumed == 8192
 
 
 def test_the_connection_has_a_credit_of_its_own_b2() -> None:
