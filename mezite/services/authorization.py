@@ -20,6 +20,9 @@ __all__ = ["AccessContext", "Decision", "Resource", "authorize", "roles_by_name"
 AGENT_VERBS = frozenset({"agent.renew", "agent.heartbeat", "agent.report"})
 """All that an agent may ask of a hub; what it reports is checked against the sessions the hub gave it (G5)."""
 
+AGENTS_ONLY = "agent."
+"""What no user may, administrators neither: it is said with an agent's certificate about that agent."""
+
 OWN_VERBS = "self."
 """Verbs that every user has on their own account and on what they may see."""
 
@@ -71,6 +74,8 @@ def authorize(identity: Identity, verb: str, resource: Resource, context: Access
         return _agent_decision(verb, context)
     if verb == "nodes.connect":
         return _connect_decision(identity, resource, context)
+    if verb.startswith(AGENTS_ONLY):
+        return Decision(allowed=False, reason=f"only an agent may {verb}", decision_id=context.decision_id)
     if verb.startswith(OWN_VERBS):
         return Decision(allowed=True, reason="every user may", decision_id=context.decision_id)
     for role in roles_by_name(identity.roles):

@@ -7,6 +7,8 @@ carry a bearer token; there are no cookies yet, so there is nothing for another 
 
 from __future__ import annotations
 
+import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -41,6 +43,8 @@ from mezite.web.json_body import read_fields
 from mezite.web.static_pages import PAGE_POLICY, PAGES, StaticPage
 
 __all__ = ["WebServices", "create_app"]
+
+_log = logging.getLogger("mezite.web")
 
 MAX_BODY = 64 * 1024
 """The largest honest request is two public keys."""
@@ -136,7 +140,9 @@ class _Routes:
         self, door: Door, method: str, path: str, view: Callable[[], Awaitable[quart.Response]]
     ) -> None:
         self._verbs.register(door)
-        self._app.add_url_rule(path, endpoint=door.name, view_func=view, methods=[method])
+        self._app.add_url_rule(
+            path, endpoint=door.name, view_func=view, methods=[method], provide_automatic_options=False
+        )
 
     async def _identify(self) -> UserIdentity:
         scheme, _, token = quart.request.headers.get("authorization", "").partition(" ")
@@ -254,7 +260,9 @@ async def _failure(error: Exception) -> tuple[quart.Response, int]:
     elif isinstance(error, HTTPException):
         status, message, event_id = error.code or 400, error.description or error.name, ""
     else:
-        raise error
+        correlation_id = secrets.token_hex(8)
+        _log.error("%s failed, correlation id %s", quart.request.path, correlation_id, exc_info=error)
+        status, message, event_id = 500, f"internal error, correlation id {correlation_id}", ""
     return quart.jsonify({"error": {"message": message, "event_id": event_id}}), status
 
 

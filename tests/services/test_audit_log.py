@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 

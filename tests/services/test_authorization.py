@@ -46,13 +46,14 @@ VERBS = {
     "audit.get": AUDIT,
     "audit.delete": ADMIN,
     "recordings.play": AUDIT,
-    "agent.renew": ADMIN,
-    "agent.report": ADMIN,
+    "agent.renew": set(),
+    "agent.report": set(),
+    "agent.join": set(),
     "self": ADMIN,
     "selfish.thing": ADMIN,
     "": set(),
 }
-"""Which users may; roles of one who has no role is `nobody`. (No user is an agent: the RPCs check that too.)"""
+"""Which users may; who has no role is `nobody`."""
 
 
 def user(roles=(), traits=None, principals=("ubuntu",)):

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import trio
+import trio.testing
 
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.services.errors import (

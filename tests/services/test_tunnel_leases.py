@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import trio
+import trio.testing
 
 from mezite.services.errors import LockedError, UnauthenticatedError
 from mezite.services.tunnel_leases import HEARTBEAT_SECONDS, LEASE_MS

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole hub in memory, people and agents with real credentials, and what each door answers them."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import trio
+import trio.testing
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificate
+
+from mezite.api.client import ApiClient, ClientOptions, RpcError, StatusCode, open_api_client
+from mezite.api.rpc import PeerInfo, RpcMethod
+from mezite.config.schema import HubConfig
+from mezite.core.audit.event import AuditEvent
+from mezite.core.certificates.keys import (
+    PrivateKey,
+    generate_ed25519,
+    generate_p256,
+    private_key_pem,
+    public_key_pem,
+)
+from mezite.core.certificates.ssh import authorized_key_line, public_key_blob
+from mezite.core.mux.connection import ChannelHeader, Side
+from mezite.hub.assembly import Hub, open_hub
+from mezite.net.http1_client import request
+from mezite.net.mux_session import ChannelRejectedError, MuxSession, TunnelClosedError
+from mezite.net.tls_contexts import mutual_client_context, unverified_client_context
+from mezite.net.tls_stream import TlsError, TlsStream
+from mezite.services.enrollment import JoinRequest, secret_part
+from mezite.services.login import token_hash
+from mezite.services.sources import system_sources
+from mezite.services.user_certificates import UserCertificateService
+from mezite.storage import agents, audit_events, users, web_sessions
+from mezite.storage.users import NewUser
+from mezite.storage.web_sessions import WebSessionKind, WebSessionRow
+
+CLIENT = "192.0.2.7:50000"
+HOUR = 3_600_000
+
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "user without roles": (),
+    "auditor": ("auditor",),
+    "access": ("access",),
+    "admin": ("admin",),
+    "disabled user": ("admin",),
+}
+EVERYBODY = ("nobody", *ROLES, "locked agent", "agent")
+
+
+@attrs.frozen(kw_only=True)
+class Person:
+    """Somebody at a door, with what they can show."""
+
+    name: str
+    user: str = ""
+    """The name as a user; empty for agents and nobody."""
+    certificate_pem: str = ""
+    key: PrivateKey | None = None
+
+    @property
+    def der(self) -> bytes | None:
+        if not self.certificate_pem:
+            return None
+        return load_pem_x509_certificate(self.certificate_pem.encode()).public_bytes(Encoding.DER)
+
+
+@attrs.define(eq=False)
+class Cluster:
+    """The hub and everybody."""
+
+    hub: Hub
+    people: dict[str, Person] = attrs.field(factory=dict)
+    sessions: dict[str, str] = attrs.field(factory=dict)
+
+    async def enter(self) -> None:
+        """Make users and agents, then take away from those that have less than a credential."""
+        certificates = UserCertificateService(
+            authorities=self.hub.ground.authorities,
+            audit=self.hub.ground.audit,
+            sources=self.hub.ground.sources,
+        )
+        self.people["nobody"] = Person(name="nobody")
+        for name, roles in ROLES.items():
+            user = name.replace(" ", "-")
+            new = NewUser(name=user, roles=roles, traits={"logins": ("ubuntu",)})
+            await self.hub.ground.database.write(users.insert, user=new, now=self.now)
+            identity = await self.authenticator.by_session(await self.session(user))
+            key = generate_p256()
+            issued = await certificates.issue(
+                identity,
+                ssh_public_key=ssh_line(),
+                tls_public_key_pem=public_key_pem(key.public_key()),
+                ttl_seconds=3600,
+                client_address=CLIENT,
+            )
+            self.people[name] = Person(
+                name=name, user=user, certificate_pem=issued.certificates.tls_certificate_pem, key=key
+            )
+        for name in ("locked agent", "agent"):
+            self.people[name] = await self.join(name)
+        database = self.hub.ground.database
+        await database.write(users.set_disabled, name="disabled-user", disabled=True, now=self.now)
+        locked = await database.read(agents.get_by_name, node_name="locked-agent")
+        await database.write(agents.lock, agent_id=locked.agent_id, reason="lost", now=self.now)
+
+    @property
+    def now(self) -> int:
+        return self.hub.ground.sources.now()
+
+    @property
+    def authenticator(self):
+        return self.hub.agent_tunnels.authenticator
+
+    async def session(self, user: str) -> str:
+        """A session that nobody had to type a password for; always the same, until the user has logged out."""
+        token = self.sessions.get(user, "")
+        live = await self.hub.ground.database.read(
+            web_sessions.get_live, token_hash=token_hash(token), now=self.now
+        )
+        return token if live is not None else await self.start_session(user)
+
+    async def start_session(self, user: str) -> str:
+        token = self.sessions[user] = self.hub.ground.sources.new_secret()
+        row = WebSessionRow(
+            token_hash=token_hash(token),
+            user_name=user,
+            kind=WebSessionKind.API,
+            created_at=self.now,
+            expires_at=self.now + HOUR,
+            client_ip=CLIENT,
+        )
+        await self.hub.ground.database.write(web_sessions.insert, session=row)
+        return token
+
+    async def join(self, name: str) -> Person:
+        node_name = name.replace(" ", "-")
+        enrollment, key = self.hub.ground.enrollment, generate_p256()
+        token = await enrollment.create_token(roles=("node",), ttl_seconds=60, labels={}, by="root")
+        enrolled = await enrollment.join(
+            JoinRequest(
+                secret=secret_part(token.text.reveal()),
+                node_name=node_name,
+                labels={},
+                version="1",
+                tls_public_key_pem=public_key_pem(key.public_key()),
+                ssh_public_key=ssh_line(),
+                agent_time=self.now,
+            ),
+            client_address=CLIENT,
+        )
+        return Person(name=name, certificate_pem=enrolled.certificates.tls_certificate_pem, key=key)
+
+    async def position(self) -> int:
+        """How long the audit chain is now."""
+        head = await self.hub.ground.database.read(audit_events.last, hub_id=self.hub.ground.hub_id)
+        return 0 if head is None else head.seq
+
+    async def events(self) -> list[AuditEvent]:
+        """The whole chain."""
+        hub_id = self.hub.ground.hub_id
+        rows = await self.hub.ground.database.read(lambda conn: [*audit_events.iterate(conn, hub_id=hub_id)])
+        return [AuditEvent.from_json(row.json) for row in rows]
+
+    # ---- the three kinds of door
+
+    @asynccontextmanager
+    async def client(self, person: Person, by: str) -> AsyncIterator[ApiClient]:
+        """A connection to the API on which `person` shows a certificate, or nothing."""
+        ours, theirs = trio.testing.memory_stream_pair()
+        peer = PeerInfo(client_address=CLIENT, certificate_der=person.der if by == "certificate" else None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.hub.api.serve_connection, theirs, peer)
+            async with open_api_client(ours, ClientOptions(authority="hub")) as client:
+                yield client
+            nursery.cancel_scope.cancel()
+
+    async def call(
+        self, client: ApiClient, person: Person, method: RpcMethod, message, by: str
+    ) -> StatusCode:
+        """Call an RPC; OK as soon as anything comes back: some of the public methods stream for ever."""
+        metadata = []
+        if by == "session" and person.user:
+            metadata.append(("authorization", f"Bearer {await self.session(person.user)}"))
+        opened = client.open_call(
+            method.path, method.response_type, method.kind, deadline=20, metadata=metadata
+        )
+        try:
+            async with opened as call:
+                await call.send(message)
+                call.end_requests()
+                await call.receive()
+        except RpcError as error:
+            return error.status
+        return StatusCode.OK
+
+    async def visit(self, person: Person, door: str, body: bytes) -> int:
+        """Ask for a route; the status of the answer."""
+        method, path = door.split(" ")
+        headers = [("content-type", "application/json")]
+        if person.user:
+            headers.append(("authorization", f"Bearer {await self.session(person.user)}"))
+        async with self.web() as stream:
+            answer = await request(stream, method, path, headers, body, host="hub.example.com")
+        return answer.status
+
+    @asynccontextmanager
+    async def web(self) -> AsyncIterator[trio.abc.Stream]:
+        ours, theirs = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.hub.web.serve, theirs, "https", CLIENT, "127.0.0.1:3080")
+            yield ours
+            nursery.cancel_scope.cancel()
+
+    async def open_channel(self, person: Person, kind: str) -> str:
+        """Open a channel as msh does: `no tls`, `goodbye CODE`, `rejected CODE` or `accepted`."""
+        ours, theirs = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._serve_connect, theirs)
+            try:
+                stream = TlsStream(ours, self._connect_context(person), server_side=False)
+                await stream.do_handshake()
+                outcome = await channel_outcome(stream, kind)
+            except (TlsError, trio.BrokenResourceError):
+                outcome = "no tls"
+            nursery.cancel_scope.cancel()
+        return outcome
+
+    def _connect_context(self, person: Person):
+        alpn = ("mezite-connect/1",)
+        if person.key is None:
+            return unverified_client_context(alpn)
+        cas = [pem.encode() for pem in self.hub.ground.authorities.host_tls_ca_pem]
+        return mutual_client_context(cas, person.certificate_pem.encode(), private_key_pem(person.key), alpn)
+
+    async def _serve_connect(self, transport: trio.abc.Stream) -> None:
+        stream = TlsStream(transport, self.hub.tls.connect, server_side=True)
+        try:
+            await stream.do_handshake()
+        except (TlsError, trio.BrokenResourceError):
+            await trio.aclose_forcefully(transport)
+            return
+        await self.hub.user_tunnels.serve(stream, CLIENT)
+
+
+async def channel_outcome(stream: TlsStream, kind: str) -> str:
+    session = MuxSession(stream, Side.DIALER)
+    outcome = "no tls"
+    header = ChannelHeader(kind=kind, target="agent", attributes={"login": "ubuntu"})
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(session.run)
+            # What the hub thinks of us comes before any answer to a channel.
+            await session.wait_round_trip()
+            if session.goaway_received is not None:
+                outcome = f"goodbye {session.goaway_received.code.name}"
+            else:
+                outcome = await opened(session, header)
+            nursery.cancel_scope.cancel()
+    except* TunnelClosedError:
+        if session.goaway_received is not None:
+            outcome = f"goodbye {session.goaway_received.code.name}"
+    return outcome
+
+
+async def opened(session: MuxSession, header: ChannelHeader) -> str:
+    try:
+        await session.open_channel(header)
+    except ChannelRejectedError as rejected:
+        if session.goaway_received is not None:
+            return f"goodbye {session.goaway_received.code.name}"
+        return f"rejected {rejected.code.name}"
+    return "accepted"
+
+
+def ssh_line() -> str:
+    return authorized_key_line(public_key_blob(generate_ed25519().public_key()))
+
+
+@asynccontextmanager
+async def open_cluster(folder: Path) -> AsyncIterator[Cluster]:
+    """Everything that `mezhub start` would have, without a port."""
+    config = HubConfig(data_dir=str(folder / "hub"))
+    async with open_hub(config, system_sources()) as hub, trio.open_nursery() as nursery:
+        await nursery.start(hub.ground.audit.run)
+        cluster = Cluster(hub)
+        await cluster.enter()
+        yield cluster
+        nursery.cancel_scope.cancel()

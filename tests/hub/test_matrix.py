@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every door of a hub against everybody (threat E13).
+
+The expected answers stand here, written by hand. A door that is not in a table fails the test: whoever adds one says
+here who may pass.
+"""
+
+import attrs
+import pytest
+import trio
+
+from mezite.api.pb.grpc.health.v1 import health_pb2
+from mezite.api.pb.grpc.reflection.v1 import reflection_pb2
+from mezite.api.pb.grpc.reflection.v1alpha import reflection_pb2 as reflection_alpha_pb2
+from mezite.api.pb.mezite.v1 import audit_pb2, auth_pb2, enrollment_pb2, nodes_pb2, tokens_pb2, users_pb2
+from mezite.api.rpc import StatusCode
+from mezite.services.verb_registry import DoorKind
+from tests.hub.matrix import EVERYBODY, ROLES, open_cluster
+
+OK, BAD = StatusCode.OK, StatusCode.INVALID_ARGUMENT
+PRECONDITION, NOT_FOUND = StatusCode.FAILED_PRECONDITION, StatusCode.NOT_FOUND
+NOBODY_KNOWS, MAY_NOT = StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED
+
+ALL = set(EVERYBODY)
+USERS = {"user without roles", "auditor", "access", "admin"}
+ADMIN = {"admin"}
+AUDIT = {"admin", "auditor"}
+AGENT = {"agent"}
+
+
+def rpc(who, message, inside):
+    """`who` passes; `inside` is what this request is answered behind the door."""
+    return who, message, inside
+
+
+MEZITE = "/mezite.v1."
+RPCS = {
+    "/grpc.health.v1.Health/Check": rpc(ALL, health_pb2.HealthCheckRequest(), OK),
+    "/grpc.health.v1.Health/Watch": rpc(ALL, health_pb2.HealthCheckRequest(), OK),
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": rpc(
+        ALL, reflection_pb2.ServerReflectionRequest(list_services=""), OK
+    ),
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": rpc(
+        ALL, reflection_alpha_pb2.ServerReflectionRequest(list_services=""), OK
+    ),
+    f"{MEZITE}AuthService/Ping": rpc(ALL, auth_pb2.PingRequest(), OK),
+    f"{MEZITE}AuthService/GetClusterCa": rpc(ALL, auth_pb2.GetClusterCaRequest(), OK),
+    # The password is in the request, and it is wrong.
+    f"{MEZITE}AuthService/AuthenticateLocal": rpc(ALL, auth_pb2.AuthenticateLocalRequest(), NOBODY_KNOWS),
+    f"{MEZITE}AuthService/IssueUserCerts": rpc(USERS, auth_pb2.IssueUserCertsRequest(), BAD),
+    f"{MEZITE}AuthService/ChangePassword": rpc(USERS, auth_pb2.ChangePasswordRequest(), BAD),
+    f"{MEZITE}AuthService/Logout": rpc(USERS, auth_pb2.LogoutRequest(), OK),
+    # The token is in the request; the clock is looked at before it.
+    f"{MEZITE}EnrollmentService/RegisterAgent": rpc(ALL, enrollment_pb2.RegisterAgentRequest(), PRECONDITION),
+    f"{MEZITE}EnrollmentService/RenewAgentIdentity": rpc(
+        AGENT, enrollment_pb2.RenewAgentIdentityRequest(), PRECONDITION
+    ),
+    f"{MEZITE}EnrollmentService/AgentHeartbeat": rpc(AGENT, enrollment_pb2.AgentHeartbeatRequest(), OK),
+    f"{MEZITE}EnrollmentService/ReportSessionStart": rpc(
+        AGENT, enrollment_pb2.ReportSessionStartRequest(), NOT_FOUND
+    ),
+    f"{MEZITE}EnrollmentService/ReportSessionEnd": rpc(
+        AGENT, enrollment_pb2.ReportSessionEndRequest(), NOT_FOUND
+    ),
+    f"{MEZITE}EnrollmentService/ReportRefusal": rpc(AGENT, enrollment_pb2.ReportRefusalRequest(), NOT_FOUND),
+    f"{MEZITE}UserService/CreateUser": rpc(ADMIN, users_pb2.CreateUserRequest(), BAD),
+    f"{MEZITE}UserService/ListUsers": rpc(ADMIN, users_pb2.ListUsersRequest(), OK),
+    f"{MEZITE}UserService/GetUser": rpc(ADMIN, users_pb2.GetUserRequest(), NOT_FOUND),
+    f"{MEZITE}UserService/UpdateUser": rpc(ADMIN, users_pb2.UpdateUserRequest(), NOT_FOUND),
+    f"{MEZITE}UserService/DeleteUser": rpc(ADMIN, users_pb2.DeleteUserRequest(), NOT_FOUND),
+    f"{MEZITE}TokenService/CreateJoinToken": rpc(ADMIN, tokens_pb2.CreateJoinTokenRequest(), BAD),
+    f"{MEZITE}TokenService/ListJoinTokens": rpc(ADMIN, tokens_pb2.ListJoinTokensRequest(), OK),
+    f"{MEZITE}TokenService/DeleteJoinToken": rpc(ADMIN, tokens_pb2.DeleteJoinTokenRequest(), NOT_FOUND),
+    # Every user may ask; what there is to see is decided for each node.
+    f"{MEZITE}NodeService/ListNodes": rpc(USERS, nodes_pb2.ListNodesRequest(), OK),
+    f"{MEZITE}NodeService/GetNode": rpc(USERS, nodes_pb2.GetNodeRequest(), NOT_FOUND),
+    f"{MEZITE}NodeService/RemoveNode": rpc(ADMIN, nodes_pb2.RemoveNodeRequest(), NOT_FOUND),
+    f"{MEZITE}AuditService/ListAuditEvents": rpc(AUDIT, audit_pb2.ListAuditEventsRequest(), OK),
+}
+
+ROUTES = {
+    "GET /v1/webapi/ping": (ALL, 200),
+    "GET /v1/webapi/ca": (ALL, 200),
+    "POST /v1/webapi/login": (ALL, 400),
+    "POST /v1/webapi/invites/accept": (ALL, 400),
+    "POST /v1/webapi/logout": (USERS, 200),
+    "POST /v1/webapi/certificates": (USERS, 400),
+    "GET /": (ALL, 200),
+    "GET /pages/invite.js": (ALL, 200),
+    "GET /pages/plain.css": (ALL, 200),
+    "GET /invite": (ALL, 200),
+}
+"""Routes know sessions only: an agent is nobody there."""
+
+NO_TLS, GOODBYE = "no tls", "goodbye REFUSED"
+STRANGERS = {"nobody": NO_TLS, "disabled user": GOODBYE, "locked agent": NO_TLS, "agent": NO_TLS}
+CHANNELS = {
+    # To a node that is offline. Who may not is told that there is no such node.
+    "ssh": {
+        "user without roles": "rejected NOT_FOUND",
+        "auditor": "rejected NOT_FOUND",
+        "access": "rejected UNREACHABLE",
+        "admin": "rejected UNREACHABLE",
+        **STRANGERS,
+    },
+    # The RPCs inside ask for themselves.
+    "api": {**dict.fromkeys(USERS, "accepted"), **STRANGERS},
+}
+
+
+@attrs.frozen
+class Answer:
+    """What somebody got at a door, and the refusals that were audited meanwhile."""
+
+    status: object
+    denials: tuple
+
+
+def expected_rpc(door, who, by):
+    passing, _, inside = RPCS[door]
+    if passing == ALL:
+        return inside
+    shows_nothing = who == "nobody" or (by == "session" and who not in ROLES)
+    if shows_nothing or who == "disabled user":
+        return NOBODY_KNOWS
+    return inside if who in passing else MAY_NOT
+
+
+def is_denial_audited(door, who, by):
+    """A known identity that may not; a locked agent is refused before anyone asks what it may."""
+    return expected_rpc(door, who, by) is MAY_NOT and who != "locked agent"
+
+
+async def walk(folder):
+    """Everybody at every door: a dict of answers, and what there is to compare the tables with."""
+    async with open_cluster(folder) as cluster:
+        found = {"doors": cluster.hub.verbs.doors(), "methods": dict(cluster.hub.api.methods)}
+        found["rules"] = list(cluster.hub.web.app.url_map.iter_rules())
+        visits, positions = {}, [await cluster.position()]
+
+        async def note(key, visit):
+            status = await visit
+            positions.append(await cluster.position())
+            visits[key] = (status, *positions[-2:])
+
+        for person in cluster.people.values():
+            for by in ("session", "certificate"):
+                async with cluster.client(person, by) as client:
+                    for door, (_, message, _) in RPCS.items():
+                        method = cluster.hub.api.methods[door]
+                        await note((door, person.name, by), cluster.call(client, person, method, message, by))
+            for door in ROUTES:
+                await note((door, person.name), cluster.visit(person, door, b"{}"))
+            for kind in CHANNELS:
+                await note((kind, person.name), cluster.open_channel(person, kind))
+        chain = await cluster.events()
+        return found, {
+            key: Answer(status, denials(chain[before:after]))
+            for key, (status, before, after) in visits.items()
+        }
+
+
+def denials(events):
+    return tuple(event for event in events if event.event_type.type_name.endswith(".denied"))
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    return trio.run(walk, tmp_path_factory.mktemp("matrix"))
+
+
+@pytest.fixture(scope="module")
+def found(walked):
+    return walked[0]
+
+
+@pytest.fixture(scope="module")
+def answers(walked):
+    return walked[1]
+
+
+def names(found, kind):
+    return {door.name for door in found["doors"] if door.kind is kind}
+
+
+def test_the_tables_have_every_door(found):
+    assert names(found, DoorKind.RPC) == set(RPCS)
+    assert names(found, DoorKind.ROUTE) == set(ROUTES)
+    assert names(found, DoorKind.CHANNEL) == set(CHANNELS)
+
+
+def test_every_method_that_is_served_is_a_door(found):
+    for path, method in found["methods"].items():
+        (door,) = [each for each in found["doors"] if each.kind is DoorKind.RPC and each.name == path]
+        assert (door.verb, door.resource, door.public) == (method.verb, method.resource, method.public)
+    assert set(found["methods"]) == names(found, DoorKind.RPC)
+
+
+def test_every_route_that_is_served_is_a_door(found):
+    served = {f"{method} {rule.rule}" for rule in found["rules"] for method in rule.methods - {"HEAD"}}
+    assert served == names(found, DoorKind.ROUTE)
+
+
+def test_doors_are_public_only_where_the_table_lets_all_in(found):
+    for door in found["doors"]:
+        if door.kind is DoorKind.RPC:
+            assert door.public == (RPCS[door.name][0] == ALL), door
+        elif door.kind is DoorKind.ROUTE:
+            assert door.public == (ROUTES[door.name][0] == ALL), door
+        else:
+            assert not door.public
+
+
+@pytest.mark.parametrize("by", ["session", "certificate"])
+@pytest.mark.parametrize("door", RPCS)
+def test_rpc(answers, door, by):
+    got = {who: answers[door, who, by].status for who in EVERYBODY}
+    assert got == {who: expected_rpc(door, who, by) for who in EVERYBODY}
+
+
+@pytest.mark.parametrize("by", ["session", "certificate"])
+@pytest.mark.parametrize("door", RPCS)
+def test_every_denied_rpc_is_audited(found, answers, door, by):
+    method = found["methods"][door]
+    for who in EVERYBODY:
+        denials = answers[door, who, by].denials
+        assert len(denials) == is_denial_audited(door, who, by), (who, denials)
+        for event in denials:
+            assert event.event_type.type_name == "authz.denied"
+            assert not event.success
+            assert (event.details["verb"], event.resource_type) == (method.verb, method.resource)
+            assert event.client_ip == "192.0.2.7"
+            assert event.decision_id
+            if who in ROLES:
+                assert (event.user_name, event.user_roles) == (who.replace(" ", "-"), ROLES[who])
+
+
+@pytest.mark.parametrize("door", ROUTES)
+def test_route(answers, door):
+    passing, inside = ROUTES[door]
+    expected = {who: inside if who in passing else 401 for who in EVERYBODY}
+    assert {who: answers[door, who].status for who in EVERYBODY} == expected
+    assert not any(answers[door, who].denials for who in EVERYBODY)
+
+
+@pytest.mark.parametrize("kind", CHANNELS)
+def test_channel(answers, kind):
+    assert {who: answers[kind, who].status for who in EVERYBODY} == CHANNELS[kind]
+
+
+def test_every_denied_node_is_audited(answers):
+    for who in EVERYBODY:
+        types = [event.event_type.type_name for event in answers["ssh", who].denials]
+        assert types == (["access.denied"] if answers["ssh", who].status == "rejected NOT_FOUND" else []), who
+        assert answers["api", who].denials == ()
+
+
+async def test_a_channel_of_another_kind_is_refused(tmp_path):
+    async with open_cluster(tmp_path) as cluster:
+        for kind in ("shell", "ssh ", "SSH", "x" * 60):
+            assert await cluster.open_channel(cluster.people["admin"], kind) == "rejected REFUSED", kind
