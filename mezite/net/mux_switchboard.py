@@ -107,7 +107,7 @@ class Switchboard:
         self._routes: dict[type, Callable[..., None]] = {
             DataReceived: lambda event: inboxes[event.channel_id].receive(event.data),
             EofReceived: lambda event: inboxes[event.channel_id].end(),
-            SendBufferSpace: self._space,
+            SendBufferSpace: lambda event: inboxes[event.channel_id].make_room(),
             ChannelOpened: self._opened,
             ChannelAccepted: self._accepted,
             ChannelRejected: self._rejected,
@@ -206,11 +206,6 @@ class Switchboard:
 
     def _forget(self, channel_id: int) -> None:
         self._inboxes.pop(channel_id, None)
-
-    def _space(self, event: SendBufferSpace) -> None:
-        inbox = self._inboxes.get(event.channel_id)
-        if inbox is not None:  # else it was reset since
-            inbox.make_room()
 
     def _opened(self, event: ChannelOpened) -> None:
         offer = self._offers[event.channel_id] = PendingChannel(event.header, event.channel_id, self)

@@ -52,6 +52,13 @@ def test_a_conversation() -> None:
     assert repr(NEED_DATA) == "NEED_DATA"
 
 
+def test_frames_that_concern_nobody_make_no_event() -> None:
+    pair = MuxPair()
+    pair.exchange()
+    pair.dialer.receive_data(encode_frame(FrameType.PING, 0, bytes(8)))
+    assert pair.dialer.next_event() is NEED_DATA
+
+
 def test_a_channel_opened_before_the_settings_came() -> None:
     pair = MuxPair()
     one = pair.dialer.open_channel(HEADER)
