@@ -28,6 +28,7 @@ import trio
 
 from .byte_streams import receive_limit
 from .conflict_detector import ConflictDetector
+from .tls_engine import RECEIVE_BYTES, TlsEngine, TlsError, describe_tls_failure
 
 __all__ = ["TLS_CHUNK_BYTES", "TlsError", "TlsStream"]
 
@@ -35,31 +36,11 @@ __all__ = ["TLS_CHUNK_BYTES", "TlsError", "TlsStream"]
 #: cores, larger steps gain nothing and smaller ones pay the scheduler more often.
 TLS_CHUNK_BYTES = 256 * 1024
 
-#: Ciphertext per receive: sixteen full records with header (5), content type (1) and tag (16), so that an
-#: aligned burst of ``TLS_CHUNK_BYTES`` arrives in one step.
-RECEIVE_BYTES = 16 * (16384 + 22)
-
-#: Replies that reading may leave unsent. A key update is 39 bytes; a peer that makes us owe 4,000 of them
-#: while it never lets us send is an attack on memory.
-MAX_UNSENT_REPLIES = 160 * 1024
-
 #: How long a graceful close may wait for a peer that does not read (seconds). The close_notify is 24 bytes:
 #: if the socket cannot take them in this time, nobody is listening.
 CLOSE_SECONDS = 2.0
 
 _PEER_IS_GONE = (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
-
-
-class TlsError(trio.BrokenResourceError):
-    """The TLS session failed; the stream is dead.
-
-    ``reason`` is short and names the cause for an operator (``certificate verify failed: ...``,
-    ``truncated``); the library's own exception, if any, is the ``__cause__``.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"TLS: {reason}")
-        self.reason = reason
 
 
 class _State(enum.Enum):
@@ -89,16 +70,9 @@ class TlsStream(trio.abc.HalfCloseableStream):
         server_hostname: str | None = None,
     ) -> None:
         self._transport = transport
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
-        )
+        self._engine = TlsEngine(context, server_side=server_side, server_hostname=server_hostname)
         self._state = _State.NEW
         self._eof_sent = False
-        self._eof_received = False
-        #: plaintext decrypted before it was asked for; only send_eof fills it, at most RECEIVE_BYTES
-        self._stash = bytearray()
         self._sending = ConflictDetector("another task is sending on this TLS stream")
         self._receiving = ConflictDetector("another task is receiving on this TLS stream")
 
@@ -112,18 +86,18 @@ class TlsStream(trio.abc.HalfCloseableStream):
     @property
     def alpn(self) -> str | None:
         """The application protocol both sides agreed on (RFC 7301), or None."""
-        return self._tls.selected_alpn_protocol()
+        return self._engine.tls.selected_alpn_protocol()
 
     @property
     def version(self) -> str | None:
         """``TLSv1.3`` and so on; None before the handshake."""
-        return self._tls.version()
+        return self._engine.tls.version()
 
     def peer_certificate(self) -> bytes | None:
         """The peer's certificate as DER, or None when it sent none (or before the handshake)."""
         if self._state is _State.NEW:
             return None
-        return self._tls.getpeercert(binary_form=True)
+        return self._engine.tls.getpeercert(binary_form=True)
 
     # -- handshake
 
@@ -152,13 +126,13 @@ class TlsStream(trio.abc.HalfCloseableStream):
     async def _handshake_rounds(self) -> None:
         while True:
             try:
-                self._tls.do_handshake()
+                self._engine.tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
             except ssl.SSLError as error:
                 # The alert tells the peer why; it may not be listening any more.
-                with trio.move_on_after(CLOSE_SECONDS):
-                    await self._flush_quietly()
+                with trio.move_on_after(CLOSE_SECONDS), contextlib.suppress(*_PEER_IS_GONE):
+                    await self._flush()
                 raise TlsError(describe_tls_failure(error)) from error
             except ValueError as error:
                 # CPython raises this for certificates whose names it cannot decode.
@@ -169,7 +143,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
             data = await self._transport.receive_some(RECEIVE_BYTES)
             if not data:
                 raise TlsError("the connection ended during the handshake")
-            self._incoming.write(data)
+            self._engine.incoming.write(data)
 
     # -- receiving
 
@@ -182,14 +156,15 @@ class TlsStream(trio.abc.HalfCloseableStream):
         limit = receive_limit(max_bytes, TLS_CHUNK_BYTES)
         with self._receiving:
             self._check_open()
-            if self._stash or self._incoming.pending or self._tls.pending():
-                await trio.lowlevel.checkpoint()
-                self._check_open()
+            if self._engine.may_have_plaintext:
+                # Most often that is a part of a record, which costs no pass through the scheduler.
+                await trio.lowlevel.checkpoint_if_cancelled()
                 if plaintext := self._take(limit):
+                    await trio.lowlevel.cancel_shielded_checkpoint()
                     return plaintext
-            elif self._eof_received:
+            if self._engine.eof_received:
                 await trio.lowlevel.checkpoint()
-            while not self._eof_received:
+            while not self._engine.eof_received:
                 await self._receive_ciphertext()
                 if plaintext := self._take(limit):
                     return plaintext
@@ -205,46 +180,14 @@ class TlsStream(trio.abc.HalfCloseableStream):
         if not data:
             self._state = _State.BROKEN
             raise TlsError("truncated: the connection ended without close_notify")
-        self._incoming.write(data)
+        self._engine.incoming.write(data)
 
     def _take(self, limit: int) -> bytes | bytearray:
-        if self._stash:
-            plaintext = self._stash[:limit]
-            del self._stash[:limit]
-            return plaintext
-        return self._decrypt(limit)
-
-    def _decrypt(self, limit: int) -> bytearray:
-        """Decrypt complete records into one buffer, at most ``limit`` bytes; empty when none is complete."""
-        # Plaintext is never longer than its ciphertext, so this is enough room and no more.
-        size = min(limit, self._incoming.pending + self._tls.pending() + 1)
-        buffer = bytearray(size)
-        read = self._tls.read
-        filled = 0
-        with memoryview(buffer) as view:
-            try:
-                while filled < size:
-                    # typeshed wants a bytearray; the C code takes any writable buffer
-                    count: int = read(size - filled, view[filled:])  # type: ignore[assignment]
-                    if not count:
-                        self._eof_received = True
-                        break
-                    filled += count
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLZeroReturnError:
-                self._eof_received = True
-            except ssl.SSLError as error:
-                if not filled:
-                    self._state = _State.BROKEN
-                    raise TlsError(describe_tls_failure(error)) from error
-                # Whole records before the bad one are authentic: deliver them, fail on the next call.
-        if self._outgoing.pending > MAX_UNSENT_REPLIES:
+        try:
+            return self._engine.take(limit)
+        except TlsError:
             self._state = _State.BROKEN
-            raise TlsError("the peer asks for key updates and takes no replies")
-        if filled < size:
-            del buffer[filled:]
-        return buffer
+            raise
 
     # -- sending
 
@@ -270,12 +213,12 @@ class TlsStream(trio.abc.HalfCloseableStream):
 
     async def _send_chunk(self, data: bytes | bytearray | memoryview) -> None:
         try:
-            self._tls.write(data)
-        except ssl.SSLError as error:
+            records = self._engine.encrypt(data)
+        except TlsError:
             self._state = _State.BROKEN
-            raise TlsError(describe_tls_failure(error)) from error
+            raise
         try:
-            await self._transport.send_all(self._outgoing.read())
+            await self._transport.send_all(records)
         except BaseException:
             await self._break()
             raise
@@ -295,24 +238,12 @@ class TlsStream(trio.abc.HalfCloseableStream):
                 return
             await trio.lowlevel.checkpoint_if_cancelled()
             self._eof_sent = True
-            self._write_close_notify()
+            self._engine.write_close_notify()
             try:
                 await self._flush()
             except BaseException:
                 await self._break()
                 raise
-
-    def _write_close_notify(self) -> None:
-        # unwrap() also tries to read the peer's close_notify and throws application data away that it
-        # finds instead; so all complete records are decrypted and kept first.
-        while self._incoming.pending and not self._eof_received:
-            plaintext = self._decrypt(RECEIVE_BYTES)
-            if not plaintext:
-                break
-            self._stash += plaintext
-        # "Want read" in the usual case. Any other failure shows when the peer's data is read next.
-        with contextlib.suppress(ssl.SSLError):
-            self._tls.unwrap()
 
     # -- closing
 
@@ -329,23 +260,18 @@ class TlsStream(trio.abc.HalfCloseableStream):
         self._state = _State.CLOSED
         try:
             if polite:
-                self._stash.clear()
-                with contextlib.suppress(ssl.SSLError):
-                    self._tls.unwrap()
-                with trio.move_on_after(CLOSE_SECONDS):
-                    await self._flush_quietly()
+                with contextlib.suppress(TlsError):
+                    self._engine.write_close_notify()
+                with trio.move_on_after(CLOSE_SECONDS), contextlib.suppress(*_PEER_IS_GONE):
+                    await self._flush()
         finally:
             await self._transport.aclose()
 
     # -- shared steps
 
     async def _flush(self) -> None:
-        if self._outgoing.pending:
-            await self._transport.send_all(self._outgoing.read())
-
-    async def _flush_quietly(self) -> None:
-        with contextlib.suppress(*_PEER_IS_GONE):
-            await self._flush()
+        if self._engine.outgoing.pending:
+            await self._transport.send_all(self._engine.outgoing.read())
 
     async def _break(self) -> None:
         if self._state is not _State.CLOSED:
@@ -367,12 +293,3 @@ class TlsStream(trio.abc.HalfCloseableStream):
         self._check_open()
         if self._eof_sent:
             raise trio.ClosedResourceError("send_eof() was called")
-
-
-def describe_tls_failure(error: ssl.SSLError) -> str:
-    """The cause in words for an operator, without OpenSSL's file names and line numbers."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate verify failed: {error.verify_message}"
-    if error.reason:
-        return str(error.reason).replace("_", " ").lower()
-    return "handshake or record failure"

@@ -88,7 +88,7 @@ async def test_no_session_can_be_resumed(version: ssl.TLSVersion) -> None:
             nursery.start_soon(server.do_handshake)
         await server.send_all(b"x")
         await client.receive_some()
-        session = client._tls.session
+        session = client._engine.tls.session
         assert session is None or not session.has_ticket
 
 

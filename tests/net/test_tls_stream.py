@@ -15,7 +15,8 @@ from mezite.net.tls_contexts import (
     server_context,
     unverified_client_context,
 )
-from mezite.net.tls_stream import MAX_UNSENT_REPLIES, RECEIVE_BYTES, TLS_CHUNK_BYTES, TlsError, TlsStream
+from mezite.net.tls_engine import MAX_UNSENT_REPLIES, RECEIVE_BYTES
+from mezite.net.tls_stream import TLS_CHUNK_BYTES, TlsError, TlsStream
 from mezite.testing.cancellation_sweep import cancel_points
 from mezite.testing.fault_stream import FaultPlan, FaultStream
 from mezite.testing.memory_network import PIPE_BYTES, MemoryNetwork, MemoryStream
@@ -348,7 +349,7 @@ async def test_closing_ends_what_other_tasks_do() -> None:
 
 async def test_a_peer_that_makes_us_owe_too_many_replies_is_cut() -> None:
     client, server = await tls_pair()
-    server._outgoing.write(bytes(MAX_UNSENT_REPLIES + 1))
+    server._engine.outgoing.write(bytes(MAX_UNSENT_REPLIES + 1))
     await client.send_all(b"x")
     with pytest.raises(TlsError, match="key updates"):
         await server.receive_some()
@@ -357,3 +358,36 @@ async def test_a_peer_that_makes_us_owe_too_many_replies_is_cut() -> None:
 def test_one_aligned_burst_is_one_receive() -> None:
     records, rest = divmod(RECEIVE_BYTES, 16384 + 22)
     assert (records * 16384, rest) == (TLS_CHUNK_BYTES, 0)
+
+
+async def test_closing_while_a_receive_waits_is_noticed_on_every_layer() -> None:
+    client, _ = await tls_pair()
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def receive() -> None:
+            with pytest.raises(trio.ClosedResourceError, match="closed here"):
+                await client.receive_some()
+
+        await trio.testing.wait_all_tasks_blocked()
+        await client.aclose()
+
+
+async def test_a_transport_that_was_closed_underneath() -> None:
+    client, _ = await tls_pair()
+    await client.transport.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await client.receive_some()
+
+
+async def test_closing_while_a_receive_has_data_at_hand() -> None:
+    """The engine may hold more than was asked for; a half-close must keep all of it."""
+    client, server = await tls_pair()
+    await client.send_all(b"abc")
+    await client.send_eof()
+    await server.receive_some(1)
+    await server.send_eof()
+    assert await server.receive_some(1) == b"b"
+    assert await server.receive_some() == b"c"
+    assert await server.receive_some() == b""
+    assert await client.receive_some() == b""

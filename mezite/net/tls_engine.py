@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS between two byte buffers: what goes in and out, without a transport."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+
+import trio
+
+__all__ = ["TlsEngine", "TlsError"]
+
+#: Ciphertext per receive: sixteen full records with header (5), content type (1) and tag (16), so that an
+#: aligned burst of ``TLS_CHUNK_BYTES`` arrives in one step.
+RECEIVE_BYTES = 16 * (16384 + 22)
+
+#: Replies that reading may leave unsent. A key update is 39 bytes; a peer that makes us owe 4,000 of them
+#: while it never lets us send is an attack on memory.
+MAX_UNSENT_REPLIES = 160 * 1024
+
+
+class TlsError(trio.BrokenResourceError):
+    """The TLS session failed; the stream is dead.
+
+    ``reason`` is short and names the cause for an operator (``certificate verify failed: ...``,
+    ``truncated``); the library's own exception, if any, is the ``__cause__``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"TLS: {reason}")
+        self.reason = reason
+
+
+class TlsEngine:
+    """An ``ssl.SSLObject`` on two ``MemoryBIO`` s, with the loop that makes reading fast."""
+
+    def __init__(
+        self, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None
+    ) -> None:
+        self.incoming = ssl.MemoryBIO()
+        self.outgoing = ssl.MemoryBIO()
+        self.tls = context.wrap_bio(
+            self.incoming, self.outgoing, server_side=server_side, server_hostname=server_hostname
+        )
+        #: the peer sent close_notify
+        self.eof_received = False
+        #: plaintext decrypted before it was asked for; only a half-close fills it, at most RECEIVE_BYTES
+        self._stash = bytearray()
+
+    @property
+    def may_have_plaintext(self) -> bool:
+        """Whether :meth:`take` may give something before more ciphertext comes."""
+        return bool(self._stash or self.incoming.pending or self.tls.pending())
+
+    def take(self, limit: int) -> bytes | bytearray:
+        """At most ``limit`` bytes of plaintext; empty when no record is complete. Raises :exc:`TlsError`."""
+        if self._stash:
+            plaintext = self._stash[:limit]
+            del self._stash[:limit]
+            return plaintext
+        return self._decrypt(limit)
+
+    def _decrypt(self, limit: int) -> bytearray:
+        """Decrypt complete records into one buffer, at most ``limit`` bytes; empty when none is complete."""
+        # Plaintext is never longer than its ciphertext, so this is enough room and no more.
+        size = min(limit, self.incoming.pending + self.tls.pending() + 1)
+        buffer = bytearray(size)
+        read = self.tls.read
+        filled = 0
+        with memoryview(buffer) as view:
+            try:
+                while filled < size:
+                    # typeshed wants a bytearray; the C code takes any writable buffer
+                    count: int = read(size - filled, view[filled:])  # type: ignore[assignment]
+                    if not count:
+                        self.eof_received = True
+                        break
+                    filled += count
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLZeroReturnError:
+                self.eof_received = True
+            except ssl.SSLError as error:
+                if not filled:
+                    raise TlsError(describe_tls_failure(error)) from error
+                # Whole records before the bad one are authentic: deliver them, fail on the next call.
+        if self.outgoing.pending > MAX_UNSENT_REPLIES:
+            raise TlsError("the peer asks for key updates and takes no replies")
+        if filled < size:
+            del buffer[filled:]
+        return buffer
+
+    def write_close_notify(self) -> None:
+        """Say in ``outgoing`` that nothing follows; nothing that came in is lost. Repeating it is harmless."""
+        # unwrap() also tries to read the peer's close_notify and throws application data away that it
+        # finds instead; so all complete records are decrypted and kept first.
+        while (self.incoming.pending or self.tls.pending()) and not self.eof_received:
+            plaintext = self._decrypt(RECEIVE_BYTES)
+            if not plaintext:
+                break
+            self._stash += plaintext
+        # "Want read" in the usual case. Any other failure shows when the peer's data is read next.
+        with contextlib.suppress(ssl.SSLError):
+            self.tls.unwrap()
+
+    def encrypt(self, data: bytes | bytearray | memoryview) -> bytes:
+        """The records that carry ``data``, behind whatever was owed before. Raises :exc:`TlsError`."""
+        try:
+            self.tls.write(data)
+        except ssl.SSLError as error:
+            raise TlsError(describe_tls_failure(error)) from error
+        return self.outgoing.read()
+
+
+def describe_tls_failure(error: ssl.SSLError) -> str:
+    """The cause in words for an operator, without OpenSSL's file names and line numbers."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    if reason := getattr(error, "reason", None):
+        return str(reason).replace("_", " ").lower()
+    return "handshake or record failure"
