@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mezite.ssh.errors import SshError
+from mezite.ssh.jump_server import JumpService, OpenNode, serve_jump_ssh
 from mezite.ssh.limits import SshLimits
 from mezite.ssh.node_server import NodeService, serve_node_ssh
 from mezite.ssh.policy import PeerAddress
@@ -90,11 +91,11 @@ class RawClient:
             raise self.transport.get_exception() or EOFError()
         return self.transport
 
-    async def login(self, key: paramiko.PKey | None = None) -> RawTransport:
+    async def login(self, key: paramiko.PKey | None = None, login: str = ME) -> RawTransport:
         """Exchange keys, unless that is done, and authenticate; from now on messages come to :meth:`receive`."""
         transport = self.transport or await self.handshake()
         transport.intercept = True
-        await wait_thread(transport.auth_publickey, ME, key or certified_key(self.authority))
+        await wait_thread(transport.auth_publickey, login, key or certified_key(self.authority))
         return transport
 
     async def send(self, *fields: bytes) -> None:
@@ -125,6 +126,19 @@ class RawClient:
             raise SshError(payload[9:].decode("utf-8", "replace"))
         return int.from_bytes(payload[5:9], "big")
 
+    async def global_request(self, name: str, *fields: bytes) -> bytes:
+        """The reply, with its type."""
+        await self.send(b"\x50", string(name), b"\1", *fields)
+        return await self.receive(81, 82)
+
+    async def open_direct(self, host: str, port: int, *, number: int = 0) -> bytes:
+        """The answer to a direct-tcpip channel, with its type."""
+        await self.send(
+            *(b"\x5a", string("direct-tcpip"), uint32(number), uint32(1 << 20), uint32(32768)),
+            *(string(host), uint32(port), string("127.0.0.1"), uint32(1)),
+        )
+        return await self.receive(91, 92)
+
     async def request(self, channel: int, name: str, *fields: bytes, reply: bool = False) -> None:
         await self.send(b"\x62", uint32(channel), string(name), boolean(reply), *fields)
 
@@ -150,28 +164,47 @@ async def wait_thread(function: Callable[..., object], *args: object):
     return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=True)
 
 
-@contextlib.asynccontextmanager
-async def raw_client(
-    spawner: ProcessSpawner | None = None, *, limits: SshLimits | None = None, **changes
-) -> AsyncIterator[RawClient]:
-    """A server on one end of a socket pair, the test on the other."""
+def raw_client(spawner: ProcessSpawner | None = None, *, limits: SshLimits | None = None, **changes):
+    """A node's server on one end of a socket pair, the test on the other."""
     authority = Authority()
-    ours, theirs = socket.socketpair()
-    client = RawClient(ours, authority, authority.policy(), Recorder())
+    hooks = Recorder()
     service = NodeService(
         host=authority.host("node-1"),
-        hooks=client.hooks,
+        hooks=hooks,
         spawner=spawner,
         clock=time.time,
         new_session_id=lambda: "id",
         limits=limits or SshLimits(),
         **changes,
     )
+    policy = authority.policy()
+    return client_of(
+        lambda stream: serve_node_ssh(stream, service, policy=policy, peer=PEER), authority, policy, hooks
+    )
+
+
+def raw_jump_client(open_node: OpenNode, **changes):
+    """As :func:`raw_client`, with a hub's server."""
+    authority = Authority()
+    service = JumpService(host=authority.host("hub"), clock=time.time, **changes)
+    policy = authority.policy()
+    return client_of(
+        lambda stream: serve_jump_ssh(stream, service, policy=policy, open_node=open_node, peer=PEER),
+        authority,
+        policy,
+        Recorder(),
+    )
+
+
+@contextlib.asynccontextmanager
+async def client_of(serve_stream, authority, policy, hooks) -> AsyncIterator[RawClient]:
+    ours, theirs = socket.socketpair()
+    client = RawClient(ours, authority, policy, hooks)
 
     async def serve() -> None:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
         try:
-            await serve_node_ssh(stream, service, policy=client.policy, peer=PEER)
+            await serve_stream(stream)
         except SshError as error:
             client.error = error
         finally:

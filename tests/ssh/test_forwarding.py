@@ -9,8 +9,11 @@ import pytest
 import trio
 
 from mezite.ssh.forwarding import describe_dial_error, format_target
+from mezite.ssh.limits import SshLimits
 from mezite.ssh.policy import ChannelKind, Permissions
+from mezite.ssh.wire import string, uint32
 from tests.ssh.peers import Server, listening, run, running_node
+from tests.ssh.raw_client import certified_key, raw_client
 
 pytestmark = pytest.mark.e2e
 
@@ -180,3 +183,77 @@ def test_reasons_of_failed_dials():
     assert describe_dial_error(error) == "Connection refused"
     error.__cause__ = KeyboardInterrupt()
     assert describe_dial_error(error) == "all attempts failed"
+
+
+# ---- with clients that ask for odd things ---------------------------------------------------------------
+
+
+async def test_ports_that_may_not_be_listened_on():
+    async with raw_client(limits=SshLimits(forward_listeners=1)) as client:
+        await client.login()
+        client.policy.denied = {ChannelKind.TCPIP_FORWARD}
+        assert await client.global_request("tcpip-forward", string(""), uint32(0)) == b"\x52"
+        client.policy.denied = set()
+        assert await client.global_request("tcpip-forward", string(""), uint32(70000)) == b"\x52"
+        assert await client.global_request("tcpip-forward", string("x" * 300), uint32(0)) == b"\x52"
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = uint32(taken.getsockname()[1])
+            assert await client.global_request("tcpip-forward", string(""), port) == b"\x52"
+        granted = await client.global_request("tcpip-forward", string(""), uint32(0))
+        assert granted[0] == 81
+        assert await client.global_request("tcpip-forward", string(""), uint32(0)) == b"\x52"  # one is all
+        # A12: only what this connection listens on can be cancelled.
+        assert await client.global_request("cancel-tcpip-forward", string(""), uint32(1)) == b"\x52"
+        assert await client.global_request("cancel-tcpip-forward", string(""), granted[1:]) == b"\x51"
+
+
+async def test_low_ports_are_roots():
+    async with raw_client() as client:
+        await client.login(certified_key(client.authority, "daemon"), "daemon")
+        assert await client.global_request("tcpip-forward", string(""), uint32(80)) == b"\x52"
+        await client.hooks.wait_for(lambda: client.hooks.refusals)
+        assert "root's" in client.hooks.refusals[0].message
+
+
+@pytest.mark.parametrize("answer", [b"\x5c", None])
+async def test_client_that_does_not_want_a_forwarded_connection(answer):
+    async with raw_client(limits=SshLimits(channels=1)) as client:
+        await client.login()
+        granted = await client.global_request("tcpip-forward", string(""), uint32(0))
+        port = int.from_bytes(granted[1:], "big")
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            opened = await client.receive(90)
+            assert b"forwarded-tcpip" in opened
+            async with await trio.open_tcp_stream("127.0.0.1", port) as second:
+                assert await second.receive_some() == b""  # one channel is all
+            if answer is not None:
+                await client.send(answer, uint32(0), uint32(1), string(""), string(""))
+            else:
+                client.sock.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(trio.BrokenResourceError):
+                assert await stream.receive_some() == b""
+
+
+async def test_no_room_for_a_connection_that_stands():
+    limits = SshLimits(channel_window_bytes=65536, connection_window_bytes=65536)
+    async with raw_client(limits=limits) as client, listening(echo) as target:
+        await client.login()
+        assert (await client.open_direct("127.0.0.1", target))[0] == 91
+        refusal = await client.open_direct("127.0.0.1", target, number=1)
+        assert refusal[:9] == b"\x5c" + uint32(1) + uint32(4)
+
+
+async def test_target_that_does_not_answer():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        async with raw_client(limits=SshLimits(dial_seconds=0.2)) as client:
+            await client.login()
+            port = silent.getsockname()[1]
+            async with contextlib.AsyncExitStack() as fill:  # the queue of connections
+                for _ in range(2):
+                    with trio.move_on_after(0.1):
+                        await fill.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port))
+                assert b"Connection timed out" in await client.open_direct("127.0.0.1", port)

@@ -2,12 +2,18 @@
 """Stock ssh through the hub's jump server to a node."""
 
 import os
+import time
 
+import paramiko
 import pytest
 import trio
 
 from mezite.ssh.jump_server import NodeUnreachable
+from mezite.ssh.limits import SshLimits
+from mezite.ssh.policy import ChannelKind
+from mezite.ssh.wire import string, uint32
 from tests.ssh.peers import ME, Server, client_config, run, running_hub, running_node
+from tests.ssh.raw_client import certified_key, raw_jump_client
 
 pytestmark = pytest.mark.e2e
 
@@ -127,3 +133,56 @@ async def test_only_with_a_certificate(tmp_path, spawner):
         assert result.returncode == 255
         assert b"Permission denied (publickey)" in result.stderr
         assert ME.encode() in result.stderr
+
+
+async def test_each_way_is_asked_about():
+    """A12: by name and port; an expired certificate and a policy that fails are a no."""
+
+    async def open_node(grant, target, port):
+        raise AssertionError("nobody may come here")
+
+    async with raw_jump_client(open_node) as client:
+        client.policy.expires_at = time.time() + 3600
+        await client.login()
+        client.policy.denied = {ChannelKind.DIRECT_TCPIP}
+        assert b"denied by policy" in await client.open_direct("node-1", 22)
+        assert client.policy.asked == [(ChannelKind.DIRECT_TCPIP, "node-1:22")]
+        client.policy.asked = None
+        assert b"the policy failed" in await client.open_direct("node-1", 22)
+
+
+async def test_nothing_new_after_the_certificate_expires():
+    async with raw_jump_client(None) as client:
+        client.policy.expires_at = 1.0
+        await client.login()
+        assert b"the certificate has expired" in await client.open_direct("node-1", 22)
+
+
+async def test_nothing_but_ways_through():
+    async with raw_jump_client(None) as client:
+        await client.login()
+        await client.send(b"\x5a", string("x11"), uint32(0), uint32(1), uint32(1))
+        assert (await client.receive(92))[5:9] == uint32(3)
+        assert await client.global_request("tcpip-forward", string(""), uint32(0)) == b"\x52"
+
+
+async def test_refused_login_ends_like_a_wrong_key():
+    async with raw_jump_client(None) as client:
+        with pytest.raises(paramiko.AuthenticationException):
+            await client.login(certified_key(client.authority, "daemon"))
+
+
+async def test_no_room_for_a_way_that_is_open():
+    streams = []
+
+    async def open_node(grant, target, port):
+        near, far = trio.testing.memory_stream_pair()
+        streams.append(far)
+        return near
+
+    limits = SshLimits(channel_window_bytes=65536, connection_window_bytes=65536)
+    async with raw_jump_client(open_node, limits=limits) as client:
+        await client.login()
+        assert (await client.open_direct("node-1", 22))[0] == 91
+        assert (await client.open_direct("node-1", 22, number=1))[5:9] == uint32(4)
+        assert await streams[1].receive_some() == b""

@@ -107,7 +107,7 @@ async def test_interrupt_reaches_the_program(tmp_path, spawner):
     try:
         async with (
             running_node(tmp_path, spawner) as node,
-            terminal(node, "trap 'echo caught; exit 5' INT; echo ready; sleep 30; sleep 30") as user,
+            terminal(node, "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.1; done") as user,
         ):
             await user.wait_for("ready")
             await user.type("\x03")
