@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.refusal import CertificateRefused
+from mezite.core.certificates.validity import BACKDATE_SECONDS
 from mezite.core.certificates.verified import VerifiedPeer, VerifiedUserCertificate
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.errors import LockedError, UnauthenticatedError
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Authenticator"]
 
 _LOG_IN_AGAIN = "log in again"
+
+HUB_SKEW_S = 10
+"""How far the clocks of two hubs may be apart when one creates a user and the other one issues the certificate."""
 
 
 class Authenticator:
@@ -71,7 +75,7 @@ class Authenticator:
         if peer.kind is PeerKind.AGENT:
             return await self.agent(peer)
         if peer.kind is PeerKind.USER:
-            return user_of_peer(peer, await self._user(peer.name))
+            return user_of_peer(peer, await self._user(peer.name, peer.not_before + BACKDATE_SECONDS))
         raise UnauthenticatedError("a hub's certificate is not good for this: use a user's or an agent's")
 
     async def by_ssh_certificate(self, certificate: VerifiedUserCertificate) -> UserIdentity:
@@ -79,7 +83,8 @@ class Authenticator:
 
         :raises UnauthenticatedError: the user is gone or disabled.
         """
-        return user_of_ssh_certificate(certificate, await self._user(certificate.key_id))
+        issued_at = certificate.valid_after + BACKDATE_SECONDS
+        return user_of_ssh_certificate(certificate, await self._user(certificate.key_id, issued_at))
 
     async def agent(self, peer: VerifiedPeer) -> AgentIdentity:
         """Return the agent behind a verified certificate.
@@ -110,9 +115,13 @@ class Authenticator:
         except CertificateRefused as refused:
             raise UnauthenticatedError(f"the client certificate was refused: {refused.message}") from None
 
-    async def _user(self, name: str) -> UserRow:
+    async def _user(self, name: str, issued_at: int) -> UserRow:
+        """The user of a certificate that was issued at `issued_at`, in seconds.
+
+        A name that was deleted and given away again is another user: certificates from before are not theirs (E6).
+        """
         user = await self._database.read(users.get, name=name)
-        if user is None:
+        if user is None or issued_at + HUB_SKEW_S < user.created_at // 1000:
             raise UnauthenticatedError(f"user {name} is not known here: {_LOG_IN_AGAIN}")
         self._check_enabled(user)
         return user

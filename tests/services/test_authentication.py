@@ -180,3 +180,22 @@ async def test_a_user_made_again_is_somebody_else_only_by_password(world):
     await world.accounts.delete("alice", by=root, client_address="")
     await world.accounts.create("alice", roles=("admin",), traits={}, password=PASSWORD, by="root")
     await refused(world.authenticator.by_session(token))
+
+
+async def test_certificates_of_a_deleted_user_are_not_the_next_ones_of_that_name(world):
+    """Threat E6: the name comes back with more rights, the old certificates must not."""
+    root = await world.user("root", roles=("admin",))
+    issued = await world.issue(await world.user("alice"))
+    await world.accounts.delete("alice", by=root, client_address="")
+    world.clock.now += HOUR
+    await world.user("alice", roles=("admin",))
+    assert "not known" in await refused(world.by_certificate(issued))
+    assert "not known" in await refused(world.by_ssh_certificate(issued))
+
+
+async def test_a_certificate_issued_by_a_hub_whose_clock_is_a_little_behind(world):
+    alice = await world.user("alice")
+    world.clock.now -= 5_000
+    issued = await world.issue(alice)
+    assert (await world.by_certificate(issued)).name == "alice"
+    assert (await world.by_ssh_certificate(issued)).name == "alice"
