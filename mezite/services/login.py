@@ -123,7 +123,8 @@ class LoginService:
             expires_at=now + SESSION_MS,
             client_ip=client_address,
         )
-        await self._database.write(_start_session, session)
+        if not await self._database.write(_start_session, session, user.password_hash):
+            raise await self._refused(name, None, client_address)
         await self._audit.emit(
             EventType.USER_LOGIN,
             user_name=user.name,
@@ -206,6 +207,8 @@ class LoginService:
         def store(conn: Connection) -> bool:
             if not users.set_password(conn, name=name, password_hash=hashed, now=now):
                 return False
+            # An invite is for whoever has no password yet; a forgotten one must not set another later.
+            invites.delete_of_user(conn, user_name=name)
             for session in web_sessions.list_live(conn, user_name=name, now=now):
                 if session.token_hash != except_session:
                     web_sessions.revoke(conn, token_hash=session.token_hash, now=now)
@@ -275,6 +278,15 @@ def _count_attempt(conn: Connection, name: str, now: int) -> tuple[UserRow | Non
     return users.get(conn, name=name), attempt
 
 
-def _start_session(conn: Connection, session: WebSessionRow) -> None:
+def _start_session(conn: Connection, session: WebSessionRow, verified_hash: str | None) -> bool:
+    """Insert the session unless the user was deleted, disabled or given another password since the check began.
+
+    A change of the password ends all sessions: one that comes in a moment later must not survive it (threat E6).
+    """
+    # Written first: on PostgreSQL that waits for a change under way, and makes later ones wait for this.
     users.clear_failed_logins(conn, name=session.user_name)
+    user = users.get(conn, name=session.user_name)
+    if user is None or user.disabled_at is not None or user.password_hash != verified_hash:
+        return False
     web_sessions.insert(conn, session=session)
+    return True

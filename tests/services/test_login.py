@@ -14,6 +14,7 @@ from mezite.services.login import (
     MAX_PASSWORD,
     SESSION_MS,
     LoginRefusedError,
+    LoginService,
     WeakPasswordError,
     check_password_strength,
     token_hash,
@@ -249,6 +250,15 @@ async def test_an_invite_sets_the_first_password(world):
     assert (event["user_name"], event["method"]) == ("carol", "invite")
 
 
+async def test_an_invite_ends_when_a_password_is_set_otherwise(world):
+    """Whoever finds the forgotten link must not set a password over it."""
+    token = await invite(world)
+    await world.accounts.update("carol", roles=None, traits=None, password=PASSWORD, by="root")
+    with pytest.raises(LoginRefusedError, match="the invite is unknown"):
+        await accept(world, token, NEW_PASSWORD)
+    await log_in(world, "carol")
+
+
 async def test_an_invite_works_once(world):
     """Threat E10."""
     token = await invite(world)
@@ -258,6 +268,43 @@ async def test_an_invite_works_once(world):
     event = (await world.events("user.login.failed"))[-1]
     assert (event["id"], event["method"]) == (refused.value.event_id, "invite")
     await log_in(world, "carol")
+
+
+class PasswordsWithAPause:
+    """Says yes, but lets something happen first: a check takes tens of milliseconds."""
+
+    def __init__(self, meanwhile):
+        self._meanwhile = meanwhile
+
+    async def verify(self, stored, password):
+        await self._meanwhile()
+        return True
+
+
+@pytest.mark.parametrize("change", ["password", "disabled", "deleted"])
+async def test_what_changes_while_a_password_is_checked_counts(world, change):
+    """Threat E6: a change of the password ends all sessions, also one that begins a moment later."""
+    root = await world.user("root", roles=("admin",))
+    await world.user("alice")
+
+    async def meanwhile():
+        if change == "password":
+            await world.login.set_password("alice", NEW_PASSWORD)
+        elif change == "disabled":
+            await world.database.write(users.set_disabled, name="alice", disabled=True, now=START)
+        else:
+            await world.accounts.delete("alice", by=root, client_address="")
+
+    login = LoginService(
+        database=world.database,
+        passwords=PasswordsWithAPause(meanwhile),
+        audit=world.audit,
+        sources=world.sources,
+    )
+    with pytest.raises(LoginRefusedError):
+        await login.with_password("alice", PASSWORD, client_address=CLIENT)
+    live = await world.database.read(web_sessions.list_live, user_name="alice", now=START)
+    assert len(live) == (1 if change == "disabled" else 0), "none but the one from before"
 
 
 async def test_of_many_who_use_an_invite_at_once_one_wins(world):
