@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refusals as status codes."""
+
+import inspect
+
+import pytest
+
+from mezite.api.failures import audit_unavailable, rpc_error
+from mezite.api.rpc import StatusCode
+from mezite.services import errors
+from mezite.services.errors import RefusedError
+
+CODES = {
+    "AccessDeniedError": StatusCode.PERMISSION_DENIED,
+    "ClockSkewError": StatusCode.FAILED_PRECONDITION,
+    "ConflictError": StatusCode.ALREADY_EXISTS,
+    "InvalidRequestError": StatusCode.INVALID_ARGUMENT,
+    "LockedError": StatusCode.PERMISSION_DENIED,
+    "NotFoundError": StatusCode.NOT_FOUND,
+    "RefusedError": StatusCode.FAILED_PRECONDITION,
+    "UnauthenticatedError": StatusCode.UNAUTHENTICATED,
+    "UnavailableError": StatusCode.UNAVAILABLE,
+}
+
+
+def test_every_refusal_has_a_code():
+    refusals = {
+        name for name, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, RefusedError)
+    }
+    assert refusals == set(CODES) == set(errors.__all__)
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_the_text_is_kept(name):
+    error = rpc_error(getattr(errors, name)("what: why; what to do", event_id="e-1"))
+    assert (error.status, error.message) == (CODES[name], "what: why; what to do")
+
+
+def test_a_refusal_that_is_new_is_still_one():
+    class Newer(RefusedError):
+        pass
+
+    assert rpc_error(Newer("no")).status is StatusCode.FAILED_PRECONDITION
+
+
+def test_without_an_audit_log_nothing_is_done():
+    assert audit_unavailable().status is StatusCode.UNAVAILABLE
+
+
+def test_refusals_may_name_an_event():
+    assert RefusedError("x").event_id == ""
+    assert RefusedError("x", event_id="e").event_id == "e"
