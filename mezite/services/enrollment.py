@@ -153,7 +153,8 @@ class Enrollment:
     async def delete_token(self, identifier: str, *, by: str, client_address: str) -> None:
         """Delete the token whose hash begins with `identifier`.
 
-        :raises NotFoundError: there is none. :raises InvalidRequestError: there are several.
+        :raises NotFoundError: there is none.
+        :raises InvalidRequestError: there are several, or an agent's labels hang on it.
         """
         found = [
             row for row in await self.list_tokens() if identifier and row.token_hash.startswith(identifier)
@@ -164,6 +165,12 @@ class Enrollment:
             raise InvalidRequestError(
                 f"{len(found)} join tokens begin with {identifier}: give more of the id"
             )
+        agent = await self._labelled_by(found[0])
+        if agent is not None:
+            raise InvalidRequestError(
+                f"join token {identifier} fixes the labels of node {agent.node_name}: "
+                f"remove that first with `mezctl nodes rm {agent.node_name}`"
+            )
         await self._database.write(join_tokens.delete, token_hash=found[0].token_hash)
         await self._audit.emit(
             EventType.TOKEN_DELETED,
@@ -172,6 +179,13 @@ class Enrollment:
             resource_name=found[0].token_hash[:16],
             client_ip=client_address,
         )
+
+    async def _labelled_by(self, token: JoinTokenRow) -> AgentRow | None:
+        """The agent whose labels this token fixes: without it the agent could say what it likes (threat E18)."""
+        if token.used_by is None or not token.labels:
+            return None
+        row = await self._database.read(agents.get, agent_id=token.used_by)
+        return None if row is None or row.removed_at is not None else row
 
     async def join(self, request: JoinRequest, *, client_address: str) -> Enrolled:
         """Register an agent with a join token, which is used up only when everything else is in order.
@@ -296,16 +310,25 @@ class Enrollment:
         """Take over what an agent says about itself. Labels that its join token fixed stay as they are.
 
         :raises InvalidRequestError: bad labels.
+        :raises UnauthenticatedError: a newer certificate of this agent is in use: whoever shows an older one does not
+            speak for it (threat B1). It is not locked: on two tunnels, words of the older may come in late.
         """
         checked = _checked_node(agent.node_name, labels)
 
-        def store(conn: Connection) -> None:
+        def store(conn: Connection) -> bool:
+            row = agents.get(conn, agent_id=agent.agent_id)
+            if row is None or agent.generation < row.generation_seen:
+                return False
             fixed = join_tokens.labels_of_agent(conn, agent_id=agent.agent_id)
             agents.update_details(
                 conn, agent_id=agent.agent_id, labels={**checked, **fixed}, version=version[:MAX_VERSION]
             )
+            return True
 
-        await self._database.write(store)
+        if not await self._database.write(store):
+            raise UnauthenticatedError(
+                f"the certificate of agent {agent.agent_id} was replaced by a newer one: connect with that"
+            )
 
     async def record_clone(self, agent: AgentIdentity, client_address: str) -> str:
         """Audit that a copied identity was found; return the event's id."""

@@ -105,6 +105,24 @@ async def test_a_deleted_token_is_not_known_any_more(world):
     assert (event["user_name"], event["resource_name"]) == ("root", created.row.token_hash[:16])
 
 
+async def test_a_token_that_fixes_the_labels_of_a_node_stays(world):
+    """Threat E18: without it the agent could call itself env=staging and be open to everyone who may go there."""
+    created = await create(world, labels={"env": "prod"})
+    enrolled = await join(world, secret_part(created.text.reveal()))
+    with pytest.raises(InvalidRequestError, match="fixes the labels of node web-1"):
+        await delete(world, created.row.token_hash[:16])
+    await world.database.write(agents.remove, agent_id=enrolled.agent.agent_id, now=START)
+    await delete(world, created.row.token_hash[:16])
+    assert await world.enrollment.list_tokens() == []
+
+
+async def test_a_used_token_without_labels_can_go(world):
+    created = await create(world)
+    await join(world, secret_part(created.text.reveal()))
+    await delete(world, created.row.token_hash[:16])
+    assert await world.enrollment.list_tokens() == []
+
+
 async def test_deleting_what_is_not_there_or_not_clear(world):
     first = (await create(world)).row.token_hash
     with pytest.raises(NotFoundError, match="no join token"):
@@ -337,6 +355,22 @@ async def test_a_key_that_is_too_small(world):
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     with pytest.raises(InvalidRequestError):
         await join(world, await world.join_token(), tls_public_key_pem=pem)
+
+
+async def test_a_certificate_that_was_left_behind_does_not_speak_for_the_agent(world):
+    """Threat B1: a copy that never connects must not move the node to other labels."""
+    original = await world.join("web-1")
+    copy = await world.agent_of(original)
+    agent = await world.agent_of(await renew(world, copy))
+    await world.enrollment.heartbeat(
+        copy, labels={"env": "prod"}, version="1"
+    )  # nobody has shown the newer yet
+    await world.leases.check_generation(agent, CLIENT)
+    with pytest.raises(UnauthenticatedError, match="a newer one"):
+        await world.enrollment.heartbeat(copy, labels={"env": "staging"}, version="1")
+    await world.enrollment.heartbeat(agent, labels={"env": "dev"}, version="1")
+    row = await world.database.read(agents.get, agent_id=agent.agent_id)
+    assert (row.labels["env"], row.locked_at) == ("dev", None)
 
 
 async def test_a_heartbeat_of_bad_labels(world):
