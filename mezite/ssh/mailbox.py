@@ -57,9 +57,11 @@ class Mailbox:
         with self._condition:
             while self._size >= ITEM_BYTES and self._open:
                 self._condition.wait()
+            first = not self._items
             self._items.append(item)
             self._size += size + _ITEM_OVERHEAD
-        self._wake(self._tell)
+        if first:  # otherwise the task has been told already, and each wake-up costs a system call
+            self._wake(self._tell)
 
     def close(self) -> None:
         """Nobody needs to be held back any more. From any thread."""

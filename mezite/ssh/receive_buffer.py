@@ -12,6 +12,8 @@ __all__ = ["ReceiveBuffer"]
 
 #: Small messages are joined while they wait, or a window full of single bytes would take 80 times its size.
 MERGE_BYTES = 2048
+#: What one reading gives when several messages wait: one write to a program instead of four.
+TAKE_BYTES = 128 * 1024
 
 
 class ReceiveBuffer:
@@ -43,11 +45,17 @@ class ReceiveBuffer:
             self._parts.append(data)
 
     def take(self, max_bytes: int | None) -> bytes:
-        """The oldest data; there must be some."""
-        data = self._parts.popleft()
-        if max_bytes is not None and len(data) > max_bytes:
-            self._parts.appendleft(data[max_bytes:])
-            data = data[:max_bytes]
+        """The oldest data, ``max_bytes`` or a few messages; there must be some."""
+        limit = TAKE_BYTES if max_bytes is None else max_bytes
+        parts = [self._parts.popleft()]
+        size = len(parts[0])
+        while self._parts and size + len(self._parts[0]) <= limit:
+            parts.append(self._parts.popleft())
+            size += len(parts[-1])
+        if size > limit:  # a single part then
+            self._parts.appendleft(parts[0][limit:])
+            parts[0] = parts[0][:limit]
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
         self.release(len(data))
         return data
 
