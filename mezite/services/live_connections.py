@@ -48,6 +48,19 @@ class LiveConnection:
     client_address: str
     decision_id: str
 
+    def audit_fields(self) -> dict[str, object]:
+        """What every event about this connection says."""
+        return {
+            "user_name": self.user_name,
+            "user_roles": self.user_roles,
+            "resource_type": "node",
+            "resource_name": self.node_name,
+            "resource_labels": self.labels,
+            "server_hostname": self.node_name,
+            "client_ip": self.client_address,
+            "decision_id": self.decision_id,
+        }
+
 
 @attrs.frozen(kw_only=True)
 class SessionReport:
@@ -118,15 +131,8 @@ class LiveConnections:
             raise InvalidRequestError(f"session {report.session_id} was reported before") from None
         await self._audit.emit(
             EventType.SESSION_START,
-            user_name=connection.user_name,
-            user_roles=connection.user_roles,
-            resource_type="node",
-            resource_name=connection.node_name,
-            resource_labels=connection.labels,
-            server_hostname=connection.node_name,
-            client_ip=connection.client_address,
+            **connection.audit_fields(),
             session_id=report.session_id,
-            decision_id=connection.decision_id,
             login=report.login,
             kind=report.kind,
             command=report.command[:MAX_COMMAND],
@@ -153,16 +159,9 @@ class LiveConnections:
         connection = self._connection(agent, connection_id)
         return await self._audit.emit(
             EventType.ACCESS_DENIED,
-            user_name=connection.user_name,
-            user_roles=connection.user_roles,
-            resource_type="node",
-            resource_name=connection.node_name,
-            resource_labels=connection.labels,
-            server_hostname=connection.node_name,
-            client_ip=connection.client_address,
+            **connection.audit_fields(),
             success=False,
             error_message=reason[:512],
-            decision_id=connection.decision_id,
             login=login[:MAX_LOGIN],
         )
 
@@ -193,15 +192,8 @@ class LiveConnections:
     async def _emit_forward(self, connection: LiveConnection, report: SessionReport) -> None:
         await self._audit.emit(
             EventType.PORT_FORWARD,
-            user_name=connection.user_name,
-            user_roles=connection.user_roles,
-            resource_type="node",
-            resource_name=connection.node_name,
-            resource_labels=connection.labels,
-            server_hostname=connection.node_name,
-            client_ip=connection.client_address,
+            **connection.audit_fields(),
             session_id=report.session_id[:MAX_SESSION_ID],
-            decision_id=connection.decision_id,
             login=report.login[:MAX_LOGIN],
             kind=report.kind,
             target=report.command[:MAX_COMMAND],
