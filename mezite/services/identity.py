@@ -96,6 +96,18 @@ class AgentIdentity(_NotPickled, metaclass=_MadeHere):
 Identity = UserIdentity | AgentIdentity
 
 
+def _user(user: UserRow, *, credential: CredentialKind, expires_at: int, **bounds: object) -> UserIdentity:
+    return _make(
+        UserIdentity,
+        name=user.name,
+        roles=tuple(user.roles),
+        traits={key: tuple(values) for key, values in user.traits.items()},
+        credential=credential,
+        expires_at=expires_at,
+        **bounds,
+    )
+
+
 def user_of_session(session: WebSessionRow, user: UserRow) -> UserIdentity:
     """Make the identity behind a session row that was found by the hash of its secret.
 
@@ -103,11 +115,8 @@ def user_of_session(session: WebSessionRow, user: UserRow) -> UserIdentity:
     """
     if session.user_name != user.name:
         raise ValueError("the session belongs to another user")
-    return _make(
-        UserIdentity,
-        name=user.name,
-        roles=tuple(user.roles),
-        traits={key: tuple(values) for key, values in user.traits.items()},
+    return _user(
+        user,
         credential=CredentialKind.SESSION,
         expires_at=session.expires_at,
         session_hash=session.token_hash,
@@ -121,11 +130,8 @@ def user_of_peer(peer: VerifiedPeer, user: UserRow) -> UserIdentity:
     """
     if peer.kind is not PeerKind.USER or peer.name != user.name:
         raise ValueError("the certificate is not this user's")
-    return _make(
-        UserIdentity,
-        name=user.name,
-        roles=tuple(user.roles),
-        traits={key: tuple(values) for key, values in user.traits.items()},
+    return _user(
+        user,
         credential=CredentialKind.TLS_CERTIFICATE,
         expires_at=peer.not_after * 1000,
     )
@@ -138,11 +144,8 @@ def user_of_ssh_certificate(certificate: VerifiedUserCertificate, user: UserRow)
     """
     if certificate.key_id != user.name:
         raise ValueError("the certificate is not this user's")
-    return _make(
-        UserIdentity,
-        name=user.name,
-        roles=tuple(user.roles),
-        traits={key: tuple(values) for key, values in user.traits.items()},
+    return _user(
+        user,
         credential=CredentialKind.SSH_CERTIFICATE,
         expires_at=certificate.valid_before * 1000,
         logins=tuple(certificate.principals),
