@@ -138,11 +138,9 @@ class TunnelClient:
                     nursery.start_soon(self._guard, self._serve_channel, await session.accept_channel())
         except* Exception as group:  # noqa: BLE001 - raised or kept below
             # Channels guard themselves: it is the session that has ended, or has not come up.
-            failure = _leaf(group.split(TunnelClosedError)[1] or group)
+            failure = _leaf(group)
         if failure is not None and not started:
             raise failure
-        if not isinstance(failure, TunnelClosedError):
-            _log.error("the tunnel failed in an unforeseen way", exc_info=failure)
         connection.end(str(failure))
 
     async def _guard(self, function: Callable[..., Awaitable[None]], argument: object) -> None:

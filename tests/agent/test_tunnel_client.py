@@ -295,16 +295,13 @@ async def test_after_faults_stop_it_is_back_within_a_minute(autojump_clock: Mock
         assert client.connected_at is not None
 
 
-async def test_a_session_that_breaks_in_an_unforeseen_way_is_replaced(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Not even a fault of ours in the stream ends the loop."""
+async def test_a_session_that_breaks_in_an_unforeseen_way_is_replaced(autojump_clock: MockClock) -> None:
+    """Not even a fault of ours ends the loop."""
     async with agent(jitter=0) as (hub, _client):
         await hub.session(0)
 
-        def fail() -> None:
+        async def fail() -> None:
             raise RuntimeError("a fault of ours")
 
         hub.streams[0].receive_stream.receive_some_hook = fail
         await hub.session(1)
-    assert "a fault of ours" in caplog.text
