@@ -50,10 +50,14 @@ class PtyProcess(ProgramIO):
         self._everything = trio.CancelScope()
         self._reading: trio.CancelScope | None = None
         self._master, self._slave = os.openpty()
-        set_size(self._master, request.size)
-        apply_modes(self._slave, request.modes)
-        self.name = os.ttyname(self._slave)
-        """The terminal's path, for SSH_TTY."""
+        try:
+            set_size(self._master, request.size)
+            apply_modes(self._slave, request.modes)
+            self.name = os.ttyname(self._slave)
+            """The terminal's path, for SSH_TTY."""
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Give the terminal back without having run anything; harmless afterwards."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import struct
 import termios
@@ -92,7 +93,10 @@ def parse_modes(encoded: bytes) -> dict[int, int]:
 
 
 def apply_modes(terminal: int, modes: dict[int, int]) -> None:
-    """Set what the terminal knows of ``modes``; speeds mean nothing here and are left."""
+    """Set what the terminal knows of ``modes``; speeds mean nothing here and are left.
+
+    A combination that the kernel refuses leaves the terminal as it was: no reason to refuse the session.
+    """
     attributes = termios.tcgetattr(terminal)
     for position, names in _FLAGS:
         for opcode, name in names.items():
@@ -103,7 +107,8 @@ def apply_modes(terminal: int, modes: dict[int, int]) -> None:
             value = modes[opcode]
             character = _LINUX_DISABLED if value == _SSH_DISABLED else bytes((value & 0xFF,))
             attributes[_CC][getattr(termios, name)] = character
-    termios.tcsetattr(terminal, termios.TCSANOW, attributes)
+    with contextlib.suppress(termios.error):
+        termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
 
 def _with_flag(flags: int, name: str, value: int) -> int:
