@@ -13,6 +13,8 @@ from mezite.core.durations import format_duration
 from mezite.core.names import InvalidNameError, check_user_name
 from mezite.core.secret import Secret
 from mezite.services.audit_log import AuditLog
+from mezite.services.errors import UnavailableError
+from mezite.services.fair_turns import FairTurns, TooManyWaitingError, source_of
 from mezite.services.identity import UserIdentity
 from mezite.services.sources import Sources
 from mezite.storage import invites, users, web_sessions
@@ -106,11 +108,13 @@ class LoginService:
         self._passwords = passwords
         self._audit = audit
         self._sources = sources
+        self._turns = FairTurns()
 
     async def with_password(self, name: str, password: str, *, client_address: str) -> LoggedIn:
         """Check a password and start a session.
 
         :raises LoginRefusedError: wrong, unknown, disabled or locked out; audited.
+        :raises UnavailableError: too many are being checked already, from this client or in all.
         """
         user = await self._checked(name, password, client_address)
         now = self._sources.now()
@@ -142,15 +146,23 @@ class LoginService:
 
         :raises LoginRefusedError: wrong, unknown, disabled or locked out; audited.
         """
+        try:
+            async with self._turns.turn(source_of(client_address)):
+                user, attempt, matches = await self._check(name, password)
+        except TooManyWaitingError:
+            # Before anything is counted: an attempt that was not made must not lock the name.
+            raise UnavailableError("too many logins are being checked: try again in a few seconds") from None
+        if user is None or not matches:
+            raise await self._refused(name, attempt, client_address)
+        return user
+
+    async def _check(self, name: str, password: str) -> tuple[UserRow | None, LoginAttempt | None, bool]:
         user, attempt = None, None
         if _is_user_name(name):
             user, attempt = await self._database.write(_count_attempt, name, self._sources.now())
         usable = attempt is not None and attempt.allowed and len(password) <= MAX_PASSWORD
         stored = None if user is None or user.disabled_at is not None or not usable else user.password_hash
-        matches = await self._passwords.verify(stored, password[:MAX_PASSWORD])
-        if user is None or not matches:
-            raise await self._refused(name, attempt, client_address)
-        return user
+        return user, attempt, await self._passwords.verify(stored, password[:MAX_PASSWORD])
 
     async def _refused(
         self, name: str, attempt: LoginAttempt | None, client_address: str

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mezite.services.accounts import INVITE_MS
-from mezite.services.errors import UnauthenticatedError
+from mezite.services.errors import UnauthenticatedError, UnavailableError
 from mezite.services.login import (
     LOCK_MS,
     MAX_ATTEMPTS,
@@ -29,9 +29,9 @@ async def log_in(world, name="alice", password=PASSWORD):
     return await world.login.with_password(name, password, client_address=CLIENT)
 
 
-async def refusal(world, name="alice", password="wrong password"):
+async def refusal(world, name="alice", password="wrong password", client=CLIENT):
     with pytest.raises(LoginRefusedError) as refused:
-        await log_in(world, name, password)
+        await world.login.with_password(name, password, client_address=client)
     return refused.value
 
 
@@ -132,11 +132,54 @@ async def test_guesses_sent_at_once_are_counted_one_by_one(world):
     """Fifty at once are not fifty tries before the first is counted: at most five are looked at."""
     await world.user("alice")
     async with trio.open_nursery() as nursery:
-        for _ in range(50):
-            nursery.start_soon(refusal, world)
+        for number in range(50):
+            nursery.start_soon(refusal, world, "alice", "wrong password", f"192.0.2.{number}:1")
     row = await world.database.read(users.get, name="alice")
     assert row.failed_logins == MAX_ATTEMPTS
     await refusal(world, password=PASSWORD)
+
+
+async def test_a_flood_of_guesses_keeps_nobody_else_out(world):
+    """Threat A11: what one client may have under way is bounded, is not counted beyond, and others take turns."""
+    await world.user("alice")
+    checked, unavailable, go_on = [], [], trio.Event()
+
+    class SlowPasswords:
+        async def verify(self, stored, password):
+            checked.append(password)
+            await go_on.wait()
+            return password == PASSWORD
+
+    login = LoginService(
+        database=world.database, passwords=SlowPasswords(), audit=world.audit, sources=world.sources
+    )
+
+    async def guess(number):
+        try:
+            await login.with_password("bob", f"guess {number}", client_address=f"198.51.100.1:{number + 1}")
+        except UnavailableError:
+            unavailable.append(number)
+        except LoginRefusedError:
+            pass
+
+    async def flood():
+        async with trio.open_nursery() as nursery:
+            for number in range(100):
+                nursery.start_soon(guess, number)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flood)
+        while len(checked) < 4 or len(unavailable) < 80:
+            await trio.lowlevel.checkpoint()
+        nursery.start_soon(log_in_at, login, "alice")
+        await trio.testing.wait_all_tasks_blocked()
+        go_on.set()
+    assert len(unavailable) == 80
+    assert checked.index(PASSWORD) <= 6, "the guesses that were there first did not all go first"
+
+
+async def log_in_at(login, name):
+    await login.with_password(name, PASSWORD, client_address=CLIENT)
 
 
 async def test_disabled_users_and_users_without_a_password_are_refused(world):
