@@ -38,13 +38,17 @@ RETRY_SECONDS = 60
 async def run_agent(config: AgentConfig, *, node_name: str, now: Callable[[], int]) -> None:
     """Run the agent until cancelled; open sessions are cut then.
 
-    :raises JoinError: it has no identity and cannot get one.
+    :raises JoinError: it has no identity and cannot get one, or has lost its keys.
     """
     store = IdentityStore(Path(config.data_dir))
     identity = await prepare_identity(store, config, node_name=node_name, now=now)
     keys = store.load_keys()
     if keys is None:
-        raise AssertionError("an identity was loaded without keys")
+        raise JoinError(
+            f"cannot use the identity in {store.folder}",
+            "its private keys are missing",
+            f"delete {store.folder} and start with a new join token",
+        )
     async with open_spawner() as spawner, trio.open_nursery() as nursery:
         agent = Agent(config=config, keys=keys, identity=identity, spawner=spawner, now=now)
         _log.info(
