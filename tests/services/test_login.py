@@ -392,7 +392,7 @@ async def test_no_part_of_an_invite_is_one(world):
     assert await accept(world, token) == "carol"
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(attempts=st.lists(st.sampled_from(["right", "wrong", "wait", "half"]), max_size=14))
 def test_the_lock_against_a_model(world_template, tmp_path_factory, attempts):
     """A naive count of failures says when the right password is let in."""

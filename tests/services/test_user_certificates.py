@@ -69,7 +69,7 @@ async def test_a_certificate_that_is_about_to_expire_is_not_reissued(world, left
         await world.issue(identity)
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     asked=st.lists(st.integers(60, DAY_S), min_size=2, max_size=4),
     waits=st.lists(st.integers(0, 3600), min_size=4),

@@ -215,7 +215,7 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
 async def open_world(path: Path, *, hub_id: str = HUB_ID, start: int = 0) -> AsyncIterator[World]:
     """Services on the SQLite database at `path`, with the audit log running."""
     clock = Clock()
-    async with await Database.open(path) as database:
+    async with await Database.open(path, migrate=False) as database:
         world = await wired(database, path, clock, fake_sources(clock, start=start), hub_id)
         async with trio.open_nursery() as nursery:
             await nursery.start(world.audit.run)
