@@ -42,13 +42,15 @@ class ApiAccess:
     sources: Sources
 
     async def authenticate(self, context: CallContext) -> Identity | None:
-        """Return who calls: by bearer session if there is one, else by client certificate; None for nobody.
+        """Return who calls: by bearer session if there is one, else by tunnel or client certificate; None for nobody.
 
         :raises RpcError: a credential was shown and is not good.
         """
         try:
             if context.bearer_token is not None:
                 return await self.authenticator.by_session(context.bearer_token)
+            if context.peer.agent is not None:
+                return await self.authenticator.still(context.peer.agent)
             if context.peer.certificate_der is not None:
                 return await self.authenticator.by_tls_certificate(context.peer.certificate_der)
         except RefusedError as refused:

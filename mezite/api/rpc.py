@@ -153,6 +153,8 @@ class PeerInfo:
     """``ip:port``, after the PROXY protocol."""
     certificate_der: bytes | None = None
     """The certificate shown in the TLS handshake: proven to be held, but **not** yet verified by this."""
+    agent: Any = None
+    """The identity of the agent at the other end of a tunnel, authenticated when that came up; None elsewhere."""
 
 
 @attrs.define(eq=False, kw_only=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import attrs
@@ -11,7 +12,7 @@ import trio
 
 from mezite.core.mux.connection import Side
 from mezite.core.mux.error_codes import ErrorCode
-from mezite.handlers.session_life import ServeApi, dismiss, guarded, running, say_goodbye
+from mezite.handlers.session_life import dismiss, guarded, running, say_goodbye
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
 from mezite.services.authentication import Authenticator
@@ -28,10 +29,14 @@ PROOF_SECONDS = 10
 """A tunnel counts only once a round trip through it has come back; a healthy one takes milliseconds."""
 
 
+ServeAgentApi = Callable[[trio.abc.Stream, str, AgentIdentity], Awaitable[None]]
+"""Serves the gRPC API on a stream of a tunnel: `(stream, client address, agent)`."""
+
+
 @attrs.frozen
 class _Peer:
     address: str
-    certificate: bytes
+    agent: AgentIdentity
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -41,7 +46,7 @@ class AgentTunnelHandler:
     authenticator: Authenticator
     registry: TunnelRegistry
     leases: TunnelLeases
-    serve_api: ServeApi
+    serve_api: ServeAgentApi
 
     async def serve(self, stream: TlsStream, client_address: str) -> None:
         """Run one tunnel until either side ends it. Cancelling closes it at once."""
@@ -56,7 +61,7 @@ class AgentTunnelHandler:
             await say_goodbye(session, ErrorCode.REFUSED, str(refused))
             return
         async with running(session):
-            await self._serve_session(session, agent, _Peer(client_address, certificate))
+            await self._serve_session(session, agent, _Peer(client_address, agent))
 
     async def _identify(self, certificate: bytes, client_address: str) -> AgentIdentity:
         identity = await self.authenticator.by_tls_certificate(certificate)
@@ -123,4 +128,4 @@ class AgentTunnelHandler:
         if pending.header.kind != "api":
             pending.reject(ErrorCode.REFUSED, f"a hub serves no {pending.header.kind} channels to agents")
             return
-        await self.serve_api(await pending.accept(), peer.address, peer.certificate)
+        await self.serve_api(await pending.accept(), peer.address, peer.agent)

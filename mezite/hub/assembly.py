@@ -30,6 +30,7 @@ from mezite.hub.ground import Ground, open_ground
 from mezite.hub.hub_identity import HubTls, served_names
 from mezite.net.asgi_types import ASGIApp
 from mezite.services.authentication import Authenticator
+from mezite.services.identity import AgentIdentity
 from mezite.services.live_connections import LiveConnections
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
@@ -99,6 +100,9 @@ def _wire(config: HubConfig, ground: Ground) -> Hub:
     async def serve_api(stream: trio.abc.Stream, client_address: str, certificate_der: bytes | None) -> None:
         await _serve_api(api, stream, client_address, certificate_der)
 
+    async def serve_agent_api(stream: trio.abc.Stream, client_address: str, agent: AgentIdentity) -> None:
+        await api.serve_connection(stream, PeerInfo(client_address=client_address, agent=agent))
+
     return Hub(
         ground=ground,
         services=services,
@@ -109,7 +113,7 @@ def _wire(config: HubConfig, ground: Ground) -> Hub:
             authenticator=services.authenticator,
             registry=services.registry,
             leases=services.leases,
-            serve_api=serve_api,
+            serve_api=serve_agent_api,
         ),
         user_tunnels=UserTunnelHandler(
             authenticator=services.authenticator, access=services.access, serve_api=serve_api, verbs=verbs

@@ -92,14 +92,28 @@ class Authenticator:
         :raises UnauthenticatedError: the agent is unknown or was removed.
         :raises LockedError: it is locked; the message says why.
         """
-        row = await self._database.read(agents.get, agent_id=peer.name)
+        return agent_of_peer(peer, await self._agent(peer.name))
+
+    async def still(self, agent: AgentIdentity) -> AgentIdentity:
+        """Return the agent at the other end of a tunnel, as long as it may be there.
+
+        The certificate of the handshake may have expired since: the agent renews it through this very tunnel, and a
+        tunnel lives for months.
+
+        :raises UnauthenticatedError: it was removed. :raises LockedError: it is locked.
+        """
+        await self._agent(agent.agent_id)
+        return agent
+
+    async def _agent(self, agent_id: str) -> AgentRow:
+        row = await self._database.read(agents.get, agent_id=agent_id)
         if row is None or row.removed_at is not None:
             raise UnauthenticatedError(
-                f"agent {peer.name} is not known here: it was removed; "
+                f"agent {agent_id} is not known here: it was removed; "
                 "delete its data directory and join again with a new token"
             )
         self.check_agent(row)
-        return agent_of_peer(peer, row)
+        return row
 
     def check_agent(self, row: AgentRow) -> None:
         """:raises LockedError: the agent is locked."""

@@ -72,16 +72,15 @@ class Caller:
 
 @asynccontextmanager
 async def calling(
-    world: World, *, token: str | None = None, certificate_pem: str | None = None, extra=None
+    world: World, *, token: str | None = None, certificate_pem: str | None = None, agent=None, extra=None
 ) -> AsyncIterator[Caller]:
-    """A connection with a session, a client certificate, both or neither."""
+    """A connection with a session, a client certificate, the tunnel of an agent, or nothing."""
     server = make_server(world, extra)
     ours, theirs = trio.testing.memory_stream_pair()
     der = None if certificate_pem is None else certificate_der(certificate_pem)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            server.serve_connection, theirs, PeerInfo(client_address=CLIENT, certificate_der=der)
-        )
+        peer = PeerInfo(client_address=CLIENT, certificate_der=der, agent=agent)
+        nursery.start_soon(server.serve_connection, theirs, peer)
         async with open_api_client(ours, ClientOptions(authority="hub", token=token)) as client:
             yield Caller(client, server)
         nursery.cancel_scope.cancel()

@@ -132,3 +132,35 @@ async def test_another_agents_connection(world):
         async with calling_as_agent(world, two) as call:
             error = await call.refused("EnrollmentService/ReportSessionStart", START_REPORT)
             assert error.status is StatusCode.NOT_FOUND
+
+
+async def test_a_tunnel_outlives_the_certificate_it_was_made_with(world):
+    """Threat B5: agents renew through the tunnel, which stands for months; they must not fall silent after a day."""
+    enrolled = await world.join()
+    agent = await world.leases.check_generation(await world.agent_of(enrolled), "")
+    with world.connections.track(connection_of(agent)):
+        async with calling(world, agent=agent) as call:
+            for day in range(4):
+                world.clock.now = START + day * 24 * HOUR
+                keys = KEYS | {"agent_time_ms": world.clock.now}
+                await call("EnrollmentService/AgentHeartbeat", pb.AgentHeartbeatRequest())
+                request = pb.RenewAgentIdentityRequest(**keys)
+                renewed = await call("EnrollmentService/RenewAgentIdentity", request)
+            await call("EnrollmentService/ReportSessionStart", START_REPORT)
+    last = await world.authenticator.by_tls_certificate(certificate_der(renewed.tls_certificate_pem))
+    assert (await world.leases.check_generation(last, "")).generation == 5
+
+
+@pytest.mark.parametrize("end", ["removed", "locked"])
+async def test_a_tunnel_is_asked_about_its_agent_at_each_call(world, end):
+    """Threats E14, F8."""
+    agent = await world.agent_of(await world.join())
+    async with calling(world, agent=agent) as call:
+        await call("EnrollmentService/AgentHeartbeat", pb.AgentHeartbeatRequest())
+        if end == "removed":
+            await world.database.write(agents.remove, agent_id=agent.agent_id, now=START)
+        else:
+            await world.database.write(agents.lock, agent_id=agent.agent_id, reason="lost", now=START)
+        error = await call.refused("EnrollmentService/AgentHeartbeat", pb.AgentHeartbeatRequest())
+    expected = StatusCode.UNAUTHENTICATED if end == "removed" else StatusCode.PERMISSION_DENIED
+    assert error.status is expected
