@@ -21,7 +21,7 @@ from mezite.config.schema import HubConfig
 from mezite.core.audit.event_types import EventType
 from mezite.handlers.ports import GrpcPort, SshPort, TunnelPort, WebPort
 from mezite.hub.assembly import Hub, open_hub
-from mezite.hub.hub_identity import RENEW_SECONDS
+from mezite.hub.hub_identity import renew_certificates
 from mezite.net.accept_loop import Handler, serve_connections
 from mezite.net.connection_limits import ConnectionLimiter, ConnectionLimits, raise_descriptor_limit
 from mezite.services.sources import Sources, system_sources
@@ -62,7 +62,7 @@ async def run_hub(
         await services.start(hub.ground.audit.run)
         await hub.services.connections.end_leftovers()
         services.start_soon(hub.services.leases.run)
-        services.start_soon(_renew_certificates, hub)
+        services.start_soon(renew_certificates, hub.tls, hub.ground.sources)
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as listeners:
                 addresses = await _listen(config, hub, listeners, connections)
@@ -90,13 +90,6 @@ def _drain(hub: Hub, connections: trio.Nursery) -> None:
     hub.web.drain.start()
     hub.diagnostics.drain.start()
     hub.services.registry.draining.set()
-
-
-async def _renew_certificates(hub: Hub) -> None:
-    while True:
-        await trio.sleep(RENEW_SECONDS)
-        hub.tls.renew()
-        _log.info("renewed the hub's own certificates")
 
 
 async def _listen(

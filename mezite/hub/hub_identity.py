@@ -4,27 +4,39 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import attrs
+import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mezite.config.schema import HubConfig
 from mezite.core.certificates.keys import PrivateKey, generate_ed25519, generate_p256, private_key_pem
 from mezite.core.names import InvalidNameError, check_agent_id
 from mezite.net.tls_contexts import load_identity, mutual_server_context, server_context
-from mezite.services.certificate_authority import CertificateAuthorities, HubCertificates
+from mezite.services.certificate_authority import HUB_LIFETIME_S, CertificateAuthorities, HubCertificates
 from mezite.services.sources import Sources
 from mezite.ssh.algorithms import HostIdentity
 
-__all__ = ["HubKeys", "HubTls", "load_hub_id", "served_names"]
+__all__ = ["HubKeys", "HubTls", "load_hub_id", "renew_certificates", "served_names"]
 
-RENEW_SECONDS = 8 * 3600
-"""A third of a certificate's life."""
+_log = logging.getLogger("mezite.hub")
+
+RENEW_MS = 16 * 3600 * 1000
+"""Renewed when less than this is left: two thirds of a certificate's life."""
+
+CLOCK_STEP_MS = 5 * 60 * 1000
+"""A certificate with more than its whole life before it was issued by a clock that was ahead: to peers it may not be
+valid yet. Less than the five minutes by which certificates are backdated does no harm."""
+
+LOOK_SECONDS = 60
+"""How often that is looked at, on the wall clock: a machine that sleeps, or is told the time, loses no more (P28)."""
 
 WEB_ALPN = ("http/1.1",)
 """With a wildcard certificate, browsers would coalesce hub and application hosts onto one HTTP/2 connection."""
@@ -112,6 +124,11 @@ class HubTls:
         """Return the host key and certificate that port 3023 shows."""
         return HostIdentity.from_line(self.keys.ssh, self.certificates.ssh_host_certificate)
 
+    def is_due(self, now: int) -> bool:
+        """Whether to renew at `now`, in milliseconds since 1970."""
+        left = self.certificates.expires_at - now
+        return not RENEW_MS <= left <= HUB_LIFETIME_S * 1000 + CLOCK_STEP_MS
+
     def renew(self) -> None:
         """Issue fresh certificates; connections that exist keep theirs, new handshakes show the new ones."""
         self.certificates = self._issue()
@@ -129,6 +146,20 @@ class HubTls:
 
     def _show(self, context: ssl.SSLContext) -> None:
         load_identity(context, self.certificates.tls_certificate_pem, private_key_pem(self.keys.tls))
+
+
+async def renew_certificates(tls: HubTls, sources: Sources) -> NoReturn:
+    """Renew in time, for ever. A failure costs a minute: there are sixteen hours to try again in (threat P14)."""
+    while True:
+        await trio.sleep(LOOK_SECONDS)
+        if not tls.is_due(sources.now()):
+            continue
+        try:
+            tls.renew()
+        except OSError as error:
+            _log.error("cannot renew the hub's own certificates", extra={"reason": str(error)})
+        else:
+            _log.info("renewed the hub's own certificates")
 
 
 def _encoded(pems: Iterable[str]) -> list[bytes]:
