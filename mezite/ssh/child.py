@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The helper process that starts users' programs: ``python -I -S child.py FD``.
 
-It is the agent's only child and has one thread, so that fork is safe (threat P16), and is small (8 MB), so
+It is the agent's only child and has one thread, so that fork is safe (threat P16), and is small (12 MB), so
 that fork is fast. Requests come over a socket of whole messages, the programs' descriptors with them. After
 fork the child builds everything from nothing: session, terminal, limits, signals, groups, ids, environment,
 directory; then it executes the shell. Even the user database is asked there, where a slow directory server

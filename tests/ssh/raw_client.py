@@ -148,6 +148,20 @@ class RawClient:
         assert self.transport is not None
         self.transport._send_kex_init()
 
+    def delay_exchanges(self) -> tuple[threading.Event, threading.Event]:
+        """Answer the server's KEXINIT late: set when it has come, and to be set for the answer."""
+        transport = self.transport
+        assert transport is not None
+        came, go_on = threading.Event(), threading.Event()
+
+        def delayed(message: paramiko.Message) -> None:
+            came.set()
+            go_on.wait(10)
+            transport._negotiate_keys(message)
+
+        transport._handler_table[20] = delayed
+        return came, go_on
+
     def ignore_exchanges(self) -> None:
         """Do not answer the server's KEXINIT."""
         assert self.transport is not None

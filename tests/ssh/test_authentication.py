@@ -2,6 +2,7 @@
 """Who is taken for whom: certificates, proofs, attempts."""
 
 import io
+import os
 
 import paramiko
 import pytest
@@ -22,7 +23,7 @@ from mezite.ssh.errors import AuthenticationRefusedError, PeerProtocolError
 from mezite.ssh.limits import SshLimits
 from mezite.ssh.policy import Refusal, SshGrant
 from mezite.ssh.wire import WireReader, boolean, string
-from tests.ssh.peers import ME, Authority, blob_of, issue, running_node
+from tests.ssh.peers import ME, Authority, blob_of, issue, run, running_node
 from tests.ssh.raw_client import certified_key, raw_client
 
 SESSION = b"session id"
@@ -225,14 +226,27 @@ def pem_of(key):
 
 @pytest.mark.e2e
 async def test_agent_with_other_keys_first(tmp_path, spawner):
-    """Keys of no use are offered before the certificate."""
+    """Clients offer an agent's keys in its order; files would not do, there certificates go first."""
     async with running_node(tmp_path, spawner) as node:
-        for kind in ("ecdsa", "ed25519"):
-            command = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(tmp_path / kind)]
-            await trio.run_process(command)
-        files = [f"IdentityFile={tmp_path / kind}" for kind in ("ecdsa", "ed25519")]
-        result = await node.ssh("true", options=tuple(f"-o{file}" for file in files))
+        other = str(tmp_path / "other")
+        await trio.run_process(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", other])
+        socket_path = str(tmp_path / "agent")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, ["ssh-agent", "-D", "-a", socket_path])
+            environment = {**os.environ, "SSH_AUTH_SOCK": socket_path}
+            while not os.path.exists(socket_path):  # noqa: ASYNC240
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            for path in (other, str(tmp_path / "id")):
+                await trio.run_process(["ssh-add", "-q", path], env=environment)
+            text = node.config.read_text()
+            kept = [line for line in text.splitlines() if not line.strip().startswith(("Ident", "Cert"))]
+            node.config.write_text("\n".join(kept) + f"\n  IdentityAgent {socket_path}\n")
+            result = await node.ssh("true", options=("-v",))
+            nursery.cancel_scope.cancel()
+        offers = [line for line in result.stderr.decode().splitlines() if "Offering public key" in line]
         assert result.returncode == 0, result.stderr
+        assert " ECDSA " in offers[0]
+        assert " ED25519-CERT " in offers[-1]
 
 
 @pytest.mark.e2e

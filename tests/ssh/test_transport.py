@@ -226,6 +226,26 @@ async def test_rekey_stress(tmp_path, spawner):
             await node.ssh(options=(*control, "-O", "exit"))
 
 
+async def test_nothing_but_key_exchange_leaves_during_one():
+    """The client asks while its answer to our KEXINIT is outstanding. It is strict: a reply in the middle of the
+    exchange ends it. All replies come afterwards, in order.
+    """
+    async with raw_client(limits=SshLimits(rekey_bytes=5000)) as client:
+        await client.login()
+        came, go_on = client.delay_exchanges()
+        asked = 0
+        while not came.is_set():
+            await client.send(b"\x50", string("x" * 200), b"\1")
+            asked += 1
+        for _ in range(50):
+            await client.send(b"\x50", string("x"), b"\1")
+        channel_open = b"\x5a" + string("session") + uint32(0) + uint32(1) + uint32(1)
+        await client.send(channel_open)
+        go_on.set()
+        replies = [(await client.receive())[0] for _ in range(asked + 51)]
+        assert replies == [82] * (asked + 50) + [91]
+
+
 async def test_replies_during_a_key_exchange_are_held_and_bounded():
     """A7: the server has begun an exchange, the peer does not answer and keeps asking."""
     async with raw_client(limits=SshLimits(rekey_bytes=5000)) as client:
