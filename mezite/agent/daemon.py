@@ -31,6 +31,9 @@ HEARTBEAT_SECONDS = 45
 """How soon a changed label or CA reaches the other side; liveness is the tunnel's own business. Less than the minute
 after which a hub ends an API connection without calls."""
 
+LOOK_SECONDS = 600
+"""How often the wall clock is asked whether to renew: a machine that slept, or whose clock was set, is late by this."""
+
 RETRY_SECONDS = 60
 """After a renewal that failed: a certificate has sixteen hours left then."""
 
@@ -137,7 +140,10 @@ def _token_text(config: AgentConfig) -> str:
 async def _renew(agent: Agent, store: IdentityStore) -> NoReturn:
     """Renew at a third of the certificate's life, again and again."""
     while True:
-        await trio.sleep(_seconds_until_renewal(agent.identity, agent.now()))
+        left = _seconds_until_renewal(agent.identity, agent.now())
+        if left > 0:
+            await trio.sleep(min(left, LOOK_SECONDS))
+            continue
         try:
             await _renew_once(agent, store)
         except (HubApiError, OSError) as error:

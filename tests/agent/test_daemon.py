@@ -220,6 +220,22 @@ async def test_renewal_at_a_third_of_the_life(tmp_path: Path, autojump_clock: Mo
     assert running.store.load() == running.agent.identity
 
 
+async def test_a_machine_that_slept_renews_soon_after(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """Threat P28: timers stand still while a machine is suspended, certificates run out all the same."""
+    client = FakeClient(lambda _name, _request: renewal_at(THIRD + 10 * 3600, 2))
+    running = await life(tmp_path, client)
+    awake, slept = running.agent.now, 0
+    running.agent.now = lambda: awake() + slept
+    begin = trio.current_time()
+    with trio.move_on_after(3600):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_renew, running.agent, running.store)
+            await trio.sleep(100)
+            slept = 10 * 3600 * 1000
+    assert client.names == ["RenewAgentIdentity"]
+    assert client.times[0] - begin <= 600
+
+
 async def test_a_renewal_that_fails_is_tried_again(
     tmp_path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
