@@ -228,6 +228,19 @@ class Cluster:
             nursery.cancel_scope.cancel()
         return outcome
 
+    @asynccontextmanager
+    async def connect(self, person: Person) -> AsyncIterator[MuxSession]:
+        """A connection as msh keeps it, for several channels."""
+        ours, theirs = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._serve_connect, theirs)
+            stream = TlsStream(ours, self._connect_context(person), server_side=False)
+            await stream.do_handshake()
+            session = MuxSession(stream, Side.DIALER)
+            await nursery.start(session.run)
+            yield session
+            nursery.cancel_scope.cancel()
+
     def _connect_context(self, person: Person):
         alpn = ("mezite-connect/1",)
         if person.key is None:
@@ -248,7 +261,7 @@ class Cluster:
 async def channel_outcome(stream: TlsStream, kind: str) -> str:
     session = MuxSession(stream, Side.DIALER)
     outcome = "no tls"
-    header = ChannelHeader(kind=kind, target="agent", attributes={"login": "ubuntu"})
+    header = node_header(kind)
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(session.run)
@@ -263,6 +276,11 @@ async def channel_outcome(stream: TlsStream, kind: str) -> str:
         if session.goaway_received is not None:
             outcome = f"goodbye {session.goaway_received.code.name}"
     return outcome
+
+
+def node_header(kind: str = "ssh") -> ChannelHeader:
+    """To the one node there is, which is offline."""
+    return ChannelHeader(kind=kind, target="agent", attributes={"login": "ubuntu"})
 
 
 async def opened(session: MuxSession, header: ChannelHeader) -> str:

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from mezite.core.mux.error_codes import ErrorCode
-from mezite.net.mux_session import PendingChannel
+from mezite.net.mux_session import PendingChannel, TunnelClosedError
 from mezite.services.identity import AgentIdentity
 from mezite.services.tunnel_registry import Tunnel
 from mezite.testing.mux_sessions import SessionPair
@@ -64,7 +64,11 @@ async def connected(world: World, agent: AgentIdentity, serve) -> AsyncIterator[
 async def answer(pair: SessionPair, serve) -> None:
     async with trio.open_nursery() as nursery:
         while True:
-            nursery.start_soon(serve, await pair.dialer.accept_channel())
+            try:
+                pending = await pair.dialer.accept_channel()
+            except TunnelClosedError:
+                return
+            nursery.start_soon(serve, pending)
 
 
 async def echo(pending: PendingChannel) -> None:
