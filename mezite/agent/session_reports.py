@@ -20,6 +20,7 @@ END_SECONDS = 10
 hear of by itself when the connection goes away."""
 
 MAX_COMMAND = 4096
+"""As the hub keeps it. What is left out is said, or a command could hide behind four thousand blanks (threat H2)."""
 
 _SESSIONS = frozenset({ChannelKind.SHELL, ChannelKind.EXEC, ChannelKind.SUBSYSTEM})
 
@@ -39,7 +40,7 @@ class SessionReports:
                 session_id=info.session_id,
                 login=info.grant.login,
                 kind=info.kind.value,
-                command=info.target[:MAX_COMMAND],
+                command=_command_text(info.target),
                 pty=info.pty,
             )
         )
@@ -79,3 +80,12 @@ class SessionReports:
             await self._api.report_refusal(request)
         except HubApiError as error:
             _log.warning("a refusal was not reported", extra={"reason": str(error)})
+
+
+def _command_text(command: str) -> str:
+    """As text that can be sent: bytes that are no UTF-8 escaped, and cut with a remark where it is too long."""
+    text = command.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if len(text) <= MAX_COMMAND:
+        return text
+    remark = f" ... ({len(text)} characters in all)"
+    return text[: MAX_COMMAND - len(remark)] + remark

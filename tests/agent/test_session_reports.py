@@ -41,6 +41,24 @@ async def test_a_start_is_reported_before_anything_flows() -> None:
     assert (request.kind, request.pty, len(request.command)) == ("exec", True, MAX_COMMAND)
 
 
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("id -un", "id -un"),
+        (b"cat caf\xe9".decode("utf-8", "surrogateescape"), "cat caf\\xe9"),
+        ("echo caf\u00e9", "echo caf\u00e9"),
+        ("a" * MAX_COMMAND, "a" * MAX_COMMAND),
+        (" " * 9000 + "evil", " " * (MAX_COMMAND - 29) + " ... (9004 characters in all)"),
+    ],
+)
+async def test_commands_as_they_are_recorded(command: str, text: str) -> None:
+    """Threat H2: any bytes make a command; nothing hides behind what is cut off."""
+    client = FakeClient()
+    await reports(client).session_started(attrs.evolve(INFO, target=command))
+    ((_, request),) = client.calls
+    assert request.command == text
+
+
 async def test_no_session_that_the_hub_does_not_know_of() -> None:
     """Threat H2: it fails, and the SSH server then starts nothing."""
     with pytest.raises(HubApiError, match="the hub is away"):
