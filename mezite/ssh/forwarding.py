@@ -176,16 +176,19 @@ class Forwarding:
         port: int = listener.getsockname()[1]
         info = self._info(ChannelKind.TCPIP_FORWARD, format_target(address or "localhost", port))
         server = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-        async with server:
-            await self._host.session_started(info)
-            try:
-                with scope:
-                    while True:
-                        stream = await server.accept()
-                        self._host.start_soon(self._forward, stream, address, port)
-            finally:
-                self._listeners.pop((address, port), None)
-                await self._host.session_ended(info, SessionOutcome())
+        try:
+            async with server:
+                await self._host.session_started(info)
+                try:
+                    with scope:
+                        while True:
+                            stream = await server.accept()
+                            self._host.start_soon(self._forward, stream, address, port)
+                finally:
+                    await self._host.session_ended(info, SessionOutcome())
+        finally:
+            # Also when it could not be recorded: what is not served must not count.
+            self._listeners.pop((address, port), None)
 
     async def _forward(self, stream: trio.SocketStream, address: str, port: int) -> None:
         try:

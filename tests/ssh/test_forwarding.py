@@ -209,6 +209,19 @@ async def test_ports_that_may_not_be_listened_on():
         assert await client.global_request("cancel-tcpip-forward", string(""), granted[1:]) == b"\x51"
 
 
+async def test_a_port_that_cannot_be_recorded_is_given_back():
+    """Threat H2: nothing is served unrecorded, and what is not served does not use up what a client may have."""
+    async with raw_client(limits=SshLimits(forward_listeners=1)) as client:
+        await client.login()
+        client.hooks.fail = True
+        granted = await client.global_request("tcpip-forward", string(""), uint32(0))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        with pytest.raises(OSError, match="all attempts"):
+            await trio.open_tcp_stream("127.0.0.1", int.from_bytes(granted[1:], "big"))
+        client.hooks.fail = False
+        assert (await client.global_request("tcpip-forward", string(""), uint32(0)))[0] == 81
+
+
 async def test_low_ports_are_roots():
     async with raw_client() as client:
         await client.login(certified_key(client.authority, "daemon"), "daemon")
