@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import trio
 
+from mezite.core.errors import LocalProtocolError
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.mux_session import MuxSession, PendingChannel, TunnelClosedError
 
@@ -52,7 +53,8 @@ async def guarded(serve: Callable[[PendingChannel], Awaitable[None]], pending: P
         _log.debug("channel ended early", extra={"reason": repr(group.exceptions[0])})
     except* Exception as group:  # noqa: BLE001 - the channel's wall
         _log.error("a channel failed", extra={"kind": pending.header.kind[:32]}, exc_info=group)
-        pending.reject(ErrorCode.INTERNAL_ERROR, "internal error: the hub's log has the details")
+        with suppress(LocalProtocolError):  # when it was accepted before
+            pending.reject(ErrorCode.INTERNAL_ERROR, "internal error: the hub's log has the details")
 
 
 async def say_goodbye(session: MuxSession, code: ErrorCode, text: str) -> None:

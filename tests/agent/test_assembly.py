@@ -62,7 +62,7 @@ async def test_something_that_does_not_speak_tls(tmp_path: Path) -> None:
     async with live_hub(tmp_path) as hub:
         config = hub.agent_config(tmp_path / "agent", proxy_addr=hub.address("diag"))
         async with agent_of(config, await hub.enroll(), hub) as agent:
-            with pytest.raises(TunnelRefusedError, match="does not accept a tunnel: .*default 3024"):
+            with pytest.raises(TunnelRefusedError, match=r"does not accept a tunnel: .*default 3024"):
                 await agent._connect()
 
 

@@ -61,7 +61,7 @@ async def test_what_can_go_wrong(tmp_path: Path) -> None:
     async with live_hub(tmp_path) as hub:
         with pytest.raises(ApiConnectError, match="not the one that the CA pin names"):
             await join(await parameters(hub, ca_pin="0" * 64), make_keys())
-        with pytest.raises(JoinError, match="clock is (10m|9m59s) behind the hub's") as skewed:
+        with pytest.raises(JoinError, match=r"clock is (10m|9m59s) behind the hub's") as skewed:
             await join(await parameters(hub, now=lambda: hub.sources.now() - 600_000), make_keys())
         assert skewed.value.hint == "set the clock (NTP) and start again"
         with pytest.raises(JoinError) as refused:

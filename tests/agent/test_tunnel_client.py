@@ -28,7 +28,7 @@ class Hub:
     """Accepts what the agent dials; each dial can be given a failure instead."""
 
     nursery: trio.Nursery
-    failures: Iterator[Exception | None] = iter(())
+    failures: Iterator[Exception | None]
     dials: list[float] = attrs.field(factory=list)
     sessions: list[MuxSession] = attrs.field(factory=list)
     streams: list[trio.abc.Stream] = attrs.field(factory=list)

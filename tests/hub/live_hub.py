@@ -62,9 +62,17 @@ def template() -> Path:
 async def fill(folder: Path) -> None:
     """Put a fresh hub's files into `folder`, from a copy of the first one made."""
     source = template()
-    if not (source / "mezhub.db").exists():
+    if not has_database(source):
         async with open_ground(hub_config(source), system_sources()):
             pass
+    copy_files(source, folder)
+
+
+def has_database(folder: Path) -> bool:
+    return (folder / "mezhub.db").exists()
+
+
+def copy_files(source: Path, folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("mezhub.db", "hub_id"):
         shutil.copy2(source / name, folder / name)
