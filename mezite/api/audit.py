@@ -18,6 +18,9 @@ DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 """A thousand events of a kilobyte each stay under the 4 MiB of a message."""
 
+MAX_EVENTS_BYTES = 3 * 1024 * 1024
+"""Events are ASCII. What people and agents can put into one, a command for instance, makes it up to 100 KiB long."""
+
 
 class AuditApi:
     """The RPCs of one service."""
@@ -33,7 +36,7 @@ class AuditApi:
     async def list_events(
         self, request: pb.ListAuditEventsRequest, _context: CallContext
     ) -> pb.ListAuditEventsResponse:
-        """Events, newest first."""
+        """Events, newest first; fewer than asked for when they are long."""
         if request.limit < 0:
             raise InvalidRequestError("a limit is not negative")
         wanted = AuditQuery(
@@ -43,4 +46,14 @@ class AuditApi:
             until=request.until_ms or None,
             limit=min(request.limit or DEFAULT_LIMIT, MAX_LIMIT),
         )
-        return pb.ListAuditEventsResponse(events_json=await self._audit.query(wanted))
+        return pb.ListAuditEventsResponse(events_json=_fitting(await self._audit.query(wanted)))
+
+
+def _fitting(events: list[str]) -> list[str]:
+    """As many as fit a message, the newest in any case: events of 25 KiB must not keep others from being read (H7)."""
+    size = 0
+    for number, event in enumerate(events):
+        size += len(event)
+        if number and size > MAX_EVENTS_BYTES:
+            return events[:number]
+    return events

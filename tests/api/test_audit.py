@@ -4,6 +4,7 @@
 import json
 
 import pytest
+import trio
 
 from mezite.api import audit as module
 from mezite.api.pb.mezite.v1 import audit_pb2 as pb
@@ -48,3 +49,19 @@ async def test_limits(world):
 async def test_times_at_the_end_of_the_world(world, times):
     async with calling_as(world, roles=("auditor",)) as call:
         assert await listed(call, **times) == []
+
+
+async def test_long_events_do_not_keep_others_from_being_read(world):
+    """Threat H7: whoever fills the log with the longest commands there are must not hide what happened."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(300):
+            nursery.start_soon(long_event, world)
+    newest = await world.audit.emit(EventType.ACCESS_DENIED, user_name="mallory")
+    async with calling_as(world, roles=("auditor",)) as call:
+        events = await listed(call, limit=1000)
+    assert newest in [event["id"] for event in events]
+    assert 100 < len(events) < 300
+
+
+async def long_event(world):
+    await world.audit.emit(EventType.SESSION_START, user_name="mallory", command="\x01" * 4096)
