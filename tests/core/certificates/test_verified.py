@@ -52,9 +52,15 @@ def test_verified_values_cannot_be_changed_copied_or_stored_a2():
 
 
 def test_only_the_verifiers_know_how_to_make_them_a2():
-    users = {
+    makers = {f"core/certificates/{name}.py" for name in ("verified", "ssh_verify", "x509_verify")}
+    assert files_with(r"construct_verified|VerifiedOnly") == makers
+    # Identities are made the same way, of what the verifiers return.
+    assert files_with(r"type\.__call__") == {"core/certificates/verified.py", "services/identity.py"}
+
+
+def files_with(pattern: str) -> set[str]:
+    return {
         str(path.relative_to(PACKAGE))
         for path in PACKAGE.rglob("*.py")
-        if re.search(r"construct_verified|type\.__call__|VerifiedOnly", path.read_text())
+        if re.search(pattern, path.read_text())
     }
-    assert users == {f"core/certificates/{name}.py" for name in ("verified", "ssh_verify", "x509_verify")}
