@@ -18,6 +18,10 @@ MAX_LABELS = 64
 MAX_VALUE = 255
 """Longer values are descriptions, which belong into a field of their own."""
 
+MAX_TOTAL = 8 * 1024
+"""Bytes of all keys and values together in UTF-8. They stand in every audit event about the node, whose JSON escapes
+a character of two bytes with six: with a command of 4,096 such characters that stays under an event's 64 KiB."""
+
 UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that could forge lines or directions in a listing: controls, formats, separators."""
 
@@ -48,7 +52,7 @@ def check_label(key: str, value: str) -> None:
 def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
     """Return a copy of ``labels`` sorted by key.
 
-    Raises InvalidLabelsError: a bad key or value, more than 64 labels.
+    Raises InvalidLabelsError: a bad key or value, more than 64 labels or 8 KiB.
     """
     if len(labels) > MAX_LABELS:
         raise InvalidLabelsError(
@@ -56,6 +60,9 @@ def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
         )
     for key, value in labels.items():
         check_label(key, value)
+    size = sum(len(key) + len(value.encode()) for key, value in labels.items())
+    if size > MAX_TOTAL:
+        raise InvalidLabelsError(f"the labels have {size} bytes, more than the {MAX_TOTAL} that are allowed")
     return dict(sorted(labels.items()))
 
 

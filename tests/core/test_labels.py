@@ -4,7 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.fuzz_labels import check
-from mezite.core.labels import MAX_LABELS, InvalidLabelsError, check_labels, format_labels, parse_labels
+from mezite.core.audit.event import AuditEvent
+from mezite.core.audit.event_types import EventType
+from mezite.core.labels import (
+    MAX_LABELS,
+    MAX_TOTAL,
+    InvalidLabelsError,
+    check_labels,
+    format_labels,
+    parse_labels,
+)
 from mezite.testing.strategies.core_texts import labels
 
 
@@ -56,6 +65,27 @@ def test_the_number_is_limited():
     check_labels({f"k{n}": "" for n in range(MAX_LABELS)})
     with pytest.raises(InvalidLabelsError, match="65 labels, more than the 64"):
         check_labels({f"k{n}": "" for n in range(MAX_LABELS + 1)})
+
+
+def test_the_largest_labels_fit_an_audit_event():
+    """Threat D15: an event that is too long to be read again would make the log unverifiable."""
+    largest = {"k": "", "l": "\u00e9" * 240, **{f"k{n:02}": "\u00e9" * 255 for n in range(15)}}
+    largest["k"] = "x" * (MAX_TOTAL - sum(len(key) + len(value.encode()) for key, value in largest.items()))
+    check_labels(largest)
+    event = AuditEvent(
+        id="e",
+        event_type=EventType.SESSION_START,
+        timestamp=0,
+        cluster_name="c" * 253,
+        hub_id="h",
+        seq=1,
+        prev_hash="0" * 64,
+        resource_labels=largest,
+        details={"command": "\u00e9" * 4096},
+    )
+    assert AuditEvent.from_json(event.to_json()) == event
+    with pytest.raises(InvalidLabelsError, match="8193 bytes, more than the 8192"):
+        check_labels(largest | {"k": largest["k"] + "x"})
 
 
 @given(labels())
