@@ -204,7 +204,11 @@ class ProxyConfig:
     max_connections_per_ip: int = key(
         integer(1, 1_000_000, "connections"), 512, "Connections from one client address at a time."
     )
-    max_connections: int = key(integer(1, 1_000_000, "connections"), 15_000, "Connections at a time in all.")
+    max_connections: int = key(
+        integer(1, 1_000_000, "connections"),
+        15_000,
+        "Connections at a time; the web and gRPC ports get a third of them.",
+    )
     apps_domain: str | None = key(
         DOMAIN,
         None,

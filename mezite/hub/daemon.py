@@ -22,19 +22,43 @@ from mezite.core.audit.event_types import EventType
 from mezite.handlers.ports import GrpcPort, SshPort, TunnelPort, WebPort
 from mezite.hub.assembly import Hub, open_hub
 from mezite.hub.hub_identity import renew_certificates
+from mezite.net.addresses import join_host_port
 from mezite.net.accept_loop import Handler, serve_connections
 from mezite.net.connection_limits import ConnectionLimiter, ConnectionLimits, raise_descriptor_limit
+from mezite.net.heap import keep_large_blocks
 from mezite.services.sources import Sources, system_sources
 
-__all__ = ["RunningHub", "run_hub"]
+__all__ = ["ListenError", "RunningHub", "run_hub"]
 
 _log = logging.getLogger("mezite.hub")
 
 DRAIN_SECONDS = 10
 """What running calls and sessions get to finish after SIGTERM; systemd's default patience is 90 s."""
 
+DIAGNOSTIC_CONNECTIONS = 64
+"""A few who watch, each with a few connections."""
+
 BACKLOG = 1024
 """Connections that wait to be accepted: a reconnect herd after a restart arrives within a second (threat B6)."""
+
+
+_KEYS = {
+    "web": "proxy.listen_addr",
+    "ssh": "proxy.ssh_listen_addr",
+    "tunnel": "proxy.tunnel_listen_addr",
+    "auth": "auth.listen_addr",
+    "diag": "diag.listen_addr",
+}
+
+
+class ListenError(Exception):
+    """A port cannot be bound: `what`, `why`, and a `hint` what to do."""
+
+    def __init__(self, name: str, listen: ListenAddress, error: OSError) -> None:
+        self.what = f"cannot listen for {name} on {join_host_port(listen.host, listen.port)}"
+        self.why = error.strerror or str(error)
+        self.hint = f"stop what uses the port, or choose another with {_KEYS[name]}"
+        super().__init__(f"{self.what}: {self.why}; {self.hint}")
 
 
 @attrs.frozen(kw_only=True)
@@ -55,9 +79,10 @@ async def run_hub(
 ) -> None:
     """Run a hub until `stop` is set, then drain. Cancelling ends it at once.
 
-    :raises OSError: a port cannot be bound.
+    :raises ListenError: a port cannot be bound.
     """
     raise_descriptor_limit()
+    keep_large_blocks()
     async with open_hub(config, sources or system_sources()) as hub, trio.open_nursery() as services:
         await services.start(hub.ground.audit.run)
         await hub.services.connections.end_leftovers()
@@ -95,12 +120,7 @@ def _drain(hub: Hub, connections: trio.Nursery) -> None:
 async def _listen(
     config: HubConfig, hub: Hub, listeners: trio.Nursery, connections: trio.Nursery
 ) -> dict[str, str]:
-    limiter = ConnectionLimiter(
-        ConnectionLimits(
-            max_connections=config.proxy.max_connections,
-            max_connections_per_ip=config.proxy.max_connections_per_ip,
-        )
-    )
+    limiters = connection_limiters(config)
     wanted = _ports(config, hub)
     addresses = {}
     opened: list[tuple[str, Handler, Sequence[trio.SocketListener]]] = []
@@ -109,8 +129,31 @@ async def _listen(
         opened.append((name, handler, sockets))
         addresses[name] = _bound_address(listen, sockets[0])
     for name, handler, bound in opened:
-        await listeners.start(_serve, bound, handler, name, limiter, connections)
+        await listeners.start(_serve, bound, handler, name, limiters[name], connections)
     return addresses
+
+
+def connection_limiters(config: HubConfig) -> dict[str, ConnectionLimiter]:
+    """Return what counts the connections of each listener (threats A11, T8).
+
+    Anybody may hold a connection to the web and gRPC ports, for as long as requests come: these have a third of all, so
+    that they cannot take the places of tunnels and of users' SSH. Health is asked for even when all is taken: else who
+    watches would restart a hub that is merely busy.
+    """
+    total, per_ip = config.proxy.max_connections, config.proxy.max_connections_per_ip
+
+    def limiter(share: int) -> ConnectionLimiter:
+        return ConnectionLimiter(ConnectionLimits(max_connections=share, max_connections_per_ip=per_ip))
+
+    anybody = limiter(max(1, total // 3))
+    proven = limiter(max(1, total - total // 3))
+    return {
+        "web": anybody,
+        "auth": anybody,
+        "tunnel": proven,
+        "ssh": proven,
+        "diag": limiter(DIAGNOSTIC_CONNECTIONS),
+    }
 
 
 async def _serve(
@@ -154,9 +197,7 @@ async def _open(name: str, listen: ListenAddress) -> Sequence[trio.SocketListene
     try:
         return await trio.open_tcp_listeners(listen.port, host=listen.host or None, backlog=BACKLOG)
     except OSError as error:
-        raise OSError(
-            error.errno, f"cannot listen for {name} on {listen.host}:{listen.port}: {error.strerror}"
-        ) from error
+        raise ListenError(name, listen, error) from error
 
 
 def _bound_address(listen: ListenAddress, listener: trio.SocketListener) -> str:
