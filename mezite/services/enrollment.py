@@ -198,12 +198,15 @@ class Enrollment:
         now = self._sources.now()
         check_clock(request.agent_time, now)
         labels = _checked_node(request.node_name, request.labels)
+        hashed = token_hash(request.secret)
+        # Strangers with made-up tokens get neither signatures nor the database's one writer.
+        if await self._database.read(join_tokens.get, token_hash=hashed) is None:
+            raise await self._token_refused(ConsumeFailure.UNKNOWN, request, client_address)
         agent_id = self._sources.new_id()
         # Issued first: a bad key must not cost the token. Nobody sees the certificates if the rest fails.
         certificates = self._issue(
             request.tls_public_key_pem, request.ssh_public_key, agent_id, request.node_name, 1
         )
-        hashed = token_hash(request.secret)
 
         def store(conn: Connection) -> AgentRow | ConsumeFailure:
             token = join_tokens.consume(conn, token_hash=hashed, used_by=agent_id, now=now)

@@ -206,6 +206,12 @@ async def test_of_many_who_join_with_one_token_one_wins(world):
     ]
 
 
+async def test_a_stranger_gets_no_signature(world):
+    """Threat A11: what a made-up token costs is a look; a bad key beside it is not even looked at."""
+    with pytest.raises(UnauthenticatedError, match="not known"):
+        await join(world, "0" * 64, tls_public_key_pem=b"no key")
+
+
 async def test_an_expired_token(world):
     secret = await world.join_token(ttl_seconds=60)
     world.clock.now += MINUTE
