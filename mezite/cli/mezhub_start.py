@@ -6,15 +6,18 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from functools import partial
 
+import attrs
 import click
 import trio
 
 from mezite.cli.errors import CliError, run_command
 from mezite.cli.log_setup import configure_logging
 from mezite.config.loader import load_hub_config
+from mezite.config.problems import ConfigProblems
 from mezite.config.schema import HubConfig
-from mezite.hub.daemon import run_hub
+from mezite.hub.daemon import RunningHub, run_hub
 from mezite.services.certificate_authority import CaPassphraseError
 from mezite.storage.errors import StorageError
 
@@ -23,21 +26,25 @@ __all__ = ["start"]
 _log = logging.getLogger("mezite.hub")
 
 
-@click.command(help="Run the hub in the foreground; SIGTERM drains, a second one stops at once.")
+@click.command(
+    help="Run the hub in the foreground; SIGTERM drains, a second one stops at once, "
+    "SIGHUP reloads certificates and logging."
+)
 @click.option("--config", metavar="FILE", required=True, help="The configuration file.")
 def start(config: str) -> None:
     """Run until told to stop."""
     loaded = load_hub_config(config, os.environ)
     configure_logging(loaded.log.level, loaded.log.format)
-    run_command(_run, loaded)
+    run_command(_run, config, loaded)
 
 
-async def _run(config: HubConfig) -> None:
-    stop = trio.Event()
+async def _run(path: str, config: HubConfig) -> None:
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_watch_signals, stop, nursery.cancel_scope)
-            await run_hub(config, stop=stop)
+            control = _Control(path, nursery.cancel_scope)
+            await nursery.start(control.obey)
+            async with trio.open_nursery() as hub:
+                control.running = await hub.start(partial(run_hub, config, stop=control.stop))
             nursery.cancel_scope.cancel()
     except* CaPassphraseError as group:
         raise CliError("cannot open the CA keys", str(group.exceptions[0])) from None
@@ -45,12 +52,45 @@ async def _run(config: HubConfig) -> None:
         raise CliError("cannot use the database", str(group.exceptions[0])) from None
 
 
-async def _watch_signals(stop: trio.Event, scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            if stop.is_set():
-                _log.warning("stopping at once", extra={"signal": signal.Signals(number).name})
-                scope.cancel()
-                return
-            _log.info("shutting down", extra={"signal": signal.Signals(number).name})
-            stop.set()
+@attrs.define(eq=False)
+class _Control:
+    """What signals do to the hub."""
+
+    path: str
+    scope: trio.CancelScope
+    stop: trio.Event = attrs.field(factory=trio.Event)
+    running: RunningHub | None = None
+    """Set when every listener is bound."""
+
+    async def obey(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Obey signals until the second one that stops the hub."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            task_status.started()
+            async for number in signals:
+                name = signal.Signals(number).name
+                if number == signal.SIGHUP:
+                    self.reload()
+                elif self.stop.is_set():
+                    _log.warning("stopping at once", extra={"signal": name})
+                    self.scope.cancel()
+                    return
+                else:
+                    _log.info("shutting down", extra={"signal": name})
+                    self.stop.set()
+
+    def reload(self) -> None:
+        """Take over what may change while the hub runs. A file that cannot be used changes nothing."""
+        try:
+            config = load_hub_config(self.path, os.environ)
+        except ConfigProblems as problems:
+            for problem in problems.problems:
+                _log.error("not reloaded, the old settings hold", extra={"reason": str(problem)})
+            return
+        configure_logging(config.log.level, config.log.format)
+        try:
+            if self.running is not None:
+                self.running.hub.tls.renew()
+        except OSError as error:
+            _log.error("cannot renew the hub's own certificates", extra={"reason": str(error)})
+        else:
+            _log.info("reloaded logging and certificates")

@@ -24,7 +24,7 @@ from mezite.services.certificate_authority import HUB_LIFETIME_S, CertificateAut
 from mezite.services.sources import Sources
 from mezite.ssh.algorithms import HostIdentity
 
-__all__ = ["HubKeys", "HubTls", "load_hub_id", "renew_certificates", "served_names"]
+__all__ = ["HubIdDamagedError", "HubKeys", "HubTls", "load_hub_id", "renew_certificates", "served_names"]
 
 _log = logging.getLogger("mezite.hub")
 
@@ -46,19 +46,29 @@ TUNNEL_ALPN = ("mezite-tunnel/1",)
 CONNECT_ALPN = ("mezite-connect/1",)
 
 
+class HubIdDamagedError(Exception):
+    """The file with the hub's id is not one: `what`, `why`, and a `hint` what to do."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.what = f"{path} is damaged"
+        self.why = why
+        self.hint = "restore it from a backup, or delete it: the hub then counts as a new one of its cluster"
+        super().__init__(f"{self.what}: {self.why}; {self.hint}")
+
+
 def load_hub_id(data_dir: Path, sources: Sources) -> str:
     """Return the id in `DATA_DIR/hub_id`, making it at the first start. Audit chains and leases hang on it.
 
-    :raises ValueError: the file holds something else.
+    :raises HubIdDamagedError: the file holds something else.
     :raises OSError: it cannot be read or written.
     """
     path = data_dir / "hub_id"
     try:
-        return check_agent_id(path.read_text().strip())
+        return check_agent_id(path.read_text(errors="replace").strip())
     except FileNotFoundError:
         pass
     except InvalidNameError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+        raise HubIdDamagedError(path, str(error)) from None
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     hub_id = sources.new_id()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

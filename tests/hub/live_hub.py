@@ -6,7 +6,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -92,6 +92,7 @@ class LiveHub:
 
     running: RunningHub
     stop: trio.Event
+    cancel: Callable[[], None]
     config: HubConfig
     sources: Sources
 
@@ -178,7 +179,9 @@ class LiveHub:
             tls_key=private_key_pem(tls_key),
             tls_certificate=issued.tls_certificate_pem.encode(),
             ca_pem="".join(authorities.host_tls_ca_pem).encode(),
-            known_hosts="".join(f"@cert-authority * {line}\n" for line in authorities.host_ssh_ca_lines).encode(),
+            known_hosts="".join(
+                f"@cert-authority * {line}\n" for line in authorities.host_ssh_ca_lines
+            ).encode(),
         )
         current = CurrentProfile(
             host=LOCAL,
@@ -200,10 +203,13 @@ async def live_hub(
         await fill(folder)
     config, stop, clock = hub_config(folder, **changes), trio.Event(), sources or system_sources()
 
+    scope = trio.CancelScope()
+
     async def run(*, task_status: trio.TaskStatus[RunningHub]) -> None:
-        await run_hub(config, stop=stop, sources=clock, task_status=task_status)
+        with scope:
+            await run_hub(config, stop=stop, sources=clock, task_status=task_status)
 
     async with trio.open_nursery() as nursery:
         running = await nursery.start(run)
-        yield LiveHub(running=running, stop=stop, config=config, sources=clock)
+        yield LiveHub(running=running, stop=stop, cancel=scope.cancel, config=config, sources=clock)
         nursery.cancel_scope.cancel()

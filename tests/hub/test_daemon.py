@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hub's life, from binding to draining (threats B6, P3, P14)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from mezite.config.kinds import ListenAddress
+from mezite.config.schema import AuthConfig, HubConfig, ProxyConfig
+from mezite.hub.daemon import DRAIN_SECONDS, ListenError, _bound_address, run_hub
+from mezite.net.dialer import DialError, dial
+from mezite.services.sources import system_sources
+from tests.handlers.peers import agent_session, goodbye, online_agent, user_session
+from tests.hub.live_hub import ANYWHERE, LOCAL, fill, hub_config, live_hub
+
+
+async def test_it_announces_where_it_listens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "mezite.hub"):
+        async with live_hub(tmp_path) as hub:
+            assert set(hub.running.addresses) == {"web", "ssh", "tunnel", "auth", "diag"}
+            for address in hub.running.addresses.values():
+                assert not address.endswith(":0")
+                await trio.aclose_forcefully(await dial(address, 1))
+            advertised = hub.hub.services.addresses.advertised()
+            assert advertised["web"] == hub.address("web")
+    (record,) = [record for record in caplog.records if record.message == "hub ready"]
+    assert record.tunnel == hub.address("tunnel")
+
+
+async def test_what_is_not_enabled_is_not_bound(tmp_path: Path) -> None:
+    async with live_hub(tmp_path / "a", proxy=ProxyConfig(enabled=False)) as hub:
+        assert set(hub.running.addresses) == {"auth", "diag"}
+    async with live_hub(tmp_path / "b", auth=AuthConfig(enabled=False)) as hub:
+        assert "auth" not in hub.running.addresses
+
+
+async def test_it_stops_when_it_is_told(tmp_path: Path) -> None:
+    """No connections: at once, with the last event written and every port closed."""
+    async with live_hub(tmp_path) as hub:
+        begin = trio.current_time()
+        hub.stop.set()
+        await gone(hub.address("web"))
+        assert trio.current_time() - begin < DRAIN_SECONDS / 2
+
+
+async def gone(address: str) -> None:
+    with trio.fail_after(5):
+        while True:
+            try:
+                await trio.aclose_forcefully(await dial(address, 1))
+            except DialError:
+                return
+            await trio.lowlevel.checkpoint()
+
+
+async def test_draining_in_order(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Agents are sent elsewhere, nobody new is let in, and what has ended by then ends the hub."""
+    with caplog.at_level(logging.INFO, "mezite.hub"):
+        async with live_hub(tmp_path) as hub, online_agent(hub, await hub.enroll()) as agent:
+            hub.stop.set()
+            assert await goodbye(agent.session) == "DRAINING the hub is shutting down"
+            await gone(hub.address("tunnel"))
+    (record,) = [record for record in caplog.records if record.message == "draining"]
+    assert (record.tunnels, record.seconds) == (1, DRAIN_SECONDS)
+
+
+async def test_cancelling_is_stopping_at_once(tmp_path: Path) -> None:
+    async with live_hub(tmp_path) as hub:
+        _current, profile = await hub.user()
+        enrolled = await hub.enroll()
+        async with agent_session(hub, enrolled) as agent, user_session(hub, profile) as user:
+            await user.wait_round_trip()
+            await agent.wait_round_trip()
+            hub.cancel()
+            with trio.fail_after(5):
+                await user.wait_closed()
+                await agent.wait_closed()
+
+
+async def test_a_busy_port_is_named_with_its_key(tmp_path: Path) -> None:
+    await fill(tmp_path)
+    (busy,) = await trio.open_tcp_listeners(0, host=LOCAL)
+    async with busy:
+        port = busy.socket.getsockname()[1]
+        config: HubConfig = hub_config(tmp_path)
+        taken = attrs.evolve(config, auth=AuthConfig(listen_addr=ListenAddress(LOCAL, port)))
+        with pytest.RaisesGroup(ListenError, flatten_subgroups=True) as refused:
+            await run_hub(taken, stop=trio.Event(), sources=system_sources())
+    (error,) = leaves(refused.value)
+    assert error.what == f"cannot listen for auth on {LOCAL}:{port}"
+    assert error.why == "Address already in use"
+    assert error.hint == "stop what uses the port, or choose another with auth.listen_addr"
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for member in error.exceptions for leaf in leaves(member)]
+    return [error]
+
+
+@attrs.define
+class Bound:
+    port: int
+
+    @property
+    def socket(self) -> Bound:
+        return self
+
+    def getsockname(self) -> tuple[str, int]:
+        return ("", self.port)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [(LOCAL, "127.0.0.1:7"), ("::", "[::]:7"), ("", ":7"), ("0.0.0.0", "0.0.0.0:7")]
+)
+def test_addresses_as_they_are_announced(host: str, expected: str) -> None:
+    assert _bound_address(ListenAddress(host, 0), Bound(7)) == expected
+
+
+async def test_two_hubs_one_after_the_other(tmp_path: Path) -> None:
+    async with live_hub(tmp_path) as hub:
+        pin, hub_id = hub.pin, hub.hub.ground.hub_id
+        hub.stop.set()
+        await gone(hub.address("diag"))
+    async with live_hub(tmp_path, fresh=True) as hub:
+        assert (hub.pin, hub.hub.ground.hub_id) == (pin, hub_id)
+        assert hub.config.auth.listen_addr == ANYWHERE
+        assert len(await hub.audited("hub.started")) == 2
+        assert len(await hub.audited("hub.stopped")) == 1
