@@ -22,8 +22,8 @@ from mezite.core.audit.event_types import EventType
 from mezite.handlers.ports import GrpcPort, SshPort, TunnelPort, WebPort
 from mezite.hub.assembly import Hub, open_hub
 from mezite.hub.hub_identity import renew_certificates
-from mezite.net.addresses import join_host_port
 from mezite.net.accept_loop import Handler, serve_connections
+from mezite.net.addresses import join_host_port
 from mezite.net.connection_limits import ConnectionLimiter, ConnectionLimits, raise_descriptor_limit
 from mezite.net.heap import keep_large_blocks
 from mezite.services.sources import Sources, system_sources
@@ -40,7 +40,6 @@ DIAGNOSTIC_CONNECTIONS = 64
 
 BACKLOG = 1024
 """Connections that wait to be accepted: a reconnect herd after a restart arrives within a second (threat B6)."""
-
 
 _KEYS = {
     "web": "proxy.listen_addr",
@@ -124,10 +123,16 @@ async def _listen(
     wanted = _ports(config, hub)
     addresses = {}
     opened: list[tuple[str, Handler, Sequence[trio.SocketListener]]] = []
-    for name, (listen, handler) in wanted.items():
-        sockets = await _open(name, listen)
-        opened.append((name, handler, sockets))
-        addresses[name] = _bound_address(listen, sockets[0])
+    try:
+        for name, (listen, handler) in wanted.items():
+            sockets = await _open(name, listen)
+            opened.append((name, handler, sockets))
+            addresses[name] = _bound_address(listen, sockets[0])
+    except BaseException:
+        for _name, _handler, bound in opened:
+            for listener in bound:
+                listener.socket.close()
+        raise
     for name, handler, bound in opened:
         await listeners.start(_serve, bound, handler, name, limiters[name], connections)
     return addresses
