@@ -31,6 +31,7 @@ from bench.plain_sshd import plain_sshd, wait_for_port
 from mezite.core.mux.connection import ChannelHeader, Side
 from mezite.net.byte_streams import relay
 from mezite.net.dialer import dial
+from mezite.net.heap import keep_large_blocks
 from mezite.net.mux_session import MuxSession
 from mezite.net.socket_options import tune_connection
 from mezite.net.tls_contexts import mutual_client_context, mutual_server_context
@@ -141,10 +142,12 @@ async def run_agent(pems: Pems, tunnel_port: int, endpoint_port: int) -> None:
 
 
 def hub_process(pems: Pems, pipe: Connection) -> None:
+    keep_large_blocks()
     trio.run(run_hub, pems, pipe)
 
 
 def agent_process(pems: Pems, tunnel_port: int, endpoint_port: int) -> None:
+    keep_large_blocks()
     trio.run(run_agent, pems, tunnel_port, endpoint_port)
 
 
@@ -181,6 +184,7 @@ def tunnel(endpoint_port: int) -> Iterator[Route]:
     sides = [Pems(authority, side.certificate_pem, side.key_pem) for side in (ca.hub(), ca.agent())]
     here, there = PROCESSES.Pipe()
     with running(hub_process, sides[0], there) as hub:
+        there.close()  # so that a process that failed is noticed
         client_port, tunnel_port = here.recv()
         with running(agent_process, sides[1], tunnel_port, endpoint_port) as agent:
             here.recv()
@@ -218,6 +222,7 @@ def main() -> None:
     here, there = PROCESSES.Pipe()
     with contextlib.ExitStack() as stack:
         stack.enter_context(running(endpoint_process, there))
+        there.close()
         endpoint = here.recv()
         ours, theirs = stack.enter_context(tunnel(endpoint)), stack.enter_context(ssh_reverse(endpoint))
         for path in (ours, theirs):

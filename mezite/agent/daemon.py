@@ -21,6 +21,7 @@ from mezite.config.schema import AgentConfig
 from mezite.core.certificates.x509_issue import load_certificates
 from mezite.core.durations import format_duration
 from mezite.core.join_token import InvalidJoinTokenError, parse_ca_pin, parse_join_token
+from mezite.net.heap import keep_large_blocks
 from mezite.ssh.spawn import open_spawner
 
 __all__ = ["prepare_identity", "run_agent"]
@@ -43,6 +44,7 @@ async def run_agent(config: AgentConfig, *, node_name: str, now: Callable[[], in
 
     :raises JoinError: it has no identity and cannot get one, or has lost its keys.
     """
+    keep_large_blocks()
     store = IdentityStore(Path(config.data_dir))
     identity = await prepare_identity(store, config, node_name=node_name, now=now)
     keys = store.load_keys()

@@ -14,6 +14,7 @@ from mezite.cli.lazy_group import CommandGroup
 from mezite.cli.user_session import current_profile, open_channel
 from mezite.core.mux.connection import ChannelHeader
 from mezite.net.byte_streams import relay
+from mezite.net.heap import keep_large_blocks
 
 __all__ = ["node_of", "proxy"]
 
@@ -82,6 +83,7 @@ async def _relay(target: str, login: str) -> None:
     if not node:
         raise CliError("no node given", "", "write NODE or NODE:22", exit_code=EXIT_USAGE)
     header = ChannelHeader(kind="ssh", target=node, attributes={"login": login} if login else {})
+    keep_large_blocks()
     async with open_channel(header) as channel:
         try:
             await relay(_Stdio(), channel)

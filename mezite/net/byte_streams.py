@@ -13,9 +13,11 @@ import attrs
 import trio
 
 from mezite.core.mux.error_codes import ErrorCode
+from mezite.net.direct_socket import direct_socket
 
 __all__ = [
     "RELAY_CHUNK_BYTES",
+    "PromptStream",
     "PushbackStream",
     "RelayIdleError",
     "RelayResult",
@@ -50,6 +52,11 @@ class PushbackStream(trio.abc.HalfCloseableStream):
     def stream(self) -> trio.abc.Stream:
         """The stream underneath. Reading from it directly would overtake the bytes that were put back."""
         return self._stream
+
+    @property
+    def bare(self) -> trio.abc.Stream | None:
+        """The stream underneath when nothing is in front of it, else None."""
+        return None if self._front else self._stream
 
     @property
     def can_send_eof(self) -> bool:
@@ -117,6 +124,14 @@ class ResettableStream(Protocol):
         """End both directions at once."""
 
 
+@runtime_checkable
+class PromptStream(Protocol):
+    """A stream that can send without letting other tasks run, for those who have just done so."""
+
+    async def send_promptly(self, data: bytes | bytearray | memoryview) -> bool:
+        """As ``send_all``, but a checkpoint only when it has to wait; returns whether there was one."""
+
+
 async def abort_stream(stream: trio.abc.Stream, code: ErrorCode, text: str) -> None:
     """Close ``stream`` so that its peer cannot take what it got for the whole.
 
@@ -178,9 +193,13 @@ class _Relay:
             self.scope.cancel()
 
     async def _copy(self, source: trio.abc.Stream, target: trio.abc.Stream, *, forward: bool) -> None:
-        while data := await source.receive_some(RELAY_CHUNK_BYTES):
+        # Every receive lets other tasks run, so a send need not do so again.
+        receive = (direct_socket(source) or source).receive_some
+        outlet = direct_socket(target) or target
+        send = outlet.send_promptly if isinstance(outlet, PromptStream) else outlet.send_all
+        while data := await receive(RELAY_CHUNK_BYTES):
             self._touch()
-            await target.send_all(data)
+            await send(data)
             self._touch()
             if forward:
                 self.a_to_b += len(data)

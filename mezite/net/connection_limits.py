@@ -141,6 +141,11 @@ class BudgetedStream(trio.abc.HalfCloseableStream):
         return self._stream
 
     @property
+    def bare(self) -> trio.abc.Stream | None:
+        """The stream underneath once there is no budget, else None."""
+        return self._stream if self._left is None else None
+
+    @property
     def can_send_eof(self) -> bool:
         """Whether the stream underneath can half-close."""
         return can_send_eof(self._stream)

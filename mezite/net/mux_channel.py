@@ -159,14 +159,18 @@ class MuxChannel(trio.abc.HalfCloseableStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """As ``trio.abc.SendStream``. ``data`` has been queued, not delivered, when this returns."""
+        if not await self.send_promptly(data):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def send_promptly(self, data: bytes | bytearray | memoryview) -> bool:
+        """As ``send_all``, but a checkpoint only when there is no room; returns whether there was one."""
         with self._sending:
             self._check_sendable()
             await trio.lowlevel.checkpoint_if_cancelled()
             rest = memoryview(data if type(data) is bytes else bytes(data))
             rest = rest[self._send_some(rest) :]
             if not rest:
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                return
+                return False
             try:
                 while rest:
                     await self._wait_for_room()
@@ -175,6 +179,7 @@ class MuxChannel(trio.abc.HalfCloseableStream):
                 if len(rest) < len(data):
                     self.reset(ErrorCode.CANCELLED, "a send was cancelled half-way")
                 raise
+            return True
 
     async def wait_send_all_might_not_block(self) -> None:
         """As ``trio.abc.SendStream``."""

@@ -13,6 +13,8 @@ and cancels the others, and ``run`` raises that one reason, not a group (threat 
 """
 
 import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import attrs
@@ -31,6 +33,8 @@ from mezite.net.mux_switchboard import (
     Switchboard,
     TunnelClosedError,
 )
+from mezite.net.shared_buffer import SharedBuffer
+from mezite.net.tls_stream import TLS_CHUNK_BYTES, TlsStream
 
 __all__ = [
     "ChannelRejectedError",
@@ -43,9 +47,13 @@ __all__ = [
 
 logger = logging.getLogger("mezite.net.mux")
 
-RECEIVE_BYTES: Final = 256 * 1024
-SEND_BYTES: Final = 256 * 1024
-"""One portion of a TLS stream: two full DATA frames."""
+RECEIVE_BYTES: Final = TLS_CHUNK_BYTES
+SEND_BYTES: Final = TLS_CHUNK_BYTES
+"""One portion of a TLS stream: two full DATA frames with their headers."""
+SENDS_IN_A_ROW: Final = 2
+"""Portions before other tasks have a turn, when the stream takes them at once: a portion takes under a
+millisecond.
+"""
 CLOSE_SECONDS: Final = 2.0
 """For the last GOAWAY and the stream's own farewell; a peer that does not read them misses nothing it can
 use.
@@ -56,6 +64,8 @@ PINGS_UNDER_WAY: Final = 6
 """A slow line with full buffers answers late; more than these tell nothing new, and the core allows eight."""
 DEFAULT_LIMITS: Final = MuxLimits()
 DEFAULT_KEEPALIVE: Final = Keepalive()
+
+_plaintext = SharedBuffer("mux_plaintext", RECEIVE_BYTES)
 
 
 @attrs.frozen(kw_only=True)
@@ -242,9 +252,10 @@ class MuxSession:
     async def _receive(self) -> None:
         switchboard = self._switchboard
         lost = ""
+        receive = receiver_of(self._stream)
         while switchboard.closed is None:
             try:
-                data = await self._stream.receive_some(RECEIVE_BYTES)
+                data = await receive()
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 data, lost = b"", f": {error}"
             if data:
@@ -260,13 +271,18 @@ class MuxSession:
 
     async def _send(self) -> None:
         core, switchboard = self._core, self._switchboard
+        send = sender_of(self._stream)
+        in_a_row = 0
         try:
             while True:
                 data = core.data_to_send(SEND_BYTES)
                 switchboard.route_events()
                 if data:
-                    await self._stream.send_all(data)
+                    in_a_row = 0 if await send(data) else in_a_row + 1
                     self._bytes_sent += len(data)
+                    if in_a_row == SENDS_IN_A_ROW:
+                        await trio.lowlevel.checkpoint()
+                        in_a_row = 0
                 elif switchboard.closed is not None or (self._draining and not switchboard.busy):
                     break
                 else:
@@ -339,3 +355,28 @@ async def close_stream(stream: trio.abc.Stream, *, politely: bool) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_SECONDS):
             await stream.aclose()
     await trio.aclose_forcefully(stream)
+
+
+def receiver_of(stream: trio.abc.Stream) -> Callable[[], Awaitable[bytes | bytearray | memoryview]]:
+    """What a reader calls for more. It must be done with what it got before the next call."""
+    if not isinstance(stream, TlsStream):
+        return partial(stream.receive_some, RECEIVE_BYTES)
+    receive_into = stream.receive_into
+
+    async def receive() -> memoryview:
+        buffer = _plaintext.take()
+        return memoryview(buffer)[: await receive_into(buffer)]
+
+    return receive
+
+
+def sender_of(stream: trio.abc.Stream) -> Callable[[bytes], Awaitable[bool]]:
+    """What a writer calls to send all; the result says whether other tasks had a turn meanwhile."""
+    if isinstance(stream, TlsStream):
+        return stream.send_promptly
+
+    async def send(data: bytes) -> bool:
+        await stream.send_all(data)
+        return True
+
+    return send

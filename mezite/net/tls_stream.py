@@ -23,18 +23,22 @@ from __future__ import annotations
 import contextlib
 import enum
 import ssl
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import trio
 
 from .byte_streams import receive_limit
 from .conflict_detector import ConflictDetector
-from .tls_engine import RECEIVE_BYTES, TlsEngine, TlsError, describe_tls_failure
+from .direct_socket import PromptPath
+from .shared_buffer import SharedBuffer
+from .tls_engine import RECEIVE_BYTES, TLS_CHUNK_BYTES, TlsEngine, TlsError, describe_tls_failure
 
 __all__ = ["TLS_CHUNK_BYTES", "TlsError", "TlsStream"]
 
-#: Plaintext per step: sixteen full TLS records (RFC 8446 section 5.1: 2**14 bytes each). Measured on two
-#: cores, larger steps gain nothing and smaller ones pay the scheduler more often.
-TLS_CHUNK_BYTES = 256 * 1024
+_ciphertext = SharedBuffer("tls_ciphertext", RECEIVE_BYTES)
+_Plaintext = TypeVar("_Plaintext", bytes | bytearray, int)
 
 #: How long a graceful close may wait for a peer that does not read (seconds). The close_notify is 24 bytes:
 #: if the socket cannot take them in this time, nobody is listening.
@@ -73,6 +77,8 @@ class TlsStream(trio.abc.HalfCloseableStream):
         self._engine = TlsEngine(context, server_side=server_side, server_hostname=server_hostname)
         self._state = _State.NEW
         self._eof_sent = False
+        self._receives = 0
+        self._transport_path = PromptPath(transport)
         self._sending = ConflictDetector("another task is sending on this TLS stream")
         self._receiving = ConflictDetector("another task is receiving on this TLS stream")
 
@@ -148,46 +154,49 @@ class TlsStream(trio.abc.HalfCloseableStream):
     # -- receiving
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Plaintext as soon as there is some: 1 to ``max_bytes`` bytes (None: 256 KiB); empty at the end.
+        """Plaintext as soon as there is some: 1 to ``max_bytes`` bytes (None: one step); empty at the end.
 
         The end is the peer's close_notify. A transport that ends without one was cut by someone, so that
         raises :exc:`TlsError` (``truncated``). Cancelling loses nothing.
         """
         limit = receive_limit(max_bytes, TLS_CHUNK_BYTES)
+        before = self._receives
+        plaintext = await self._receive(partial(self._engine.take, limit))
+        if self._receives == before:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return plaintext
+
+    async def receive_into(self, buffer: bytearray) -> int:
+        """As ``receive_some(len(buffer))``, into ``buffer``; returns how many bytes.
+
+        ``buffer`` is written after the last await, so that all streams of a run may share one. What arrived
+        together with the last piece is handed out without a checkpoint.
+        """
+        return await self._receive(partial(self._engine.take_into, buffer))
+
+    async def _receive(self, take: Callable[[], _Plaintext]) -> _Plaintext:
         with self._receiving:
             self._check_open()
-            if self._engine.may_have_plaintext:
-                # Most often that is a part of a record, which costs no pass through the scheduler.
-                await trio.lowlevel.checkpoint_if_cancelled()
-                if plaintext := self._take(limit):
-                    await trio.lowlevel.cancel_shielded_checkpoint()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            while True:
+                try:
+                    plaintext = take()
+                except TlsError:
+                    self._state = _State.BROKEN
+                    raise
+                if plaintext or self._engine.eof_received:
                     return plaintext
-            if self._engine.eof_received:
-                await trio.lowlevel.checkpoint()
-            while not self._engine.eof_received:
-                await self._receive_ciphertext()
-                if plaintext := self._take(limit):
-                    return plaintext
-            return b""
-
-    async def _receive_ciphertext(self) -> None:
-        try:
-            data = await self._transport.receive_some(RECEIVE_BYTES)
-        except trio.ClosedResourceError:
-            self._check_open()
-            raise
-        self._check_open()
-        if not data:
-            self._state = _State.BROKEN
-            raise TlsError("truncated: the connection ended without close_notify")
-        self._engine.incoming.write(data)
-
-    def _take(self, limit: int) -> bytes | bytearray:
-        try:
-            return self._engine.take(limit)
-        except TlsError:
-            self._state = _State.BROKEN
-            raise
+                self._receives += 1
+                try:
+                    data = await self._transport_path.receive(_ciphertext)
+                except trio.ClosedResourceError:
+                    self._check_open()
+                    raise
+                self._check_open()
+                if not data:
+                    self._state = _State.BROKEN
+                    raise TlsError("truncated: the connection ended without close_notify")
+                self._engine.incoming.write(data)
 
     # -- sending
 
@@ -198,27 +207,30 @@ class TlsStream(trio.abc.HalfCloseableStream):
         Cancelled before anything was encrypted, the stream stays usable; later, it is dead and its
         transport closed, since an unknown part of a record may be on the wire (threats P1, P2).
         """
+        if not await self.send_promptly(data):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def send_promptly(self, data: bytes | bytearray | memoryview) -> bool:
+        """As :meth:`send_all`, but a checkpoint only when the transport makes one; returns whether it did."""
         with self._sending:
             self._check_sendable()
             await trio.lowlevel.checkpoint_if_cancelled()
             if len(data) <= TLS_CHUNK_BYTES:
-                if not data:
-                    await trio.lowlevel.checkpoint()
-                    return
-                await self._send_chunk(data)
-                return
+                return bool(data) and await self._send_chunk(data)
+            waited = False
             with memoryview(data).cast("B") as view:
                 for start in range(0, len(view), TLS_CHUNK_BYTES):
-                    await self._send_chunk(view[start : start + TLS_CHUNK_BYTES])
+                    waited |= await self._send_chunk(view[start : start + TLS_CHUNK_BYTES])
+            return waited
 
-    async def _send_chunk(self, data: bytes | bytearray | memoryview) -> None:
+    async def _send_chunk(self, data: bytes | bytearray | memoryview) -> bool:
         try:
             records = self._engine.encrypt(data)
         except TlsError:
             self._state = _State.BROKEN
             raise
         try:
-            await self._transport.send_all(records)
+            return await self._transport_path.send_promptly(records)
         except BaseException:
             await self._break()
             raise

@@ -86,8 +86,11 @@ class MuxConnection:
 
     # Bytes and events
 
-    def receive_data(self, data: bytes | bytearray) -> None:
-        """Bytes from the peer, cut anywhere; ``data`` must not change afterwards. Ignored after the end."""
+    def receive_data(self, data: bytes | bytearray | memoryview) -> None:
+        """Bytes from the peer, cut anywhere. Ignored after the end.
+
+        ``data`` must not change until ``next_event`` has returned NEED_DATA; then nothing holds it any more.
+        """
         if self._closed is None:
             self._frames.feed(data)
 

@@ -31,8 +31,8 @@ class FrameBuffer:
         self._split = bytearray()
         self._split_needs = 0
 
-    def feed(self, data: bytes | bytearray) -> None:
-        """Add what arrived; ``data`` is kept, not copied, and must not change afterwards.
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Add what arrived; ``data`` is kept, not copied, and must not change until there is no next frame.
 
         Raises LocalProtocolError when frames are never taken.
         """

@@ -22,10 +22,10 @@ SMALLEST_WINDOW: Final = 4 * KIB
 class MuxLimits:
     """Limits of one side of a connection; all bytes. Raises ValueError when they contradict each other."""
 
-    max_frame: int = 128 * KIB
-    """Longest DATA payload, in both directions. Costs per frame vanish here.
+    max_frame: int = 256 * KIB
+    """Longest DATA payload, in both directions: one portion of a relay, so that it is neither cut nor joined.
 
-    A slow line holds it for 0.1 s at 10 Mbit/s.
+    A slow line holds it for 0.2 s at 10 Mbit/s.
     """
     max_channels: int = 1024
     """Channels that each side may have open at once: a busy hub sees some hundred sessions to one agent."""
