@@ -160,8 +160,6 @@ NOT_OBEYED_YET: Mapping[str, str] = {
     "ssh.enabled": "proxy.ssh_listen_addr is always bound",
     "proxy.keypair": "the certificate comes from the Host CA",
     "proxy.single_port": "every protocol keeps its own port",
-    "proxy.proxy_protocol": "PROXY headers are not read; put no load balancer that sends them in front",
-    "proxy.proxy_protocol_trusted_cidrs": "PROXY headers are not read",
     "proxy.trusted_ip_header": "the header is ignored; the client address is the peer's",
     "proxy.trusted_ip_header_cidrs": "the header is ignored; the client address is the peer's",
     "proxy.apps_domain": "applications are not served",

@@ -51,10 +51,10 @@ class TunnelPort:
         if stream.alpn != "mezite-tunnel/1":
             _log.info(
                 "refused a peer that does not speak the tunnel protocol",
-                extra={"client": connection.peer_address},
+                extra={"client": connection.client_address},
             )
             return
-        await self.tunnels.serve(stream, connection.peer_address)
+        await self.tunnels.serve(stream, connection.client_address)
 
 
 @attrs.frozen(kw_only=True)
@@ -70,12 +70,12 @@ class GrpcPort:
         protocol = await peek_protocol(connection.stream)
         if protocol is Protocol.TLS:
             stream = await _handshake(connection, self.context)
-            await self.serve_api(stream, connection.peer_address, stream.peer_certificate())
+            await self.serve_api(stream, connection.client_address, stream.peer_certificate())
         elif protocol is Protocol.HTTP2_PRIOR_KNOWLEDGE and self.allow_cleartext:
             connection.established()
-            await self.serve_api(connection.stream, connection.peer_address, None)
+            await self.serve_api(connection.stream, connection.client_address, None)
         else:
-            _log.info("refused a peer that does not speak TLS", extra={"client": connection.peer_address})
+            _log.info("refused a peer that does not speak TLS", extra={"client": connection.client_address})
 
 
 @attrs.frozen(kw_only=True)
@@ -93,14 +93,16 @@ class SshPort:
         if protocol is Protocol.TLS:
             stream = await _handshake(connection, self.context)
             if stream.alpn == "mezite-connect/1":
-                await self.tunnels.serve(stream, connection.peer_address)
+                await self.tunnels.serve(stream, connection.client_address)
             else:
-                _log.info("refused a peer that is not msh", extra={"client": connection.peer_address})
+                _log.info("refused a peer that is not msh", extra={"client": connection.client_address})
             return
         if protocol in {Protocol.SSH, None}:
-            await self.jump.serve(connection.stream, connection.peer_address, connection.established)
+            await self.jump.serve(connection.stream, connection.client_address, connection.established)
             return
-        _log.info("refused a peer that speaks neither SSH nor TLS", extra={"client": connection.peer_address})
+        _log.info(
+            "refused a peer that speaks neither SSH nor TLS", extra={"client": connection.client_address}
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -120,4 +122,4 @@ class WebPort:
         await self._serve(connection, stream, "https")
 
     async def _serve(self, connection: Connection, stream: trio.abc.Stream, scheme: str) -> None:
-        await self.front.serve(stream, scheme, connection.peer_address, connection.local_address)
+        await self.front.serve(stream, scheme, connection.client_address, connection.local_address)

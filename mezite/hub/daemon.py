@@ -19,12 +19,12 @@ import trio
 from mezite.config.kinds import ListenAddress
 from mezite.config.schema import HubConfig
 from mezite.core.audit.event_types import EventType
-from mezite.handlers.ports import GrpcPort, SshPort, TunnelPort, WebPort
 from mezite.hub.assembly import Hub, open_hub
 from mezite.hub.hub_identity import renew_certificates
-from mezite.net.accept_loop import Handler, serve_connections
+from mezite.hub.ports import Port, make_ports
+from mezite.net.accept_loop import serve_connections
 from mezite.net.addresses import join_host_port
-from mezite.net.connection_limits import ConnectionLimiter, ConnectionLimits, raise_descriptor_limit
+from mezite.net.connection_limits import raise_descriptor_limit
 from mezite.net.heap import keep_large_blocks
 from mezite.services.sources import Sources, system_sources
 
@@ -34,9 +34,6 @@ _log = logging.getLogger("mezite.hub")
 
 DRAIN_SECONDS = 10
 """What running calls and sessions get to finish after SIGTERM; systemd's default patience is 90 s."""
-
-DIAGNOSTIC_CONNECTIONS = 64
-"""A few who watch, each with a few connections."""
 
 BACKLOG = 1024
 """Connections that wait to be accepted: a reconnect herd after a restart arrives within a second (threat B6)."""
@@ -119,83 +116,38 @@ def _drain(hub: Hub, connections: trio.Nursery) -> None:
 async def _listen(
     config: HubConfig, hub: Hub, listeners: trio.Nursery, connections: trio.Nursery
 ) -> dict[str, str]:
-    limiters = connection_limiters(config)
-    wanted = _ports(config, hub)
     addresses = {}
-    opened: list[tuple[str, Handler, Sequence[trio.SocketListener]]] = []
+    opened: list[tuple[Port, Sequence[trio.SocketListener]]] = []
     try:
-        for name, (listen, handler) in wanted.items():
-            sockets = await _open(name, listen)
-            opened.append((name, handler, sockets))
-            addresses[name] = _bound_address(listen, sockets[0])
+        for port in make_ports(config, hub):
+            sockets = await _open(port.name, port.listen)
+            opened.append((port, sockets))
+            addresses[port.name] = _bound_address(port.listen, sockets[0])
     except BaseException:
-        for _name, _handler, bound in opened:
+        for _port, bound in opened:
             for listener in bound:
                 listener.socket.close()
         raise
-    for name, handler, bound in opened:
-        await listeners.start(_serve, bound, handler, name, limiters[name], connections)
+    for port, bound in opened:
+        await listeners.start(_serve, bound, port, connections)
     return addresses
-
-
-def connection_limiters(config: HubConfig) -> dict[str, ConnectionLimiter]:
-    """Return what counts the connections of each listener (threats A11, T8).
-
-    Anybody may hold a connection to the web and gRPC ports, for as long as requests come: these have a third of all, so
-    that they cannot take the places of tunnels and of users' SSH. Health is asked for even when all is taken: else who
-    watches would restart a hub that is merely busy.
-    """
-    total, per_ip = config.proxy.max_connections, config.proxy.max_connections_per_ip
-
-    def limiter(share: int) -> ConnectionLimiter:
-        return ConnectionLimiter(ConnectionLimits(max_connections=share, max_connections_per_ip=per_ip))
-
-    anybody = limiter(max(1, total // 3))
-    proven = limiter(max(1, total - total // 3))
-    return {
-        "web": anybody,
-        "auth": anybody,
-        "tunnel": proven,
-        "ssh": proven,
-        "diag": limiter(DIAGNOSTIC_CONNECTIONS),
-    }
 
 
 async def _serve(
     sockets: Sequence[trio.abc.Listener[Any]],
-    handler: Handler,
-    name: str,
-    limiter: ConnectionLimiter,
+    port: Port,
     connections: trio.Nursery,
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
     await serve_connections(
-        sockets, handler, name=name, limiter=limiter, handler_nursery=connections, task_status=task_status
+        sockets,
+        port.handler,
+        name=port.name,
+        limiter=port.limiter,
+        handler_nursery=connections,
+        task_status=task_status,
     )
-
-
-def _ports(config: HubConfig, hub: Hub) -> dict[str, tuple[ListenAddress, Handler]]:
-    ports: dict[str, tuple[ListenAddress, Handler]] = {}
-    if config.proxy.enabled:
-        context = None if config.proxy.tls_mode == "off" else hub.tls.web
-        ports["web"] = (config.proxy.listen_addr, WebPort(context=context, front=hub.web).handle)
-        ports["ssh"] = (
-            config.proxy.ssh_listen_addr,
-            SshPort(context=hub.tls.connect, tunnels=hub.user_tunnels, jump=hub.jump).handle,
-        )
-        ports["tunnel"] = (
-            config.proxy.tunnel_listen_addr,
-            TunnelPort(context=hub.tls.tunnel, tunnels=hub.agent_tunnels).handle,
-        )
-    if config.auth.enabled:
-        allow_cleartext = config.auth.grpc_allow_http or config.auth.h2c
-        ports["auth"] = (
-            config.auth.listen_addr,
-            GrpcPort(context=hub.tls.grpc, serve_api=hub.serve_api, allow_cleartext=allow_cleartext).handle,
-        )
-    ports["diag"] = (config.diag.listen_addr, WebPort(context=None, front=hub.diagnostics).handle)
-    return ports
 
 
 async def _open(name: str, listen: ListenAddress) -> Sequence[trio.SocketListener]:

@@ -54,11 +54,30 @@ class Connection:
     """``ip:port`` of the TCP peer, possibly a balancer"""
     local_address: str
     """``ip:port`` it came in on"""
-    client_ip: str
-    """The client's address; whoever learns better (a PROXY header) replaces it"""
     listener: str
     """The name of the listener"""
     _lift: Callable[[], None]
+    _count_under: Callable[[str], str | None]
+    client_address: str = attrs.field(init=False)
+    """``ip:port`` of the client: the TCP peer, or whom a trusted PROXY header names"""
+
+    def __attrs_post_init__(self) -> None:
+        self.client_address = self.peer_address
+
+    @property
+    def client_ip(self) -> str:
+        """The client's address without its port."""
+        return host_of_peer(self.client_address)
+
+    def identify(self, client_address: str) -> str | None:
+        """A trusted PROXY header says who the client is: count the connection there from now on.
+
+        Returns None, or why the client may not have another connection; close it then.
+        """
+        reason = self._count_under(host_of_peer(client_address))
+        if reason is None:
+            self.client_address = client_address
+        return reason
 
     def established(self) -> None:
         """The peer has proven who it is: lift the deadline and the byte budget. Repeating it is harmless."""
@@ -190,6 +209,7 @@ class _AcceptLoop:
 
     async def _run(self, stream: trio.abc.Stream, peer: str, local: str, client_ip: str) -> None:
         limits = self.limiter.limits
+        counted = client_ip
         budgeted = BudgetedStream(stream, limits.preauth_bytes)
         scope = trio.CancelScope(deadline=trio.current_time() + limits.handshake_deadline)
         established = False
@@ -202,7 +222,14 @@ class _AcceptLoop:
                 budgeted.lift()
                 self.limiter.established()
 
-        connection = Connection(PushbackStream(budgeted), peer, local, client_ip, self.name, lift)
+        def count_under(other_ip: str) -> str | None:
+            nonlocal counted
+            reason = self.limiter.move(counted, other_ip)
+            if reason is None:
+                counted = other_ip
+            return reason
+
+        connection = Connection(PushbackStream(budgeted), peer, local, self.name, lift, count_under)
         try:
             # The wall is outside the scope: it also catches what a handler raises while it is cancelled.
             with scope:
@@ -216,7 +243,7 @@ class _AcceptLoop:
         except* Exception as group:  # noqa: BLE001 - the error wall
             self._note(connection, logging.ERROR, "handler failed", group)
         finally:
-            self.limiter.release(client_ip, was_established=established)
+            self.limiter.release(counted, was_established=established)
             await trio.aclose_forcefully(stream)
 
     def _note(self, connection: Connection, level: int, text: str, error: BaseException | None) -> None:

@@ -69,6 +69,8 @@ class ConnectionLimiter:
 
     limits: ConnectionLimits = attrs.Factory(ConnectionLimits)
     chance: Callable[[], float] = random.random
+    speaks_for_others: Callable[[str], bool] = attrs.field(default=lambda _ip: False)
+    """Says which addresses are balancers, whose connections are many clients': no limit for the one address (C7)."""
     _per_ip: collections.Counter[str] = attrs.field(factory=collections.Counter, init=False)
     _connections: int = attrs.field(default=0, init=False)
     _preauth: int = attrs.field(default=0, init=False)
@@ -89,13 +91,29 @@ class ConnectionLimiter:
         limits = self.limits
         if self._connections >= limits.max_connections:
             return f"{self._connections} connections are open (limit {limits.max_connections})"
-        from_here = self._per_ip.get(client_ip, 0)
-        if from_here >= limits.max_connections_per_ip:
-            return f"{from_here} connections from this address (limit {limits.max_connections_per_ip})"
+        crowd = self._crowd(client_ip)
+        if crowd is not None:
+            return crowd
         start = limits.max_preauth // 2
         over = self._preauth - start
         if over >= 0 and self.chance() * (limits.max_preauth - start) <= over:
             return f"{self._preauth} connections are still authenticating (limit {limits.max_preauth})"
+        return None
+
+    def _crowd(self, client_ip: str) -> str | None:
+        limit, from_here = self.limits.max_connections_per_ip, self._per_ip.get(client_ip, 0)
+        if from_here < limit or self.speaks_for_others(client_ip):
+            return None
+        return f"{from_here} connections from this address (limit {limit})"
+
+    def move(self, counted_ip: str, client_ip: str) -> str | None:
+        """A balancer has said whose connection it is: count it there, or count nothing new and return why not."""
+        reason = self._crowd(client_ip)
+        if reason is not None:
+            self._refused += 1
+            return reason
+        self._per_ip[client_ip] += 1
+        self._forget(counted_ip)
         return None
 
     def established(self) -> None:
@@ -107,6 +125,9 @@ class ConnectionLimiter:
         self._connections -= 1
         if not was_established:
             self._preauth -= 1
+        self._forget(client_ip)
+
+    def _forget(self, client_ip: str) -> None:
         self._per_ip[client_ip] -= 1
         if not self._per_ip[client_ip]:
             del self._per_ip[client_ip]

@@ -152,11 +152,6 @@ def test_notes_tell_what_is_weaker_than_it_looks():
 
 
 def test_notes_name_keys_that_nothing_obeys_yet():
-    config = accepted(proxy_proxy_protocol="on", proxy_proxy_protocol_trusted_cidrs="10.0.0.0/8")
-    notes = hub_notes(config, {})
-    assert any(
-        note.startswith("proxy.proxy_protocol: not obeyed yet: PROXY headers are not read") for note in notes
-    )
     assert any(
         note.startswith("recording: not obeyed") for note in hub_notes(accepted(recording_mode="proxy"), {})
     )

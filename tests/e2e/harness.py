@@ -124,7 +124,12 @@ class Cluster:
             },
             "diag": {"listen_addr": addresses.get("diag", "127.0.0.1:0")},
         }
-        self.config.write_text(json.dumps({**base, **self.settings}))
+        merged = {
+            name: {**value, **own} if isinstance(own := self.settings.get(name, {}), dict) else own
+            for name, value in base.items()
+            if isinstance(value, dict)
+        }
+        self.config.write_text(json.dumps({**base, **self.settings, **merged}))
 
     def start_hub(self) -> None:
         """Start the hub, the second time on the ports of the first."""

@@ -5,7 +5,8 @@ import attrs
 import pytest
 import trio
 
-from mezite.hub.daemon import connection_limiters, run_hub
+from mezite.hub.daemon import run_hub
+from mezite.hub.ports import connection_limiters
 from mezite.net.tls_contexts import unverified_client_context
 from mezite.net.tls_stream import TlsStream
 from tests.hub.live_hub import fill, hub_config
