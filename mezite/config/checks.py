@@ -160,8 +160,6 @@ NOT_OBEYED_YET: Mapping[str, str] = {
     "ssh.enabled": "proxy.ssh_listen_addr is always bound",
     "proxy.keypair": "the certificate comes from the Host CA",
     "proxy.single_port": "every protocol keeps its own port",
-    "proxy.trusted_ip_header": "the header is ignored; the client address is the peer's",
-    "proxy.trusted_ip_header_cidrs": "the header is ignored; the client address is the peer's",
     "proxy.apps_domain": "applications are not served",
     "proxy.apps_keypair": "applications are not served",
     "proxy.apps_oidc_connector": "applications are not served",

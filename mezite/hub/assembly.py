@@ -29,6 +29,7 @@ from mezite.handlers.web_front import WebFront
 from mezite.hub.ground import Ground, open_ground
 from mezite.hub.hub_identity import HubTls, served_names
 from mezite.net.asgi_types import ASGIApp
+from mezite.net.trusted_address import TrustedAddress
 from mezite.services.authentication import Authenticator
 from mezite.services.identity import AgentIdentity
 from mezite.services.live_connections import LiveConnections
@@ -125,7 +126,7 @@ def _wire(config: HubConfig, ground: Ground) -> Hub:
             sources=ground.sources,
             host_identity=tls.ssh_identity,
         ),
-        web=WebFront(app=_web_app(ground, services, verbs)),
+        web=WebFront(app=_behind_balancers(config, _web_app(ground, services, verbs))),
         diagnostics=WebFront(app=create_diagnostics(ground.database, services.registry)),
     )
 
@@ -182,6 +183,13 @@ async def _serve_api(
 ) -> None:
     peer = PeerInfo(client_address=client_address, certificate_der=certificate_der)
     await api.serve_connection(stream, peer)
+
+
+def _behind_balancers(config: HubConfig, app: ASGIApp) -> ASGIApp:
+    header = config.proxy.trusted_ip_header
+    if header is None:
+        return app
+    return TrustedAddress(app=app, header=header, trusted=config.proxy.trusted_ip_header_cidrs)
 
 
 def _web_app(ground: Ground, services: _Services, verbs: VerbRegistry) -> ASGIApp:
