@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -113,6 +114,9 @@ def main() -> None:
     print_facts("bench.exec_latency")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        # An installed program has its bytecode; a checkout may be told not to keep any.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
         for name in ("sshd", "cluster"):
             (folder / name).mkdir()
         sshd = stack.enter_context(plain_sshd(folder / "sshd"))
