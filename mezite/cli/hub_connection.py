@@ -7,14 +7,16 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from mezite.api.client import ApiClient, RpcError, StatusCode
-from mezite.api.dialing import GRPC_ALPN, connect_api, fetch_cluster_ca
-from mezite.cli.errors import CliError
+from mezite.api.dialing import AUTH_PORT, GRPC_ALPN, connect_api, fetch_cluster_ca
+from mezite.cli.errors import EXIT_USAGE, CliError
 from mezite.cli.mezctl import AuthServer
 from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
+from mezite.cli.trusted_roots import read_roots
+from mezite.cli.user_certificate import check_usable
 from mezite.core.join_token import InvalidJoinTokenError, parse_ca_pin
+from mezite.net.addresses import split_host_port
 from mezite.net.tls_contexts import client_context, load_identity
 
 __all__ = ["failure_of", "open_hub"]
@@ -26,7 +28,7 @@ async def open_hub(options: AuthServer, *, credential: bool = True) -> AsyncIter
 
     :raises CliError: no credential although one is needed, a bad pin or file, or what the hub answers.
     """
-    current, profile = (None, None) if options.token is not None else _profile()
+    current, profile = (None, None) if options.token is not None else _profile(credential=credential)
     if credential and options.token is None and profile is None:
         raise CliError(
             "not logged in",
@@ -36,7 +38,10 @@ async def open_hub(options: AuthServer, *, credential: bool = True) -> AsyncIter
     address = options.address
     if not options.address_given and current is not None and current.auth_addr:
         address = current.auth_addr
+    _check_address(address)
     context = await _context(options, address, profile)
+    if context is not None and profile is not None and credential:
+        _show_certificate(context, profile)
     token = None if options.token is None else options.token.reveal()
     try:
         async with connect_api(address, context, token=token) as client:
@@ -58,13 +63,26 @@ def failure_of(error: RpcError) -> CliError:
     )
 
 
-def _profile() -> tuple[CurrentProfile | None, Profile | None]:
+def _profile(*, credential: bool) -> tuple[CurrentProfile | None, Profile | None]:
+    """The profile of `msh login`, if there is one. :raises CliError: it is to be used and has expired."""
     store = ProfileStore.from_environment(os.environ)
     try:
         current = store.current()
-        return current, store.load(current)
+        profile = store.load(current)
     except CliError:
         return None, None
+    if credential:
+        check_usable(current, profile)
+    return current, profile
+
+
+def _check_address(address: str) -> None:
+    try:
+        split_host_port(address, AUTH_PORT)
+    except ValueError as error:
+        raise CliError(
+            "--auth-server cannot be read", str(error), "write HOST or HOST:PORT", exit_code=EXIT_USAGE
+        ) from None
 
 
 async def _context(options: AuthServer, address: str, profile: Profile | None) -> ssl.SSLContext | None:
@@ -76,23 +94,21 @@ async def _context(options: AuthServer, address: str, profile: Profile | None) -
             pin = parse_ca_pin(options.ca_pin)
         except InvalidJoinTokenError as error:
             raise CliError(
-                "--ca-pin cannot be used", str(error), "take what `mezhub ca-pin` prints"
+                "--ca-pin cannot be used",
+                str(error),
+                "take what `mezhub ca-pin` prints",
+                exit_code=EXIT_USAGE,
             ) from None
         roots = (await fetch_cluster_ca(address, pin)).bundle
     elif options.ca_file is not None:
-        roots = (_read(options.ca_file),)
+        roots = (read_roots(options.ca_file),)
     elif profile is not None:
         roots = (profile.ca_pem,)
-    context = client_context(roots, GRPC_ALPN)
-    if profile is not None:
-        load_identity(context, profile.tls_certificate, profile.tls_key)
-    return context
+    return client_context(roots, GRPC_ALPN)
 
 
-def _read(path: str) -> bytes:
+def _show_certificate(context: ssl.SSLContext, profile: Profile) -> None:
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise CliError(
-            f"cannot read {path}", error.strerror or str(error), "give a PEM file with --ca-file"
-        ) from None
+        load_identity(context, profile.tls_certificate, profile.tls_key)
+    except ssl.SSLError as error:
+        raise CliError("your certificate cannot be used", str(error), "run msh login again") from None

@@ -31,11 +31,16 @@ def start(config: str | None) -> None:
     """Join if need be, then hold the tunnel until told to stop."""
     loaded = load_agent_config(config, os.environ)
     configure_logging(loaded.log.level, loaded.log.format)
-    # Started in the background, a shell has these ignored, and every program of every session would inherit that.
+    # Started in the background or by nohup, these are ignored, and every program of every session would inherit that.
+    # A handler that does nothing is as good for us and ends with exec.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, _ignore)
     run_command(_run, loaded, _node_name(loaded))
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    return
 
 
 def _node_name(config: AgentConfig) -> str:

@@ -20,7 +20,7 @@ import trio
 from mezite.agent.daemon import run_agent
 from mezite.agent.joining import JoinError
 from mezite.cli.demo_apps import DemoApps, serve_demo_apps
-from mezite.cli.errors import CliError, run_command
+from mezite.cli.errors import EXIT_INTERRUPTED, EXIT_OK, CliError, run_command
 from mezite.cli.log_setup import configure_logging
 from mezite.cli.program_path import program_command, program_text
 from mezite.config.kinds import ListenAddress
@@ -69,7 +69,7 @@ class _Demo:
 )
 @click.option("--verbose", is_flag=True, help="Show the logs of hub and agent.")
 def demo(folder: str | None, run_text: str | None, verbose: bool) -> int:
-    """Run until Ctrl-C, or until COMMAND has ended, with its exit code."""
+    """Run until Ctrl-C, or until COMMAND has ended, with its exit code, or 130 when it is not let end."""
     if shutil.which("ssh") is None:
         raise CliError(
             "the demo needs the OpenSSH client",
@@ -93,7 +93,7 @@ def _demo_folder(folder: str | None) -> Iterator[Path]:
 
 
 async def _run(folder: Path, run_text: str | None) -> int:
-    status = 0
+    status = EXIT_OK if run_text is None else EXIT_INTERRUPTED
     stop = trio.Event()
     try:
         async with trio.open_nursery() as nursery:

@@ -16,6 +16,7 @@ from mezite.cli.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.identity_files import write_identity_files
 from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
 from mezite.cli.prompts import ask_password, password_options
+from mezite.cli.trusted_roots import read_roots
 from mezite.cli.web_client import WebClient, find_hub, trust_by_pin, trusting
 from mezite.core.certificates.keys import (
     PrivateKey,
@@ -162,16 +163,12 @@ async def _roots(request: _Request, address: str) -> tuple[bytes, ...] | None:
             return await trust_by_pin(address, parse_ca_pin(request.ca_pin))
         except InvalidJoinTokenError as error:
             raise CliError(
-                "--ca-pin cannot be used", str(error), "take what `mezhub ca-pin` prints"
+                "--ca-pin cannot be used",
+                str(error),
+                "take what `mezhub ca-pin` prints",
+                exit_code=EXIT_USAGE,
             ) from None
-    return _known_roots(address) if request.ca_file is None else (_read_roots(request.ca_file),)
-
-
-def _read_roots(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise CliError(f"cannot read {path}", error.strerror or str(error), "give a PEM file") from None
+    return _known_roots(address) if request.ca_file is None else (read_roots(request.ca_file),)
 
 
 def _known_roots(address: str) -> tuple[bytes, ...] | None:

@@ -8,89 +8,141 @@ node, which `msh proxy ssh` is.
 from __future__ import annotations
 
 import getpass
-import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
 
+import attrs
 import click
 
 from mezite.cli.errors import EXIT_FAILED, EXIT_USAGE, CliError
-from mezite.cli.profile_store import CurrentProfile, ProfileStore
-from mezite.cli.program_path import program_text
+from mezite.cli.profile_store import CurrentProfile
+from mezite.cli.ssh_settings import node_settings
 from mezite.cli.user_certificate import read_user_certificate
 from mezite.cli.user_session import current_profile
 
-__all__ = ["choose_login", "client_options", "run_client", "ssh"]
+__all__ = ["SshArguments", "choose_login", "client_options", "run_client", "split_arguments", "ssh"]
 
 EXIT_NO_CONNECTION = 255
 
 _FLAGS = ("-A", "-t", "-T", "-N", "-v", "-q", "-f", "-n", "-C", "-x", "-4", "-6")
 _VALUES = ("-L", "-R", "-D", "-W", "-o", "-E")
+_OWN = ("--login", "--mfa-code")
+
+
+@attrs.frozen(kw_only=True)
+class SshArguments:
+    """What stands behind `msh ssh`."""
+
+    options: tuple[str, ...]
+    """For ssh itself."""
+    login: str | None
+    mfa_code: str | None
+    node: str
+    command: tuple[str, ...]
 
 
 @click.command(
     help="Open a shell on a node, or run a command there. Options as in ssh; they come before the node.",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    # All but --help is for `split_arguments`: click would look for letters it knows inside `-L5432:localhost:5432`.
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+        "help_option_names": ["--help"],
+    },
 )
-@click.option("--login", "-l", metavar="LOGIN", help="The account on the node.")
+@click.option("--login", metavar="LOGIN", help="The account on the node; also -l.")
 @click.option("--mfa-code", metavar="CODE", help="Code of a second factor.")
 @click.argument(
     "arguments", nargs=-1, type=click.UNPROCESSED, metavar="[SSH OPTIONS] [USER@]NODE [COMMAND]..."
 )
 def ssh(login: str | None, mfa_code: str | None, arguments: tuple[str, ...]) -> int:
     """Run ssh and return its exit code: the remote command's, or 255 when there was no connection."""
-    if mfa_code:
+    asked = split_arguments(arguments)
+    if mfa_code or asked.mfa_code:
         raise CliError(
             "--mfa-code is not needed", "no role of this hub asks for it yet", exit_code=EXIT_USAGE
         )
-    options, destination, command = split_arguments(arguments)
-    user, _, node = destination.rpartition("@")
     try:
         current, profile = current_profile()
-        chosen = choose_login(user or login, read_user_certificate(profile).principals)
+        chosen = choose_login(asked.login or login, read_user_certificate(profile).principals)
     except CliError as error:
         # As ssh itself: whatever keeps the connection from being made is 255.
         error.exit_code = EXIT_NO_CONNECTION if error.exit_code == EXIT_FAILED else error.exit_code
         raise
-    return run_client("ssh", [*client_options(current), "-l", chosen, *options, "--", node, *command])
+    return run_client(
+        "ssh", [*client_options(current), "-l", chosen, *asked.options, "--", asked.node, *asked.command]
+    )
 
 
-def split_arguments(arguments: Sequence[str]) -> tuple[list[str], str, list[str]]:
-    """Return ssh's options, the destination and the command.
+def split_arguments(arguments: Sequence[str]) -> SshArguments:
+    """Tell ssh's options, ours, the destination and the command apart, as getopt(3) does.
 
     :raises CliError: no node, or an option that ssh has and that would undo what is set here.
     """
     options: list[str] = []
+    own: dict[str, str] = {}
     rest = list(arguments)
-    while rest and rest[0].startswith("-"):
+    while rest and rest[0].startswith("-") and rest[0] != "-":
         argument = rest.pop(0)
         if argument == "--":
             break
-        if argument[:2] in _VALUES:
-            options.append(argument)
-            if len(argument) == 2:
-                if not rest:
-                    raise CliError(f"{argument} needs a value", "", "see ssh(1)", exit_code=EXIT_USAGE)
-                options.append(rest.pop(0))
-        elif argument in _FLAGS or set(argument[1:]) <= {flag[1] for flag in _FLAGS}:
-            options.append(argument)
+        if argument.startswith("--"):
+            name, equals, value = argument.partition("=")
+            if name not in _OWN:
+                raise _unknown(name)
+            own[name] = value if equals else _value(name, rest)
         else:
-            raise CliError(
-                f"unknown option {argument}",
-                f"known are {' '.join((*_FLAGS, *_VALUES))}",
-                "for more use `msh config` with ssh itself",
-                exit_code=EXIT_USAGE,
-            )
-    if not rest or not rest[0].rpartition("@")[2]:
+            _take_letters(argument, rest, options, own)
+    user, _, node = rest[0].rpartition("@") if rest else ("", "", "")
+    if not node:
         raise CliError(
             "no node given",
             "",
             "msh ssh [USER@]NODE [COMMAND]; `msh ls` shows the nodes",
             exit_code=EXIT_USAGE,
         )
-    return options, rest[0], rest[1:]
+    return SshArguments(
+        options=tuple(options),
+        login=user or own.get("--login"),
+        mfa_code=own.get("--mfa-code"),
+        node=node,
+        command=tuple(rest[1:]),
+    )
+
+
+def _take_letters(argument: str, rest: list[str], options: list[str], own: dict[str, str]) -> None:
+    """Take `-t`, `-NL 8080:localhost:80` or `-L8080:localhost:80` apart."""
+    letters = argument[1:]
+    while letters:
+        option, letters = f"-{letters[0]}", letters[1:]
+        if option in _FLAGS:
+            options.append(option)
+        elif option in _VALUES or option == "-l":
+            value = letters or _value(option, rest)
+            letters = ""
+            if option == "-l":
+                own["--login"] = value
+            else:
+                options += [option, value]
+        else:
+            raise _unknown(option)
+
+
+def _value(option: str, rest: list[str]) -> str:
+    if not rest:
+        raise CliError(f"{option} needs a value", "", "see ssh(1)", exit_code=EXIT_USAGE)
+    return rest.pop(0)
+
+
+def _unknown(option: str) -> CliError:
+    return CliError(
+        f"unknown option {option}",
+        f"known are {' '.join((*_FLAGS, *_VALUES, '-l', *_OWN))}",
+        "for more use `msh config` with ssh itself",
+        exit_code=EXIT_USAGE,
+    )
 
 
 def choose_login(wanted: str | None, principals: Sequence[str]) -> str:
@@ -114,20 +166,7 @@ def choose_login(wanted: str | None, principals: Sequence[str]) -> str:
 
 def client_options(current: CurrentProfile) -> list[str]:
     """Return the options with which ssh, scp and sftp find the node and trust it, and use no other key."""
-    store = ProfileStore.from_environment(os.environ)
-    user, host = store.user_directory(current.host, current.user), store.host_directory(current.host)
-    settings = {
-        "ProxyCommand": f"{program_text('msh')} proxy ssh --login=%r %h:%p",
-        "IdentityFile": str(user / "key"),
-        "CertificateFile": str(user / "key-cert.pub"),
-        "IdentitiesOnly": "yes",
-        "IdentityAgent": "none",
-        "UserKnownHostsFile": str(host / "known_hosts"),
-        "GlobalKnownHostsFile": "none",
-        "StrictHostKeyChecking": "yes",
-        "PreferredAuthentications": "publickey",
-        "ServerAliveInterval": "15",
-    }
+    settings = {**node_settings(current), "PreferredAuthentications": "publickey"}
     options = ["-F", "none"]
     for name, value in settings.items():
         options += ["-o", f"{name}={value}"]

@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading the user's own SSH certificate, to show it; nobody is let in by this."""
+"""Reading the user's own certificates, to show them or to say that they are too old; nobody is let in by this."""
 
 from __future__ import annotations
+
+import time
 
 import attrs
 
 from mezite.cli.errors import CliError
-from mezite.cli.profile_store import Profile
+from mezite.cli.profile_store import CurrentProfile, Profile
 from mezite.core.certificates.identity import IdentityError, decode_roles
 from mezite.core.certificates.keys import InvalidKeyError
 from mezite.core.certificates.ssh import NO_LOGIN_PRINCIPAL, parse_authorized_key_line
 from mezite.core.certificates.ssh_certificate import parse_ssh_certificate
 from mezite.core.certificates.ssh_wire import MalformedWireError, WireReader
+from mezite.core.certificates.x509_issue import load_certificates
+from mezite.core.durations import format_duration
 
-__all__ = ["UserCertificate", "read_user_certificate"]
+__all__ = ["UserCertificate", "check_usable", "read_user_certificate"]
 
 
 @attrs.frozen(kw_only=True)
@@ -41,3 +45,18 @@ def read_user_certificate(profile: Profile) -> UserCertificate:
         principals=tuple(name for name in certificate.principals if name != NO_LOGIN_PRINCIPAL),
         valid_before=certificate.valid_before,
     )
+
+
+def check_usable(current: CurrentProfile, profile: Profile) -> None:
+    """:raises CliError: the profile's X.509 certificate has expired or is damaged."""
+    try:
+        expires = load_certificates(profile.tls_certificate)[0].not_valid_after_utc.timestamp()
+    except ValueError as error:
+        raise CliError("your certificate cannot be read", str(error), "run msh login again") from None
+    late = time.time_ns() / 1e9 - expires
+    if late >= 0:
+        raise CliError(
+            f"your certificate for {current.cluster} expired {format_duration(int(late))} ago",
+            "",
+            f"run msh login --proxy={current.proxy_addr} --user={current.user}",
+        )

@@ -4,21 +4,21 @@
 from __future__ import annotations
 
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import trio
 
-from mezite.api.client import ApiClient, ClientOptions, RpcError, open_api_client
 from mezite.cli.errors import CliError
-from mezite.cli.hub_connection import failure_of
 from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
+from mezite.cli.user_certificate import check_usable
 from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.refusal import CertificateRefused
 from mezite.core.certificates.x509_issue import load_certificates
 from mezite.core.certificates.x509_verify import verify_x509
-from mezite.core.durations import format_duration
 from mezite.core.mux.connection import ChannelHeader, Side
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.dialer import dial
@@ -26,6 +26,9 @@ from mezite.net.mux_channel import MuxChannel
 from mezite.net.mux_session import ChannelRejectedError, MuxSession, TunnelClosedError
 from mezite.net.tls_contexts import mutual_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
+
+if TYPE_CHECKING:
+    from mezite.api.client import ApiClient
 
 __all__ = ["current_profile", "open_api", "open_channel"]
 
@@ -37,19 +40,12 @@ CONNECT_SECONDS = 15
 def current_profile() -> tuple[CurrentProfile, Profile]:
     """Return the profile in use.
 
-    :raises CliError: not logged in, or the certificate has expired.
+    :raises CliError: not logged in, or the certificate has expired or is damaged.
     """
     store = ProfileStore.from_environment(os.environ)
     current = store.current()
     profile = store.load(current)
-    expires = load_certificates(profile.tls_certificate)[0].not_valid_after_utc.timestamp()
-    if time.time_ns() / 1e9 >= expires:
-        ago = format_duration(int(time.time_ns() / 1e9 - expires))
-        raise CliError(
-            f"your certificate for {current.cluster} expired {ago} ago",
-            "",
-            f"run msh login --proxy={current.proxy_addr} --user={current.user}",
-        )
+    check_usable(current, profile)
     return current, profile
 
 
@@ -83,6 +79,10 @@ async def open_api() -> AsyncIterator[ApiClient]:
 
     :raises CliError: as `open_channel`, and what the hub answers to a call.
     """
+    # A third of the time that `msh proxy ssh` takes to start would go into what only this needs.
+    from mezite.api.client import ClientOptions, RpcError, open_api_client  # noqa: PLC0415
+    from mezite.cli.hub_connection import failure_of  # noqa: PLC0415
+
     failure: CliError | None = None
     async with open_channel(ChannelHeader(kind="api")) as channel:
         try:
@@ -104,7 +104,10 @@ async def _run(session: MuxSession) -> None:
 
 async def _connect(current: CurrentProfile, profile: Profile) -> TlsStream:
     address = current.ssh_addr or current.host
-    context = mutual_client_context([profile.ca_pem], profile.tls_certificate, profile.tls_key, ALPN)
+    try:
+        context = mutual_client_context([profile.ca_pem], profile.tls_certificate, profile.tls_key, ALPN)
+    except (ValueError, ssl.SSLError) as error:
+        raise CliError("your certificate cannot be used", str(error), "run msh login again") from None
     transport = await dial(address, SSH_PORT, deadline_seconds=CONNECT_SECONDS)
     stream = TlsStream(transport, context, server_side=False, server_hostname=None)
     try:
@@ -117,6 +120,9 @@ async def _connect(current: CurrentProfile, profile: Profile) -> TlsStream:
             error.reason,
             f"if its CA has changed, run msh login --proxy={current.proxy_addr} --ca-pin=PIN",
         ) from None
+    except CliError:
+        await trio.aclose_forcefully(stream)
+        raise
     except trio.TooSlowError:
         raise CliError(
             f"the hub at {address} does not answer within {CONNECT_SECONDS} s",
