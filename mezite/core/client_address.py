@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-__all__ = ["real_client"]
+__all__ = ["real_client", "source_of"]
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -44,6 +44,20 @@ def real_client(peer: Address, values: Iterable[bytes], trusted: Collection[Netw
         if not _contains(trusted, client):
             return client
     return client
+
+
+def source_of(client_address: str) -> str:
+    """Return what counts as one source: an IPv4 address, or the /64 that one IPv6 customer has.
+
+    `client_address` has a port or has none; what is no address is a source of its own.
+    """
+    for host in (client_address, client_address.rpartition(":")[0].strip("[]")):
+        try:
+            address = _plain(ip_address(host))
+        except ValueError:
+            continue
+        return str(address if address.version == 4 else IPv6Network((address, 64), strict=False))
+    return client_address
 
 
 def _parse(text: str) -> Address | None:

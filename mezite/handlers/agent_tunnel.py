@@ -12,7 +12,8 @@ import trio
 
 from mezite.core.mux.connection import Side
 from mezite.core.mux.error_codes import ErrorCode
-from mezite.handlers.session_life import dismiss, guarded, running, say_goodbye
+from mezite.core.mux.flow_window import GrowthPool
+from mezite.handlers.session_life import dismiss, guarded, new_window_pool, running, say_goodbye
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
 from mezite.services.authentication import Authenticator
@@ -47,13 +48,15 @@ class AgentTunnelHandler:
     registry: TunnelRegistry
     leases: TunnelLeases
     serve_api: ServeAgentApi
+    windows: GrowthPool = attrs.field(factory=new_window_pool)
+    """Shared by all sessions of the hub."""
 
     async def serve(self, stream: TlsStream, client_address: str) -> None:
         """Run one tunnel until either side ends it. Cancelling closes it at once."""
         certificate = stream.peer_certificate()
         if certificate is None:
             raise AssertionError("the tunnel listener demands a certificate in the handshake")
-        session = MuxSession(stream, Side.ACCEPTER)
+        session = MuxSession(stream, Side.ACCEPTER, pool=self.windows)
         try:
             agent = await self._identify(certificate, client_address)
         except RefusedError as refused:

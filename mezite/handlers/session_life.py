@@ -11,20 +11,29 @@ import trio
 
 from mezite.core.errors import LocalProtocolError
 from mezite.core.mux.error_codes import ErrorCode
+from mezite.core.mux.flow_window import GrowthPool
 from mezite.net.mux_session import MuxSession, PendingChannel, TunnelClosedError
 
-__all__ = ["ServeApi", "dismiss", "guarded", "running", "say_goodbye"]
+__all__ = ["ServeApi", "dismiss", "guarded", "new_window_pool", "running", "say_goodbye"]
 
 _log = logging.getLogger("mezite.tunnel")
 
 ServeApi = Callable[[trio.abc.Stream, str, bytes | None], Awaitable[None]]
 """Serves the gRPC API on a stream: `(stream, client address, client certificate as DER or None)`."""
 
+WINDOW_POOL_BYTES = 1024 * 1024 * 1024
+"""What the windows of all sessions of a hub may grow by together (threats B2, B9): 64 channels at their largest."""
+
 GOODBYE_SECONDS = 5
 """Long enough for one frame to cross any usable network; the peer has proven nothing, so it gets no more."""
 
 RETRY_SECONDS = 30.0
 """What the peer is asked to wait: the cause is one that a person has to mend."""
+
+
+def new_window_pool() -> GrowthPool:
+    """Return the pool that all sessions of one hub share."""
+    return GrowthPool(WINDOW_POOL_BYTES)
 
 
 @asynccontextmanager

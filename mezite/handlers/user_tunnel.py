@@ -14,7 +14,8 @@ import trio
 
 from mezite.core.mux.connection import Side
 from mezite.core.mux.error_codes import ErrorCode
-from mezite.handlers.session_life import ServeApi, guarded, running, say_goodbye
+from mezite.core.mux.flow_window import GrowthPool
+from mezite.handlers.session_life import ServeApi, guarded, new_window_pool, running, say_goodbye
 from mezite.net.byte_streams import relay
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
@@ -58,6 +59,8 @@ class UserTunnelHandler:
     access: NodeAccess
     serve_api: ServeApi
     verbs: VerbRegistry
+    windows: GrowthPool = attrs.field(factory=new_window_pool)
+    """Shared by all sessions of the hub."""
 
     async def serve(self, stream: TlsStream, client_address: str) -> None:
         """Run one user's connection until either side ends it. Cancelling closes it at once."""
@@ -65,7 +68,7 @@ class UserTunnelHandler:
         if certificate is None:
             raise AssertionError("the listener demands a certificate in the handshake")
         peer = _Peer(client_address, certificate)
-        session = MuxSession(stream, Side.ACCEPTER)
+        session = MuxSession(stream, Side.ACCEPTER, pool=self.windows)
         try:
             await self._identify(peer)
         except RefusedError as refused:

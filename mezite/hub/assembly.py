@@ -23,6 +23,7 @@ from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
 from mezite.config.schema import HubConfig
 from mezite.handlers.agent_tunnel import AgentTunnelHandler
+from mezite.handlers.session_life import new_window_pool
 from mezite.handlers.user_ssh import UserSshHandler
 from mezite.handlers.user_tunnel import UserTunnelHandler, register_channels
 from mezite.handlers.web_front import WebFront
@@ -104,6 +105,7 @@ def _wire(config: HubConfig, ground: Ground) -> Hub:
     async def serve_agent_api(stream: trio.abc.Stream, client_address: str, agent: AgentIdentity) -> None:
         await api.serve_connection(stream, PeerInfo(client_address=client_address, agent=agent))
 
+    windows = new_window_pool()
     return Hub(
         ground=ground,
         services=services,
@@ -115,9 +117,14 @@ def _wire(config: HubConfig, ground: Ground) -> Hub:
             registry=services.registry,
             leases=services.leases,
             serve_api=serve_agent_api,
+            windows=windows,
         ),
         user_tunnels=UserTunnelHandler(
-            authenticator=services.authenticator, access=services.access, serve_api=serve_api, verbs=verbs
+            authenticator=services.authenticator,
+            access=services.access,
+            serve_api=serve_api,
+            verbs=verbs,
+            windows=windows,
         ),
         jump=UserSshHandler(
             authorities=ground.authorities,

@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 
 from mezite.config.schema import HubConfig
-from mezite.hub.hub_identity import load_hub_id
+from mezite.hub.hub_identity import load_hub_id, served_names
 from mezite.services.accounts import Accounts
 from mezite.services.audit_log import AuditLog
 from mezite.services.certificate_authority import CertificateAuthorities
@@ -61,5 +61,20 @@ async def open_ground(config: HubConfig, sources: Sources) -> AsyncIterator[Grou
             accounts=Accounts(
                 database=database, login=login, passwords=passwords, audit=audit, sources=sources
             ),
-            enrollment=Enrollment(database=database, authorities=authorities, audit=audit, sources=sources),
+            enrollment=Enrollment(
+                database=database,
+                authorities=authorities,
+                audit=audit,
+                sources=sources,
+                hub_names=_own_names(config),
+            ),
         )
+
+
+def _own_names(config: HubConfig) -> set[str]:
+    """The names under which clients reach this hub.
+
+    Not the machine's own: a hub and an agent on one machine are a common first try, and then the node has that name.
+    """
+    public = config.proxy.public_addr
+    return {"localhost", *served_names(config)[1]} | (set() if public is None else {public.host.lower()})

@@ -15,6 +15,8 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from mezite.core.client_address import source_of
+
 from .byte_streams import can_send_eof
 
 __all__ = [
@@ -40,7 +42,7 @@ class ConnectionLimits:
     max_connections: int = 15_000
     """In total; stays under 80 % of the usual RLIMIT_NOFILE of 20,000 (threat P14)."""
     max_connections_per_ip: int = 512
-    """From one client address; a NAT with many agents behind it needs hundreds."""
+    """From one client address, or one IPv6 /64 (one customer); a NAT with many agents behind it needs hundreds."""
     max_preauth: int = 1024
     """Connections that are not established yet; from half of it on, newcomers are dropped at random with
     rising probability, so that a flood does not shut everyone else out (as OpenSSH's MaxStartups)."""
@@ -84,7 +86,7 @@ class ConnectionLimiter:
             return reason
         self._connections += 1
         self._preauth += 1
-        self._per_ip[client_ip] += 1
+        self._per_ip[source_of(client_ip)] += 1
         return None
 
     def _objection(self, client_ip: str) -> str | None:
@@ -101,7 +103,7 @@ class ConnectionLimiter:
         return None
 
     def _crowd(self, client_ip: str) -> str | None:
-        limit, from_here = self.limits.max_connections_per_ip, self._per_ip.get(client_ip, 0)
+        limit, from_here = self.limits.max_connections_per_ip, self._per_ip.get(source_of(client_ip), 0)
         if from_here < limit or self.speaks_for_others(client_ip):
             return None
         return f"{from_here} connections from this address (limit {limit})"
@@ -112,7 +114,7 @@ class ConnectionLimiter:
         if reason is not None:
             self._refused += 1
             return reason
-        self._per_ip[client_ip] += 1
+        self._per_ip[source_of(client_ip)] += 1
         self._forget(counted_ip)
         return None
 
@@ -128,9 +130,10 @@ class ConnectionLimiter:
         self._forget(client_ip)
 
     def _forget(self, client_ip: str) -> None:
-        self._per_ip[client_ip] -= 1
-        if not self._per_ip[client_ip]:
-            del self._per_ip[client_ip]
+        source = source_of(client_ip)
+        self._per_ip[source] -= 1
+        if not self._per_ip[source]:
+            del self._per_ip[source]
 
     def statistics(self) -> LimiterStatistics:
         """The counters now."""

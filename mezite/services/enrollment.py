@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
@@ -96,8 +96,16 @@ class Enrollment:
     """Join tokens and agent identities."""
 
     def __init__(
-        self, *, database: Database, authorities: CertificateAuthorities, audit: AuditLog, sources: Sources
+        self,
+        *,
+        database: Database,
+        authorities: CertificateAuthorities,
+        audit: AuditLog,
+        sources: Sources,
+        hub_names: Collection[str] = (),
     ) -> None:
+        """`hub_names` are taken: hosts and hubs share a CA, and a node with the hub's name could pose as it (A13)."""
+        self._hub_names = frozenset(hub_names)
         self._database = database
         self._authorities = authorities
         self._audit = audit
@@ -198,6 +206,8 @@ class Enrollment:
         now = self._sources.now()
         check_clock(request.agent_time, now)
         labels = _checked_node(request.node_name, request.labels)
+        if request.node_name in self._hub_names:
+            raise ConflictError(f"node name {request.node_name} is the hub's own: choose another name")
         hashed = token_hash(request.secret)
         # Strangers with made-up tokens get neither signatures nor the database's one writer.
         if await self._database.read(join_tokens.get, token_hash=hashed) is None:

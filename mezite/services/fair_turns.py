@@ -7,7 +7,6 @@ hundred guesses at once keeps everybody else from logging in for as long as they
 
 from __future__ import annotations
 
-import ipaddress
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,28 +14,11 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-__all__ = ["FairTurns", "TooManyWaitingError", "source_of"]
+__all__ = ["FairTurns", "TooManyWaitingError"]
 
 
 class TooManyWaitingError(Exception):
     """So many wait already that this one would wait too long."""
-
-
-def source_of(client_address: str) -> str:
-    """Return what counts as one source: an IPv4 address, or the /64 that one IPv6 customer has.
-
-    `client_address` is `ip:port`; what is no address is a source of its own.
-    """
-    host = client_address.rpartition(":")[0].strip("[]") or client_address
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return client_address
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address, 64), strict=False))
 
 
 @attrs.define(eq=False, kw_only=True)

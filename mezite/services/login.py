@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mezite.core.audit.event_types import EventType
+from mezite.core.client_address import source_of
 from mezite.core.durations import format_duration
 from mezite.core.names import InvalidNameError, check_user_name
 from mezite.core.secret import Secret
 from mezite.services.audit_log import AuditLog
 from mezite.services.errors import UnavailableError
-from mezite.services.fair_turns import FairTurns, TooManyWaitingError, source_of
+from mezite.services.fair_turns import FairTurns, TooManyWaitingError
 from mezite.services.identity import UserIdentity
 from mezite.services.sources import Sources
 from mezite.storage import invites, users, web_sessions

@@ -7,6 +7,7 @@ from collections import Counter
 
 import attrs
 
+from mezite.core.client_address import source_of
 from mezite.ssh.errors import ConnectionLostError
 
 __all__ = ["Slot", "SshLimits", "StartupLimiter"]
@@ -74,10 +75,10 @@ class StartupLimiter:
     The counts go back to zero with the connections: a slot is held by a context manager.
     """
 
-    total: int = attrs.field(default=100, kw_only=True)
-    """OpenSSH's MaxStartups refuses everything at 100."""
+    total: int = attrs.field(default=256, kw_only=True)
+    """Each has a thread. OpenSSH's MaxStartups refuses everything at 100, for one machine; this port is everybody's."""
     per_source: int = attrs.field(default=20, kw_only=True)
-    """One client address; parallel tools open a handful at once."""
+    """One IPv4 address or one IPv6 /64; parallel tools open a handful at once."""
     _by_source: Counter[str] = attrs.field(factory=Counter, init=False)
     _pending: int = attrs.field(default=0, init=False)
 
@@ -87,10 +88,11 @@ class StartupLimiter:
         return self._pending
 
     def take(self, source: str) -> Slot:
-        """A slot for a connection from ``source``.
+        """A slot for a connection from ``source``, an address.
 
         :exc:`ConnectionLostError` when there is none: close the connection without a word.
         """
+        source = source_of(source)
         if self._pending >= self.total:
             raise ConnectionLostError(f"{self._pending} connections have not authenticated yet")
         if self._by_source[source] >= self.per_source:

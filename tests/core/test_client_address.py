@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mezite.core.client_address import real_client
+from mezite.core.client_address import real_client, source_of
 
 TRUSTED = [ip_network(text) for text in ("10.0.0.0/8", "127.0.0.0/8", "fd00::/8")]
 
@@ -65,3 +65,19 @@ def test_what_the_client_wrote_is_behind_what_the_balancer_saw(forged: bytes, se
     if any(address in network for network in TRUSTED if network.version == 4):
         return
     assert real_client(ip_address("10.0.0.1"), [forged + b", " + str(seen).encode()], TRUSTED) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("192.0.2.7:1234", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("[2001:db8:1:2:3::4]:1234", "2001:db8:1:2::/64"),
+        ("[::ffff:192.0.2.7]:1", "192.0.2.7"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("unknown:0", "unknown:0"),
+        ("", ""),
+    ],
+)
+def test_one_customer_is_one_source(address: str, source: str) -> None:
+    assert source_of(address) == source

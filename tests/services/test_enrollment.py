@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mezite.core.join_token import parse_join_token
-from mezite.services.enrollment import MAX_SKEW_MS, check_clock, secret_part
+from mezite.services.enrollment import MAX_SKEW_MS, Enrollment, check_clock, secret_part
 from mezite.services.errors import (
     ClockSkewError,
     ConflictError,
@@ -252,6 +252,21 @@ async def test_what_is_wrong_elsewhere_does_not_cost_the_token(world, changes, e
     with pytest.raises(error):
         await join(world, secret, **changes)
     assert (await join(world, secret)).agent.node_name == "web-1"
+
+
+async def test_a_node_cannot_be_called_like_the_hub(world):
+    """Threat A13: hosts and hubs share a CA."""
+    own = Enrollment(
+        database=world.database,
+        authorities=world.authorities,
+        audit=world.audit,
+        sources=world.sources,
+        hub_names=["hub.example.com"],
+    )
+    token = await create(world)
+    request = world.join_request(token.text.reveal(), node_name="hub.example.com")
+    with pytest.raises(ConflictError, match="is the hub's own"):
+        await own.join(request, client_address=CLIENT)
 
 
 async def test_a_name_that_is_taken_gives_the_token_back(world):
