@@ -85,12 +85,16 @@ class TunnelClient:
 
     async def run(self) -> NoReturn:
         """Hold a tunnel for ever. Cancelling closes all connections."""
+        previous: _Connection | None = None
         async with trio.open_nursery() as connections:
             while True:
                 connection = await self._dial(connections)
                 if connection is None:
                     continue
+                if previous is not None:
+                    connections.start_soon(self._let_go, previous)
                 await connection.over.wait()
+                previous = connection
                 self.connected_at = None
                 self._backoff.link_lasted(trio.current_time() - connection.since)
                 if connection.retry_after:
@@ -151,6 +155,10 @@ class TunnelClient:
             _log.debug("channel ended", extra={"reason": str(_leaf(group))})
         except* Exception as group:  # noqa: BLE001 - the channel's wall
             _log.error("a channel failed", exc_info=group)
+
+    async def _let_go(self, previous: _Connection) -> None:
+        """The next tunnel is up: end the one before as soon as its channels are done; at once if it is over."""
+        await previous.session.drain(text="the agent has another tunnel")
 
     async def _watch_goaway(self, connection: _Connection) -> None:
         """Dial the next connection as soon as the hub goes away; let this one finish."""

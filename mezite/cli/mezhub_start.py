@@ -12,8 +12,9 @@ import attrs
 import click
 import trio
 
-from mezite.cli.errors import CliError, run_command
+from mezite.cli.errors import CliError, first_cause, run_command
 from mezite.cli.log_setup import configure_logging
+from mezite.config.checks import hub_notes
 from mezite.config.loader import load_hub_config
 from mezite.config.problems import ConfigProblems
 from mezite.config.schema import HubConfig
@@ -35,6 +36,8 @@ def start(config: str) -> None:
     """Run until told to stop."""
     loaded = load_hub_config(config, os.environ)
     configure_logging(loaded.log.level, loaded.log.format)
+    for note in hub_notes(loaded, os.environ):
+        _log.warning("configuration", extra={"note": note})
     run_command(_run, config, loaded)
 
 
@@ -47,9 +50,9 @@ async def _run(path: str, config: HubConfig) -> None:
                 control.running = await hub.start(partial(run_hub, config, stop=control.stop))
             nursery.cancel_scope.cancel()
     except* CaPassphraseError as group:
-        raise CliError("cannot open the CA keys", str(group.exceptions[0])) from None
+        raise CliError("cannot open the CA keys", str(first_cause(group))) from None
     except* StorageError as group:
-        raise CliError("cannot use the database", str(group.exceptions[0])) from None
+        raise CliError("cannot use the database", str(first_cause(group))) from None
 
 
 @attrs.define(eq=False)

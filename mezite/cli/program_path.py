@@ -12,8 +12,11 @@ __all__ = ["program_command", "program_text"]
 
 
 def program_command(name: str) -> list[str]:
-    """Return an argv that runs `name` with this very interpreter and installation."""
-    return [sys.executable, "-c", f"from mezite.cli.{name} import main; main()"]
+    """Return an argv that runs `name` with this very interpreter and installation.
+
+    `-P`: a file called like one of our modules in the user's current directory is not imported.
+    """
+    return [sys.executable, "-P", "-m", f"mezite.cli.{name}"]
 
 
 def program_text(name: str) -> str:

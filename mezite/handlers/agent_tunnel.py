@@ -26,6 +26,11 @@ __all__ = ["AgentTunnelHandler"]
 
 _log = logging.getLogger("mezite.tunnel")
 
+HANDOVER_SECONDS = 3
+"""What agents get to connect to another hub before an idle tunnel is ended: a dial and a TLS handshake, twice."""
+
+GOING_AWAY = "the hub is shutting down"
+
 PROOF_SECONDS = 10
 """A tunnel counts only once a round trip through it has come back; a healthy one takes milliseconds."""
 
@@ -125,7 +130,11 @@ class AgentTunnelHandler:
 
     async def _drain_when_told(self, session: MuxSession) -> None:
         await self.registry.draining.wait()
-        await session.drain(text="the hub is shutting down")
+        session.send_goaway(text=GOING_AWAY)
+        with trio.move_on_after(HANDOVER_SECONDS):
+            # An agent that finds another hub lets go by itself; until then dials still go through this tunnel.
+            await session.wait_closed()
+        await session.drain(text=GOING_AWAY)
 
     async def _serve_channel(self, peer: _Peer, pending: PendingChannel) -> None:
         if pending.header.kind != "api":

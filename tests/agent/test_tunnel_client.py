@@ -205,6 +205,16 @@ async def test_a_drain_dials_first_and_lets_go_later(
         await old.wait_closed()
 
 
+async def test_an_idle_tunnel_is_let_go_when_the_next_one_is_up(autojump_clock: MockClock) -> None:
+    """The hub need not end it: it waits for the agent, so that dials still go through until then."""
+    async with agent(jitter=0) as (hub, _client):
+        old = await hub.session(0)
+        old.send_goaway(text="the hub is shutting down")
+        await hub.session(1)
+        with trio.fail_after(1):
+            await old.wait_closed()
+
+
 async def test_a_goaway_may_name_a_wait(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     async with agent(jitter=0) as (hub, _client):
         session = await hub.session(0)
