@@ -8,6 +8,9 @@ where the tunnel gets through, so do the calls.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import attrs
@@ -38,6 +41,38 @@ class HubApi:
     _client: ApiClient | None = None
     _attached: trio.Event = attrs.field(factory=trio.Event)
     _spent: trio.Event = attrs.field(factory=trio.Event)
+    _wanted: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    _expecting: int = 0
+    _used_at: float = -math.inf
+
+    @contextmanager
+    def expecting_calls(self) -> Iterator[None]:
+        """Have an API channel opened if there is none, and kept until the end of the block."""
+        self._expecting += 1
+        self._wanted.unpark_all()
+        try:
+            yield
+        finally:
+            self._expecting -= 1
+            self._used_at = trio.current_time()
+
+    async def wait_wanted(self) -> None:
+        """Until some call is expected."""
+        while not self._expecting:
+            await self._wanted.park()
+
+    async def wait_unused(self, spent: trio.Event, *, idle_seconds: float) -> None:
+        """Until `spent` is set or no call has been expected for so long."""
+        self._used_at = trio.current_time()
+        while not spent.is_set():
+            now = trio.current_time()
+            if self._expecting:
+                self._used_at = now
+            idle_at = self._used_at + idle_seconds
+            if now >= idle_at:
+                return
+            with trio.move_on_at(idle_at):
+                await spent.wait()
 
     def attach(self, client: ApiClient) -> trio.Event:
         """Use the API channel of a tunnel from now on.
@@ -77,11 +112,12 @@ class HubApi:
         await self._call("ReportRefusal", request, pb.ReportRefusalResponse)
 
     async def _call(self, name: str, request: Message, response_type: type[_Response]) -> _Response:
-        client = await self._usable_client(name)
-        try:
-            return await client.unary(_SERVICE + name, request, response_type)
-        except RpcError as error:
-            raise HubApiError(error.message or str(error)) from error
+        with self.expecting_calls():
+            client = await self._usable_client(name)
+            try:
+                return await client.unary(_SERVICE + name, request, response_type)
+            except RpcError as error:
+                raise HubApiError(error.message or str(error)) from error
 
     async def _usable_client(self, name: str) -> ApiClient:
         with trio.move_on_after(WAIT_SECONDS):

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
-from mezite.agent.assembly import API_RETRY_SECONDS, Agent, own_login
+from mezite.agent.assembly import API_IDLE_SECONDS, API_RETRY_SECONDS, Agent, own_login
 from mezite.agent.hub_api import HubApi
 from mezite.agent.tunnel_client import TunnelRefusedError
 from mezite.api.pb.mezite.v1 import enrollment_pb2 as pb
@@ -185,20 +185,37 @@ async def test_the_api_lives_as_long_as_the_tunnel(autojump_clock: MockClock) ->
     async with api_beside_a_tunnel(hub) as (api, _far):
         for _ in range(90):
             await api.heartbeat(BEAT)
-            await trio.sleep(45)
+            with api.expecting_calls():
+                await trio.sleep(45)
         assert hub.channels == 2, "one for each hour"
         await trio.sleep(600)
         await api.heartbeat(BEAT)
         assert (hub.channels, hub.calls) == (3, 91)
 
 
+async def test_an_api_channel_is_only_there_while_calls_are_expected(autojump_clock: MockClock) -> None:
+    hub = ApiHub()
+    async with api_beside_a_tunnel(hub) as (api, far):
+        await trio.sleep(100)
+        assert hub.channels == 0
+        with api.expecting_calls():
+            await trio.testing.wait_all_tasks_blocked()
+            assert hub.channels == 1
+            await trio.sleep(30)
+            assert far.statistics().mux.channels_theirs == 1
+        await api.heartbeat(BEAT)
+        await trio.sleep(API_IDLE_SECONDS + 1)
+        assert far.statistics().mux.channels_theirs == 0
+        await api.heartbeat(BEAT)
+        assert (hub.channels, hub.calls) == (2, 2)
+
+
 async def test_a_busy_hub_is_asked_again(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    hub = ApiHub(refused=2)
+    hub = ApiHub(refused=1)
     async with api_beside_a_tunnel(hub) as (api, _far):
         begin = trio.current_time()
-        await trio.sleep(API_RETRY_SECONDS)
         await api.heartbeat(BEAT)
-        assert trio.current_time() - begin == pytest.approx(2 * API_RETRY_SECONDS, abs=0.1)
+        assert trio.current_time() - begin == pytest.approx(API_RETRY_SECONDS, abs=0.1)
     assert "the hub offers no API channel" in caplog.text
 
 
