@@ -27,6 +27,7 @@ __all__ = [
     "EXIT_USAGE",
     "CliError",
     "ProgramState",
+    "first_cause",
     "run_command",
     "run_program",
 ]
@@ -85,6 +86,11 @@ def _single_cause(group: BaseExceptionGroup[BaseException]) -> BaseException | N
     if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
         return KeyboardInterrupt()
     return leaves[0] if len(leaves) == 1 else None
+
+
+def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first exception in a group that is none itself: a group's own text says nothing (P4)."""
+    return next(_leaves(group))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

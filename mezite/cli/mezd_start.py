@@ -14,7 +14,7 @@ import trio
 
 from mezite.agent.daemon import run_agent
 from mezite.agent.identity_store import IdentityDamagedError
-from mezite.cli.errors import EXIT_USAGE, CliError, run_command
+from mezite.cli.errors import EXIT_USAGE, CliError, first_cause, run_command
 from mezite.cli.log_setup import configure_logging
 from mezite.config.loader import load_agent_config
 from mezite.config.schema import AgentConfig
@@ -63,9 +63,8 @@ async def _run(config: AgentConfig, node_name: str) -> None:
             nursery.start_soon(_watch_signals, nursery.cancel_scope)
             await run_agent(config, node_name=node_name, now=lambda: time.time_ns() // 1_000_000)
     except* IdentityDamagedError as group:
-        error = group.exceptions[0]
         raise CliError(
-            "the agent's identity is damaged", str(error), "delete it and join with a new token"
+            "the agent's identity is damaged", str(first_cause(group)), "delete it and join with a new token"
         ) from None
 
 

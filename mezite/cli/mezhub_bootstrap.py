@@ -8,7 +8,7 @@ import os
 import click
 import trio
 
-from mezite.cli.errors import CliError, run_command
+from mezite.cli.errors import CliError, first_cause, run_command
 from mezite.cli.prompts import given_password, password_options
 from mezite.config.loader import load_hub_config
 from mezite.config.schema import HubConfig
@@ -57,7 +57,7 @@ async def _bootstrap(
             )
             nursery.cancel_scope.cancel()
     except* RefusedError as group:
-        raise CliError(f"cannot create {user}", str(group.exceptions[0])) from None
+        raise CliError(f"cannot create {user}", str(first_cause(group))) from None
     except* (CaPassphraseError, StorageError) as group:
-        raise CliError("cannot use the database", str(group.exceptions[0])) from None
+        raise CliError("cannot use the database", str(first_cause(group))) from None
     return created

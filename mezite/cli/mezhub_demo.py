@@ -20,7 +20,7 @@ import trio
 from mezite.agent.daemon import run_agent
 from mezite.agent.joining import JoinError
 from mezite.cli.demo_apps import DemoApps, serve_demo_apps
-from mezite.cli.errors import EXIT_INTERRUPTED, EXIT_OK, CliError, run_command
+from mezite.cli.errors import EXIT_INTERRUPTED, EXIT_OK, CliError, first_cause, run_command
 from mezite.cli.log_setup import configure_logging
 from mezite.cli.program_path import program_command, program_text
 from mezite.config.kinds import ListenAddress
@@ -107,7 +107,7 @@ async def _run(folder: Path, run_text: str | None) -> int:
                 daemons.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
     except* JoinError as group:
-        raise CliError("the demo's agent could not join", str(group.exceptions[0])) from None
+        raise CliError("the demo's agent could not join", str(first_cause(group))) from None
     return status
 
 

@@ -23,6 +23,12 @@ def init(config: str) -> None:
         raise CliError(
             f"cannot write {config}", "it exists already", "choose another name or remove it"
         ) from None
+    except OSError as error:
+        raise CliError(
+            f"cannot write {config}",
+            error.strerror or str(error),
+            "choose a file in a folder that you may write",
+        ) from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(commented_example())
     click.echo(f"Wrote {config}. Edit it, then: mezhub check --config {config}")

@@ -23,6 +23,7 @@ from mezite.cli.mezd import mezd
 from mezite.cli.mezhub import mezhub
 from mezite.cli.msh import msh
 from mezite.cli.profile_store import ProfileStore
+from tests.handlers.peers import online_agent
 from tests.hub.live_hub import PASSWORD, LiveHub, live_hub
 
 PROGRAMS: dict[str, click.Command] = {"mezhub": mezhub, "mezd": mezd, "msh": msh, "mezctl": mezctl}
@@ -41,6 +42,13 @@ class Result:
         return json.loads(self.out)
 
 
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Variables for the length of the block, as a command sees them."""
+    with CliRunner().isolation(env=values):
+        yield
+
+
 def run(program: str, *arguments: str, stdin: str = "", environ: Mapping[str, str] | None = None) -> Result:
     """Run `program`; nothing of this machine's own set-up gets in."""
     cleared = dict.fromkeys(("MEZITE_PASSWORD", "MEZITE_AUTH_TOKEN", "MEZITE_AUTH_SERVER", "MSH_HOME"))
@@ -57,6 +65,7 @@ class HubInThread:
 
     hub: LiveHub
     token: trio.lowlevel.TrioToken
+    nursery: trio.Nursery
     folder: Path
     session: str = ""
 
@@ -79,6 +88,15 @@ class HubInThread:
     def msh(self, home: Path, *arguments: str, stdin: str = "", **environ: str) -> Result:
         return run("msh", *arguments, stdin=stdin, environ={"MSH_HOME": str(home), **environ})
 
+    def start_echo(self, node_name: str) -> None:
+        """A node of that name whose agent echoes."""
+        self.do(self.nursery.start, self._echo, node_name)
+
+    async def _echo(self, node_name: str, *, task_status: trio.TaskStatus[None]) -> None:
+        async with online_agent(self.hub, await self.hub.enroll(node_name)):
+            task_status.started()
+            await trio.sleep_forever()
+
     def sign_in(self, home: Path, user: str, **options: Any) -> None:
         """A user of that name whose profile is in `home`."""
         current, profile = self.do(self.hub.user, user, **options)
@@ -92,7 +110,7 @@ def hub_in_thread(folder: Path) -> Iterator[HubInThread]:
     stop = trio.Event()
 
     async def main() -> None:
-        async with live_hub(folder / "hub") as hub:
+        async with live_hub(folder / "hub") as hub, trio.open_nursery() as nursery:
             await hub.hub.ground.accounts.create(
                 "root",
                 roles=("admin", "access"),
@@ -100,9 +118,10 @@ def hub_in_thread(folder: Path) -> Iterator[HubInThread]:
                 password=PASSWORD,
                 by="test",
             )
-            made.append(HubInThread(hub, trio.lowlevel.current_trio_token(), folder))
+            made.append(HubInThread(hub, trio.lowlevel.current_trio_token(), nursery, folder))
             ready.set()
             await stop.wait()
+            nursery.cancel_scope.cancel()
 
     def thread() -> None:
         try:
