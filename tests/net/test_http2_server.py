@@ -304,8 +304,11 @@ async def test_output_waits_for_the_window_and_goes_on(opener):
         assert "END_STREAM" in (await peer.receive_a(HeadersFrame)).flags
 
 
-async def test_a_peer_that_grants_a_byte_at_a_time_is_cut():
-    """D12: data dribble, CVE-2019-9511: frames made small by the window earn no window updates."""
+async def test_a_peer_that_grants_a_byte_at_a_time_is_cut(mock_clock):
+    """D12: data dribble, CVE-2019-9511: frames made small by the window earn no window updates.
+
+    The clock stands still, as budgets fill up with time.
+    """
 
     async def handler(_head, stream):
         stream.send_headers(RESPONSE)
