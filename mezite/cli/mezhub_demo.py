@@ -85,7 +85,12 @@ def demo(folder: str | None, run_text: str | None, verbose: bool) -> int:
 def _demo_folder(folder: str | None) -> Iterator[Path]:
     if folder is not None:
         path = Path(folder).resolve()
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise CliError(
+                f"cannot make {path}", error.strerror or str(error), "choose a folder that you may write"
+            ) from None
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="mezite-demo-", ignore_cleanup_errors=True) as temporary:

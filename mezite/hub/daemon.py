@@ -80,26 +80,40 @@ async def run_hub(
     raise_descriptor_limit()
     keep_large_blocks()
     async with open_hub(config, sources or system_sources()) as hub, trio.open_nursery() as services:
-        await services.start(hub.ground.audit.run)
+        connections_are_over = trio.Event()
+        await services.start(_keep_audit_log, hub, connections_are_over)
         await hub.services.connections.end_leftovers()
         services.start_soon(hub.services.leases.run)
         services.start_soon(renew_certificates, hub.tls, hub.ground.sources)
-        async with trio.open_nursery() as connections:
-            async with trio.open_nursery() as listeners:
-                addresses = await _listen(config, hub, listeners, connections)
-                hub.services.addresses.bound(addresses)
-                await hub.ground.audit.emit(
-                    EventType.HUB_STARTED, resource_type="hub", resource_name=hub.ground.hub_id
-                )
-                _log.info("hub ready", extra={"hub_id": hub.ground.hub_id, **addresses})
-                task_status.started(RunningHub(hub=hub, addresses=addresses))
-                await stop.wait()
-                listeners.cancel_scope.cancel()
-            _drain(hub, connections)
-        await hub.ground.audit.emit(
-            EventType.HUB_STOPPED, resource_type="hub", resource_name=hub.ground.hub_id
-        )
+        try:
+            async with trio.open_nursery() as connections:
+                async with trio.open_nursery() as listeners:
+                    addresses = await _listen(config, hub, listeners, connections)
+                    hub.services.addresses.bound(addresses)
+                    await _emit(hub, EventType.HUB_STARTED)
+                    _log.info("hub ready", extra={"hub_id": hub.ground.hub_id, **addresses})
+                    task_status.started(RunningHub(hub=hub, addresses=addresses))
+                    await stop.wait()
+                    listeners.cancel_scope.cancel()
+                _drain(hub, connections)
+            await _emit(hub, EventType.HUB_STOPPED)
+        finally:
+            connections_are_over.set()
         services.cancel_scope.cancel()
+
+
+async def _keep_audit_log(hub: Hub, over: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+    """Write audit events until `over`, whatever is cancelled: connections that are cut have their ends recorded."""
+    with trio.CancelScope(shield=True):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(hub.ground.audit.run)
+            task_status.started()
+            await over.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def _emit(hub: Hub, event_type: EventType) -> None:
+    await hub.ground.audit.emit(event_type, resource_type="hub", resource_name=hub.ground.hub_id)
 
 
 def _drain(hub: Hub, connections: trio.Nursery) -> None:

@@ -93,6 +93,8 @@ class LiveHub:
     running: RunningHub
     stop: trio.Event
     cancel: Callable[[], None]
+    over: trio.Event
+    """Set when the hub has ended."""
     config: HubConfig
     sources: Sources
 
@@ -203,13 +205,16 @@ async def live_hub(
         await fill(folder)
     config, stop, clock = hub_config(folder, **changes), trio.Event(), sources or system_sources()
 
-    scope = trio.CancelScope()
+    scope, over = trio.CancelScope(), trio.Event()
 
     async def run(*, task_status: trio.TaskStatus[RunningHub]) -> None:
         with scope:
             await run_hub(config, stop=stop, sources=clock, task_status=task_status)
+        over.set()
 
     async with trio.open_nursery() as nursery:
         running = await nursery.start(run)
-        yield LiveHub(running=running, stop=stop, cancel=scope.cancel, config=config, sources=clock)
+        yield LiveHub(
+            running=running, stop=stop, cancel=scope.cancel, over=over, config=config, sources=clock
+        )
         nursery.cancel_scope.cancel()

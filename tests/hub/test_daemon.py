@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import attrs
 import pytest
 import trio
 
+from mezite.api.client import ClientOptions, open_api_client
+from mezite.api.pb.mezite.v1 import enrollment_pb2
 from mezite.config.kinds import ListenAddress
 from mezite.config.schema import AuthConfig, HubConfig, ProxyConfig
+from mezite.core.mux.connection import ChannelHeader
 from mezite.hub.daemon import DRAIN_SECONDS, ListenError, _bound_address, run_hub
 from mezite.net.dialer import DialError, dial
 from mezite.services.sources import system_sources
-from tests.handlers.peers import agent_session, goodbye, online_agent, user_session
+from tests.handlers.peers import API, FakeAgent, agent_session, goodbye, online_agent, user_session
 from tests.hub.live_hub import ANYWHERE, LOCAL, fill, hub_config, live_hub
 
 
@@ -82,6 +86,41 @@ async def test_cancelling_is_stopping_at_once(tmp_path: Path) -> None:
                 await agent.wait_closed()
 
 
+async def test_sessions_that_are_cut_are_recorded_as_ended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Threat H4: the audit log outlives the connections, also when everything is cancelled at once."""
+    async with live_hub(tmp_path) as hub:
+        _current, profile = await hub.user()
+        async with online_agent(hub, await hub.enroll()) as agent, user_session(hub, profile) as user:
+            await user.open_channel(ChannelHeader(kind="ssh", target="web-1"))
+            await report_start(agent)
+            hub.cancel()
+            with trio.fail_after(5):
+                await user.wait_closed()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    async with live_hub(tmp_path, fresh=True) as hub:
+        (ended,) = [json.loads(line) for line in await hub.audited("session.end")]
+    assert ended["reason"] == "the connection ended"
+
+
+async def report_start(agent: FakeAgent) -> None:
+    channel = await agent.session.open_channel(API)
+    async with open_api_client(channel, ClientOptions(authority="hub")) as client:
+        request = enrollment_pb2.ReportSessionStartRequest(
+            connection_id=agent.headers[0].trace_id,
+            session_id="s-1",
+            login="ubuntu",
+            kind="exec",
+            command="id",
+        )
+        await client.unary(
+            "/mezite.v1.EnrollmentService/ReportSessionStart",
+            request,
+            enrollment_pb2.ReportSessionStartResponse,
+        )
+
+
 async def test_a_busy_port_is_named_with_its_key(tmp_path: Path) -> None:
     await fill(tmp_path)
     (busy,) = await trio.open_tcp_listeners(0, host=LOCAL)
@@ -126,7 +165,8 @@ async def test_two_hubs_one_after_the_other(tmp_path: Path) -> None:
     async with live_hub(tmp_path) as hub:
         pin, hub_id = hub.pin, hub.hub.ground.hub_id
         hub.stop.set()
-        await gone(hub.address("diag"))
+        with trio.fail_after(5):
+            await hub.over.wait()
     async with live_hub(tmp_path, fresh=True) as hub:
         assert (hub.pin, hub.hub.ground.hub_id) == (pin, hub_id)
         assert hub.config.auth.listen_addr == ANYWHERE
