@@ -63,6 +63,7 @@ def main() -> None:
     print_facts("bench.idle_agents")
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         cluster = cluster_for(Path(name), options.agents)
+        print(f"enrolling {options.agents} agents", flush=True)
         members = trio.run(enroll, str(cluster.config), options.agents)
         cluster.start_hub()
         stack.callback(cluster.stop)
@@ -75,6 +76,7 @@ def measure(
     cluster: Cluster, hub: int, members, tenth: int, seconds: float, stack: contextlib.ExitStack
 ) -> None:
     tunnel, diag = cluster.addresses["tunnel"], cluster.addresses["diag"]
+    print(f"connecting them, the first {tenth} alone", flush=True)
     empty = resident_bytes(hub)
     first = stack.enter_context(running_fleet(members[:tenth], tunnel, 1))
     first.wait_connected()

@@ -33,6 +33,7 @@ from mezite.storage.agents import AgentRow, NewAgent, RenewalRefusal, RenewedGen
 from mezite.storage.database import Database
 from mezite.storage.errors import NameTakenError
 from mezite.storage.join_tokens import ConsumeFailure, JoinTokenRow
+from mezite.storage.shared_writes import SharedWrites
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -107,6 +108,7 @@ class Enrollment:
         """`hub_names` are taken: hosts and hubs share a CA, and a node with the hub's name could pose as it (A13)."""
         self._hub_names = frozenset(hub_names)
         self._database = database
+        self._heartbeats = SharedWrites(database)
         self._authorities = authorities
         self._audit = audit
         self._sources = sources
@@ -338,7 +340,7 @@ class Enrollment:
             )
             return True
 
-        if not await self._database.write(store):
+        if not await self._heartbeats.write(store):
             raise UnauthenticatedError(
                 f"the certificate of agent {agent.agent_id} was replaced by a newer one: connect with that"
             )

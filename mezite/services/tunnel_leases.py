@@ -20,6 +20,7 @@ from mezite.storage import agents
 from mezite.storage.agents import CLONE_LOCK_REASON, RenewalRefusal, TunnelLease
 from mezite.storage.database import Database
 from mezite.storage.errors import NotFoundError, StorageError
+from mezite.storage.shared_writes import SharedWrites
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -45,6 +46,9 @@ class TunnelLeases:
     audit: AuditLog
     sources: Sources
     hub_id: str
+    _writes: SharedWrites = attrs.field(
+        init=False, default=attrs.Factory(lambda self: SharedWrites(self.database), takes_self=True)
+    )
 
     async def check_generation(self, agent: AgentIdentity, client_address: str) -> AgentIdentity:
         """Return `agent` unless its certificate is of a generation that was left behind.
@@ -52,7 +56,7 @@ class TunnelLeases:
         :raises LockedError: the identity is in use in two places; it is locked from now on, and audited.
         """
         now = self.sources.now()
-        refusal = await self.database.write(
+        refusal = await self._writes.write(
             agents.confirm_generation, agent_id=agent.agent_id, presented=agent.generation, now=now
         )
         if refusal is None:
@@ -70,7 +74,7 @@ class TunnelLeases:
         raise LockedError(clone_message(agent.agent_id), event_id=event_id)
 
     async def begin(self, agent: AgentIdentity, address: str) -> int:
-        """Start a tunnel and return its epoch, in one transaction (threat B6).
+        """Start a tunnel and return its epoch, in one transaction, which a herd shares (threat B6).
 
         :raises UnauthenticatedError: the agent was removed meanwhile.
         """
@@ -85,7 +89,7 @@ class TunnelLeases:
             return epoch
 
         try:
-            return await self.database.write(connect)
+            return await self._writes.write(connect)
         except NotFoundError:
             raise UnauthenticatedError(
                 f"agent {agent.agent_id} was removed: join again with a new token"
@@ -95,7 +99,7 @@ class TunnelLeases:
         """Say that a tunnel is gone; also while being cancelled."""
         now = self.sources.now()
         with trio.move_on_after(END_SECONDS, shield=True):
-            await self.database.write(agents.mark_disconnected, agent_id=agent.agent_id, epoch=epoch, now=now)
+            await self._writes.write(agents.mark_disconnected, agent_id=agent.agent_id, epoch=epoch, now=now)
 
     async def run(self) -> NoReturn:
         """Extend the leases of all live tunnels together, for ever; cut those that another hub has taken over.
