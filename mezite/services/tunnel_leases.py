@@ -55,6 +55,8 @@ class TunnelLeases:
 
         :raises LockedError: the identity is in use in two places; it is locked from now on, and audited.
         """
+        if await self.database.read(_nothing_new, agent):
+            return agent  # nearly always: no reconnect pays for a commit to note what is known (threat B6)
         now = self.sources.now()
         refusal = await self._writes.write(
             agents.confirm_generation, agent_id=agent.agent_id, presented=agent.generation, now=now
@@ -127,3 +129,14 @@ class TunnelLeases:
         )
         for key in fenced:
             live[key].close()
+
+
+def _nothing_new(conn: Connection, agent: AgentIdentity) -> bool:
+    """Whether this generation is the one that was seen last, and the agent may be here."""
+    row = agents.get(conn, agent_id=agent.agent_id)
+    return (
+        row is not None
+        and row.removed_at is None
+        and row.locked_at is None
+        and row.generation_seen == agent.generation
+    )

@@ -6,6 +6,7 @@ import logging
 import pytest
 import trio
 import trio.testing
+from sqlalchemy import event
 
 from mezite.services.errors import LockedError, UnauthenticatedError
 from mezite.services.tunnel_leases import HEARTBEAT_SECONDS, LEASE_MS
@@ -140,6 +141,17 @@ async def test_a_genuine_generation_is_let_in(world):
     assert await world.leases.check_generation(agent, CLIENT) is agent
     assert (await row_of(world, agent)).generation_seen == 1
     assert await world.events("lock.created") == []
+
+
+async def test_a_generation_that_is_known_costs_no_commit_b6(world):
+    agent = await world.agent()
+    await world.leases.check_generation(agent, CLIENT)
+    commits = []
+    event.listen(world.database._backend.writer, "commit", commits.append)
+    assert await world.leases.check_generation(agent, CLIENT) is agent
+    assert commits == []
+    await world.leases.begin(agent, CLIENT)
+    assert len(commits) == 1
 
 
 async def test_a_generation_that_was_left_behind_locks(world):
