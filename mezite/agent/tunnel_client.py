@@ -51,7 +51,6 @@ class _Connection:
     over: trio.Event = attrs.field(factory=trio.Event)
     """Set when the loop should dial again: the tunnel has ended, or its hub is going away."""
     why: str = ""
-    retry_after: float = 0.0
 
     def end(self, why: str) -> None:
         """Let the loop dial again; the first reason counts."""
@@ -97,8 +96,6 @@ class TunnelClient:
                 previous = connection
                 self.connected_at = None
                 self._backoff.link_lasted(trio.current_time() - connection.since)
-                if connection.retry_after:
-                    self._backoff.peer_named_wait(connection.retry_after)
                 await self._wait("tunnel disconnected, retrying", connection.why)
         raise AssertionError("the loop has no end")
 
@@ -143,6 +140,8 @@ class TunnelClient:
         except* Exception as group:  # noqa: BLE001 - raised or kept below
             # Channels guard themselves: it is the session that has ended, or has not come up.
             failure = _leaf(group)
+        # It may have come together with the end, before anybody had looked.
+        self._heed_goaway(connection)
         if failure is not None and not started:
             raise failure
         connection.end(str(failure))
@@ -163,13 +162,16 @@ class TunnelClient:
     async def _watch_goaway(self, connection: _Connection) -> None:
         """Dial the next connection as soon as the hub goes away; let this one finish."""
         await connection.session.wait_goaway()
+        self._heed_goaway(connection)
+
+    def _heed_goaway(self, connection: _Connection) -> None:
         goaway = connection.session.goaway_received
-        if goaway is None:
+        if goaway is None or connection.over.is_set():
             return
         why = goaway.text or "the hub is going away"
         level = logging.INFO if goaway.code is ErrorCode.DRAINING else logging.ERROR
         _log.log(level, "the hub ends the tunnel", extra={"reason": why})
-        connection.retry_after = goaway.retry_after_ms / 1000
+        self._backoff.peer_named_wait(goaway.retry_after_ms / 1000)
         connection.end(why)
 
 

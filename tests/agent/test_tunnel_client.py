@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -13,11 +14,12 @@ import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from mezite.agent.tunnel_client import UP_SECONDS, TunnelClient, TunnelRefusedError
-from mezite.core.mux.connection import ChannelHeader, Side
+from mezite.core.mux.connection import ChannelHeader, MuxConnection, Side
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.dialer import DialError
 from mezite.net.mux_channel import MuxChannel
 from mezite.net.mux_session import MuxSession, PendingChannel, TunnelClosedError
+from mezite.testing.mux_pair import drain_output
 
 ALMOST_ONE = 0.999
 SSH = ChannelHeader(kind="ssh", target="web-1")
@@ -315,3 +317,26 @@ async def test_a_session_that_breaks_in_an_unforeseen_way_is_replaced(autojump_c
 
         hub.streams[0].receive_stream.receive_some_hook = fail
         await hub.session(1)
+
+
+async def test_a_goaway_together_with_the_end_is_heard(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hub that refuses says so and closes, often before a round trip is proven."""
+    dials: list[float] = []
+
+    async def connect() -> trio.abc.Stream:
+        dials.append(trio.current_time())
+        ours, theirs = memory_stream_pair()
+        core = MuxConnection(Side.ACCEPTER)
+        core.send_goaway(20_000, ErrorCode.REFUSED, "agent a-1 was removed: why; what")
+        await ours.send_all(drain_output(core))
+        await ours.send_eof()
+        return theirs
+
+    client = TunnelClient(connect=connect, serve_channel=echo, beside=nothing, jitter=lambda: 0.0)
+    with trio.move_on_after(50):
+        await client.run()
+    assert [round(later - earlier) for earlier, later in pairwise(dials)] == [20, 20]
+    reasons = [record.reason for record in caplog.records if record.message == "the hub ends the tunnel"]
+    assert reasons == ["agent a-1 was removed: why; what"] * 3
