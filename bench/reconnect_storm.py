@@ -30,6 +30,7 @@ from bench.agent_fleet import enroll, running_fleet
 from bench.idle_agents import cluster_for
 from bench.machine import median, print_facts, quantile
 from mezite.agent.tunnel_client import TunnelClient
+from mezite.net.heap import collect_rarely
 from mezite.testing.fault_stream import FaultPlan
 from mezite.testing.memory_network import MemoryNetwork
 from mezite.testing.simulated_hosts import SimulatedAgent, SimulatedHub, World
@@ -176,6 +177,7 @@ def main() -> None:
     options = parser.parse_args()
     print_facts("bench.reconnect_storm")
     logging.disable(logging.CRITICAL)
+    collect_rarely()  # as mezhub does
     if options.simulated:
         trio.run(simulated, options.simulated, options.rounds, options.down)
     if options.real:

@@ -19,6 +19,7 @@ from mezite.config.loader import load_hub_config
 from mezite.config.problems import ConfigProblems
 from mezite.config.schema import HubConfig
 from mezite.hub.daemon import RunningHub, run_hub
+from mezite.net.heap import collect_rarely
 from mezite.services.certificate_authority import CaPassphraseError
 from mezite.storage.errors import StorageError
 
@@ -36,6 +37,7 @@ def start(config: str) -> None:
     """Run until told to stop."""
     loaded = load_hub_config(config, os.environ)
     configure_logging(loaded.log.level, loaded.log.format)
+    collect_rarely()
     for note in hub_notes(loaded, os.environ):
         _log.warning("configuration", extra={"note": note})
     run_command(_run, config, loaded)

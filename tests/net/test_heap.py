@@ -22,3 +22,17 @@ def test_portions_of_a_relay_do_not_fault_again_and_again() -> None:
     ).stdout
     # Without it: 25,600.
     assert int(faults) < 2000
+
+
+COLLECTOR = """
+import gc
+from mezite.net.heap import COLLECTOR_THRESHOLDS, collect_rarely
+collect_rarely()
+assert gc.get_threshold() == COLLECTOR_THRESHOLDS
+assert gc.get_freeze_count() > 1_000
+assert gc.isenabled()
+"""
+
+
+def test_the_collector_leaves_alone_what_stays_p13():
+    subprocess.run([sys.executable, "-c", COLLECTOR], check=True)
