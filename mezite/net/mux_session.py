@@ -21,6 +21,7 @@ import attrs
 import trio
 
 from mezite.core.mux.channel_table import TooManyChannelsError
+from mezite.core.mux.chunk_queue import Chunk
 from mezite.core.mux.connection import ChannelHeader, MuxConnection, MuxLimits, MuxStatistics, Side
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.core.mux.events import GoAwayReceived
@@ -275,11 +276,11 @@ class MuxSession:
         in_a_row = 0
         try:
             while True:
-                data = core.data_to_send(SEND_BYTES)
+                parts = core.parts_to_send(SEND_BYTES)
                 switchboard.route_events()
-                if data:
-                    in_a_row = 0 if await send(data) else in_a_row + 1
-                    self._bytes_sent += len(data)
+                if parts:
+                    in_a_row = 0 if await send(parts) else in_a_row + 1
+                    self._bytes_sent += sum(map(len, parts))
                     if in_a_row == SENDS_IN_A_ROW:
                         await trio.lowlevel.checkpoint()
                         in_a_row = 0
@@ -370,13 +371,13 @@ def receiver_of(stream: trio.abc.Stream) -> Callable[[], Awaitable[bytes | bytea
     return receive
 
 
-def sender_of(stream: trio.abc.Stream) -> Callable[[bytes], Awaitable[bool]]:
+def sender_of(stream: trio.abc.Stream) -> Callable[[list[Chunk]], Awaitable[bool]]:
     """What a writer calls to send all; the result says whether other tasks had a turn meanwhile."""
     if isinstance(stream, TlsStream):
-        return stream.send_promptly
+        return stream.send_parts
 
-    async def send(data: bytes) -> bool:
-        await stream.send_all(data)
+    async def send(parts: list[Chunk]) -> bool:
+        await stream.send_all(b"".join(parts))
         return True
 
     return send

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Iterable
 
 import trio
 
@@ -18,6 +19,9 @@ TLS_CHUNK_BYTES = 256 * 1024 + 64
 #: Ciphertext per receive: those records with header (5), content type (1) and tag (16) each, so that an
 #: aligned burst of ``TLS_CHUNK_BYTES`` arrives in one step.
 RECEIVE_BYTES = TLS_CHUNK_BYTES + 17 * 22
+
+#: A part of this size goes into records of its own: a record costs as much as copying some KiB.
+SMALL_PART_BYTES = 4096
 
 #: Replies that reading may leave unsent. A key update is 39 bytes; a peer that makes us owe 4,000 of them
 #: while it never lets us send is an attack on memory.
@@ -122,13 +126,28 @@ class TlsEngine:
         with contextlib.suppress(ssl.SSLError):
             self.tls.unwrap()
 
-    def encrypt(self, data: bytes | bytearray | memoryview) -> bytes:
-        """The records that carry ``data``, behind whatever was owed before. Raises :exc:`TlsError`."""
+    def encrypt(self, parts: Iterable[bytes | bytearray | memoryview]) -> bytes:
+        """The records that carry ``parts``, behind whatever was owed before. Raises :exc:`TlsError`.
+
+        Large parts are not copied before they are encrypted, small ones share records.
+        """
         try:
-            self.tls.write(data)
+            small: list[bytes | bytearray | memoryview] = []
+            for part in parts:
+                if len(part) < SMALL_PART_BYTES:
+                    small.append(part)
+                    continue
+                self._write(small)
+                self.tls.write(part)
+            self._write(small)
         except ssl.SSLError as error:
             raise TlsError(describe_tls_failure(error)) from error
         return self.outgoing.read()
+
+    def _write(self, small: list[bytes | bytearray | memoryview]) -> None:
+        if small:
+            self.tls.write(small[0] if len(small) == 1 else b"".join(small))
+            small.clear()
 
 
 def describe_tls_failure(error: ssl.SSLError) -> str:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -207,25 +207,29 @@ class TlsStream(trio.abc.HalfCloseableStream):
         Cancelled before anything was encrypted, the stream stays usable; later, it is dead and its
         transport closed, since an unknown part of a record may be on the wire (threats P1, P2).
         """
-        if not await self.send_promptly(data):
-            await trio.lowlevel.cancel_shielded_checkpoint()
-
-    async def send_promptly(self, data: bytes | bytearray | memoryview) -> bool:
-        """As :meth:`send_all`, but a checkpoint only when the transport makes one; returns whether it did."""
+        waited = False
         with self._sending:
             self._check_sendable()
             await trio.lowlevel.checkpoint_if_cancelled()
-            if len(data) <= TLS_CHUNK_BYTES:
-                return bool(data) and await self._send_chunk(data)
-            waited = False
             with memoryview(data).cast("B") as view:
                 for start in range(0, len(view), TLS_CHUNK_BYTES):
-                    waited |= await self._send_chunk(view[start : start + TLS_CHUNK_BYTES])
-            return waited
+                    waited |= await self._send_step([view[start : start + TLS_CHUNK_BYTES]])
+        if not waited:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _send_chunk(self, data: bytes | bytearray | memoryview) -> bool:
+    async def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> bool:
+        """Send ``parts``, together at most ``TLS_CHUNK_BYTES``, without joining them first.
+
+        As :meth:`send_all`, but a checkpoint only when the transport makes one; returns whether it did.
+        """
+        with self._sending:
+            self._check_sendable()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return bool(parts) and await self._send_step(parts)
+
+    async def _send_step(self, parts: Sequence[bytes | bytearray | memoryview]) -> bool:
         try:
-            records = self._engine.encrypt(data)
+            records = self._engine.encrypt(parts)
         except TlsError:
             self._state = _State.BROKEN
             raise

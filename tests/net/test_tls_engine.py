@@ -34,7 +34,7 @@ def pair() -> tuple[TlsEngine, TlsEngine]:
 )
 def test_any_cut_of_the_ciphertext_gives_the_same_plaintext(sent: list[bytes], limit: int, cut: int) -> None:
     client, server = pair()
-    wire = b"".join(client.encrypt(data) for data in sent)
+    wire = b"".join(client.encrypt([data]) for data in sent)
     client.write_close_notify()
     wire += client.outgoing.read()
     got = bytearray()
@@ -50,12 +50,12 @@ def test_any_cut_of_the_ciphertext_gives_the_same_plaintext(sent: list[bytes], l
 
 def test_what_came_before_our_end_is_kept() -> None:
     client, server = pair()
-    server.incoming.write(client.encrypt(b"x" * 50_000))
+    server.incoming.write(client.encrypt([b"x" * 50_000]))
     server.write_close_notify()
     assert server.may_have_plaintext
     assert server.take(10) == b"x" * 10
     assert server.take(100_000) == b"x" * 49_990
-    server.incoming.write(client.encrypt(b"later"))
+    server.incoming.write(client.encrypt([b"later"]))
     assert server.take(10) == b"later"
 
 
@@ -63,7 +63,7 @@ def test_nothing_can_be_encrypted_after_the_end() -> None:
     client, _ = pair()
     client.write_close_notify()
     with pytest.raises(TlsError):
-        client.encrypt(b"x")
+        client.encrypt([b"x"])
 
 
 def test_failures_have_words() -> None:

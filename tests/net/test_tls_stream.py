@@ -391,3 +391,14 @@ async def test_closing_while_a_receive_has_data_at_hand() -> None:
     assert await server.receive_some() == b"c"
     assert await server.receive_some() == b""
     assert await client.receive_some() == b""
+
+
+async def test_parts_arrive_in_order_whatever_their_sizes() -> None:
+    client, server = await tls_pair()
+    parts = [b"head", b"er", bytes(range(256)) * 100, memoryview(b"abc"), bytearray(5000), b"end"]
+    assert await client.send_parts([]) is False
+    await client.send_parts(parts)
+    await client.send_eof()
+    assert await read_all(server) == b"".join(parts)
+    with pytest.raises(trio.ClosedResourceError):
+        await client.send_parts(parts)

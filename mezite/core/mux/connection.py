@@ -11,6 +11,7 @@ from mezite.core.errors import LocalProtocolError, RemoteProtocolError
 from mezite.core.mux.channel_closer import ChannelCloser
 from mezite.core.mux.channel_state import ChannelInput
 from mezite.core.mux.channel_table import ChannelTable
+from mezite.core.mux.chunk_queue import Chunk
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.core.mux.events import NEED_DATA, ConnectionClosed, Event, NeedData, SendBufferSpace
 from mezite.core.mux.flow_window import GrowthPool
@@ -128,6 +129,10 @@ class MuxConnection:
         """
         return self._sender.data_to_send(max_bytes)
 
+    def parts_to_send(self, max_bytes: int) -> list[Chunk]:
+        """As ``data_to_send``, in parts: for a transport that can send them without joining them first."""
+        return self._sender.parts_to_send(max_bytes)
+
     @property
     def has_data_to_send(self) -> bool:
         """``data_to_send`` has something to do."""
@@ -141,7 +146,7 @@ class MuxConnection:
         Not allowed after the peer's GOAWAY, beyond the channels that both sides allow, or with a header that
         has no encoding.
         """
-        self._check_alive()
+        check_alive(self._closed)
         if self._receiver.goaway is not None:
             raise LocalProtocolError("the peer is going away and accepts no more channels")
         payload = encode_header(header)
@@ -205,12 +210,12 @@ class MuxConnection:
 
     def send_ping(self) -> int:
         """Ask for a round trip; returns the token that PongReceived will repeat. At most 8 are under way."""
-        self._check_alive()
+        check_alive(self._closed)
         return self._credit.ping()
 
     def send_goaway(self, retry_after_ms: int, code: ErrorCode, text: str) -> None:
         """Accept no more channels. Those that exist go on; without any left, the stream may be closed."""
-        self._check_alive()
+        check_alive(self._closed)
         self._receiver.draining = True
         self._sender.push_first(encode_goaway(self._table.last_theirs, retry_after_ms, code, text))
 
@@ -225,10 +230,6 @@ class MuxConnection:
         )
 
     # Inside
-
-    def _check_alive(self) -> None:
-        if self._closed is not None:
-            raise LocalProtocolError("the connection is closed")
 
     def _judge_end(self) -> RemoteProtocolError | None:
         """The peer's bytes are over: was it time?"""
@@ -250,3 +251,9 @@ class MuxConnection:
         self._frames = FrameBuffer(self._limits.max_frame)
         for channel in self._table.forget_all():
             self._credit.release(channel)
+
+
+def check_alive(closed: ConnectionClosed | None) -> None:
+    """Raises LocalProtocolError when the connection has ended."""
+    if closed is not None:
+        raise LocalProtocolError("the connection is closed")

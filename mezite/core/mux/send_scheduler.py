@@ -144,6 +144,10 @@ class SendScheduler:
 
     def data_to_send(self, max_bytes: int) -> bytes:
         """Take up to ``max_bytes`` of whole frames, ``b""`` when there is nothing."""
+        return b"".join(self.parts_to_send(max_bytes))
+
+    def parts_to_send(self, max_bytes: int) -> list[Chunk]:
+        """As ``data_to_send``, in parts that follow each other; nothing large is copied."""
         if max_bytes < SMALLEST_BATCH:
             raise ValueError(f"max_bytes must be at least {SMALLEST_BATCH}")
         parts: list[Chunk] = []
@@ -154,7 +158,7 @@ class SendScheduler:
             room = self._take_channels(self._bulk, parts, room, 0)
             # What bulk leaves, small writes may have as well.
             self._take_channels(self._interactive, parts, room, 0)
-        return b"".join(parts)
+        return parts
 
     def _take_control(self, parts: list[Chunk], room: int) -> int:
         while self._first and len(self._first[0]) <= room:

@@ -88,6 +88,19 @@ def test_a_full_output_says_when_there_is_room() -> None:
     assert at_dialer == [SendBufferSpace(one)]
 
 
+def test_parts_are_what_would_be_sent_joined() -> None:
+    pairs = MuxPair(), MuxPair()
+    large = bytes(range(256)) * 200
+    for pair in pairs:
+        one = pair.open()
+        pair.dialer.send_data(one, large)
+        pair.dialer.send_eof(one)
+    parts = pairs[0].dialer.parts_to_send(2**20)
+    assert any(part is large for part in parts), "nothing large is copied"
+    assert b"".join(parts) == pairs[1].dialer.data_to_send(2**20)
+    assert pairs[0].dialer.parts_to_send(2**20) == []
+
+
 def test_sending_needs_an_open_channel() -> None:
     pair = MuxPair()
     one = pair.dialer.open_channel(HEADER)
