@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hub goes down and comes back: how long until every agent is routable again.
 
-    python -m bench.reconnect_storm [--simulated 2000] [--real 200] [--rounds 3] [--down 3]
+    python -m bench.reconnect_storm [--simulated 2000] [--real 200] [--rounds 1] [--down 3]
 
 Simulated: agents and hub in one process on a network in memory, with the real accept loop, multiplexer, registry and
 reconnect loop on the real clock; the hub's connections are reset. Real: mezhub is killed and started again, agents
@@ -172,7 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--simulated", type=int, default=2000)
     parser.add_argument("--real", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--down", type=float, default=3, help="seconds for which the hub stays away")
     options = parser.parse_args()
     print_facts("bench.reconnect_storm")

@@ -19,7 +19,7 @@ LARGEST_KEPT_BYTES = 2 * 1024 * 1024
 def keep_large_blocks() -> None:
     """Let freed buffers of up to 2 MiB be used again instead of going back to the kernel each time.
 
-    A portion of a relay passes through three or four buffers of 256 KiB; fresh from the kernel, each of them costs 64
+    A portion of a relay passes through three or four buffers of 512 KiB; fresh from the kernel, each of them costs 128
     page faults, measured at a quarter of all processor time of a bulk transfer. glibc raises its thresholds to the
     largest block that it saw freed (mallopt(3), M_MMAP_THRESHOLD); other C libraries are left as they are. The price
     is up to 4 MiB of free memory that the process keeps.

@@ -22,7 +22,7 @@ from mezite.net.conflict_detector import ConflictDetector
 __all__ = ["ChannelInbox", "ChannelResetError", "ChannelStatistics", "MuxChannel"]
 
 # What one receive hands out: a relay's portion.
-RECEIVE_CHUNK_BYTES = 256 * 1024
+RECEIVE_CHUNK_BYTES = 512 * 1024
 
 
 class ChannelResetError(trio.BrokenResourceError):
@@ -138,7 +138,7 @@ class MuxChannel(trio.abc.HalfCloseableStream):
         return ChannelStatistics(received=self._received, sent=self._sent, unread=len(self._inbox.data))
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """As ``trio.abc.ReceiveStream``; without ``max_bytes`` up to 256 KiB. Cancelling loses nothing."""
+        """As ``trio.abc.ReceiveStream``; without ``max_bytes`` up to 512 KiB. Cancelling loses nothing."""
         limit = receive_limit(max_bytes, RECEIVE_CHUNK_BYTES)
         with self._receiving:
             inbox = self._inbox

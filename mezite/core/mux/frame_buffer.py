@@ -7,7 +7,7 @@ from mezite.core.mux.frames import FRAME_HEADER, HEADER_SIZE, PAYLOAD_LENGTHS
 
 __all__ = ["FrameBuffer"]
 
-# The driver hands over one read (some 256 KiB) and takes all frames before the next. This much undrained is a
+# The driver hands over one read (some 512 KiB) and takes all frames before the next. This much undrained is a
 # bug of ours.
 UNDRAINED_LIMIT = 64 * 1024 * 1024
 
@@ -18,7 +18,7 @@ class FrameBuffer:
     A frame that lies whole in what one call brought is copied once, out of it. Only the frame that two calls
     share is assembled in a buffer of its own, which takes just the bytes that complete it: so a byte is
     copied at most twice and the time is linear, however the bytes are cut. Payloads are copies, never views:
-    a view of one byte would keep the whole read alive, and a peer could make us hold 256 KiB for each byte of
+    a view of one byte would keep the whole read alive, and a peer could make us hold 512 KiB for each byte of
     credit (threat B9).
     """
 

@@ -22,10 +22,10 @@ SMALLEST_WINDOW: Final = 4 * KIB
 class MuxLimits:
     """Limits of one side of a connection; all bytes. Raises ValueError when they contradict each other."""
 
-    max_frame: int = 256 * KIB
+    max_frame: int = 512 * KIB
     """Longest DATA payload, in both directions: one portion of a relay, so that it is neither cut nor joined.
 
-    A slow line holds it for 0.2 s at 10 Mbit/s.
+    A slow line holds it for 0.4 s at 10 Mbit/s; the socket in front of it holds more.
     """
     max_channels: int = 1024
     """Channels that each side may have open at once: a busy hub sees some hundred sessions to one agent."""
@@ -44,7 +44,7 @@ class MuxLimits:
     """What all windows together may grow. The rest of the connection window is 512 starting windows: so many
     channels can stand still without stopping the others (threat B3).
     """
-    channel_send_buffer: int = 512 * KIB
+    channel_send_buffer: int = 1024 * KIB
     """Unsent bytes one channel may queue: two portions of a relay, so that one is there when the other has
     gone.
     """

@@ -26,7 +26,7 @@ def test_full_channels_leave_the_growth_to_others_b3() -> None:
         ("window_growth", -1),
         ("window_growth", 2**26),
         ("send_buffer_floor", 0),
-        ("send_buffer_floor", 2**20),
+        ("send_buffer_floor", 2**21),
         ("channel_send_buffer", 2**30),
         ("reply_buffer", 4095),
     ],

@@ -21,7 +21,7 @@ GOOD = {1: 4096, 2: 0, 3: 4096, 4: 4096}
 
 def test_limits_come_back() -> None:
     assert decode_settings(DEFAULT) == PeerSettings(
-        version=1, max_frame=262144, max_channels=1024, channel_window=65536, connection_window=2**26
+        version=1, max_frame=524288, max_channels=1024, channel_window=65536, connection_window=2**26
     )
 
 
