@@ -71,7 +71,7 @@ class ChannelRejected:
 
 @attrs.frozen
 class DataReceived:
-    """Bytes of a channel; say ``consume`` when the application has taken them."""
+    """Bytes of a channel; say ``consume`` when the application has taken them. A frame may come as several."""
 
     channel_id: int
     data: bytes

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +47,41 @@ def test_how_the_bytes_are_cut_changes_nothing(payloads: list[bytes], sizes: lis
         buffer.feed(portion)
         found += frames_of(buffer)
     assert found == [(4, 3, payload) for payload in payloads]
+    assert not buffer.pending
+
+
+@given(st.lists(st.integers(1, 3 * frame_buffer.EARLY_BYTES), min_size=1, max_size=5), st.data())
+def test_large_payloads_come_as_they_arrive(lengths: list[int], data: st.DataObject) -> None:
+    frames = [encode_frame(4, channel, bytes([channel]) * length) for channel, length in enumerate(lengths)]
+    whole = b"".join(frames) + EOF
+    at = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
+    buffer = FrameBuffer(3 * frame_buffer.EARLY_BYTES)
+    found = [0] * len(lengths)
+    last = None
+    for start, end in itertools.pairwise([0, *at, len(whole)]):
+        buffer.feed(whole[start:end])
+        for kind, channel, payload in frames_of(buffer):
+            last = kind, channel
+            if kind == FrameType.DATA:
+                assert payload == bytes([channel]) * len(payload)
+                assert found[:channel] == lengths[:channel]
+                found[channel] += len(payload)
+    assert found == lengths
+    assert last == (FrameType.EOF, 1)
+    assert not buffer.pending
+
+
+def test_the_beginning_of_a_large_payload_does_not_wait_for_its_end() -> None:
+    size = frame_buffer.EARLY_BYTES
+    frame = encode_frame(FrameType.DATA, 7, b"a" * size + b"b")
+    buffer = FrameBuffer(2 * size)
+    buffer.feed(frame[:-1])
+    assert frames_of(buffer) == [(4, 7, b"a" * size)]
+    assert buffer.pending
+    buffer.feed(b"")
+    assert frames_of(buffer) == []
+    buffer.feed(frame[-1:] + EOF)
+    assert frames_of(buffer) == [(4, 7, b"b"), (5, 1, b"")]
     assert not buffer.pending
 
 
