@@ -11,7 +11,10 @@ from mezite.config.kinds import ListenAddress
 from mezite.config.schema import HubConfig
 from mezite.core.audit.event_types import EventType
 from mezite.core.proxy_protocol.trust import ProxyMode, TrustPolicy
-from mezite.handlers.ports import GrpcPort, SshPort, TunnelPort, WebPort
+from mezite.handlers.ports.grpc_port import GrpcPort
+from mezite.handlers.ports.ssh_port import SshPort
+from mezite.handlers.ports.tunnel_port import TunnelPort
+from mezite.handlers.ports.web_port import WebPort
 from mezite.hub.assembly import Hub
 from mezite.net.accept_loop import Connection, Handler
 from mezite.net.connection_limits import ConnectionLimiter, ConnectionLimits

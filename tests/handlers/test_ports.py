@@ -15,7 +15,11 @@ from trio.testing import MockClock, memory_stream_pair
 from mezite.api.dialing import ApiConnectError, connect_api
 from mezite.api.pb.mezite.v1 import auth_pb2
 from mezite.config.schema import AuthConfig, ProxyConfig
-from mezite.handlers.ports import HANDSHAKE_SECONDS, GrpcPort, SshPort, TunnelPort, WebPort
+from mezite.handlers.ports.grpc_port import GrpcPort
+from mezite.handlers.ports.handshake import HANDSHAKE_SECONDS
+from mezite.handlers.ports.ssh_port import SshPort
+from mezite.handlers.ports.tunnel_port import TunnelPort
+from mezite.handlers.ports.web_port import WebPort
 from mezite.net.accept_loop import Connection
 from mezite.net.byte_streams import PushbackStream
 from mezite.net.dialer import dial
