@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP on an accepted stream, for one application."""
+"""HTTP on an accepted stream: the hub's own application, the applications behind it, and nobody else's hosts."""
 
 from __future__ import annotations
 
 import attrs
 import trio
 
-from mezite.net.asgi_types import ASGIApp
+from mezite.core.http1.client_fields import without_reserved
+from mezite.core.http1.host_table import HostKind, HostTable, host_name
+from mezite.net.asgi_answer import answer
+from mezite.net.asgi_types import ASGIApp, Receive, Scope, Send
 from mezite.net.http1_limits import DrainSignal
 from mezite.net.http1_server import serve_http1
 
-__all__ = ["WebFront"]
+__all__ = ["HostRouter", "WebFront", "applications_pending"]
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -27,3 +30,45 @@ class WebFront:
         await serve_http1(
             stream, self.app, scheme=scheme, client=client_address, server=local_address, drain=self.drain
         )
+
+
+@attrs.frozen(kw_only=True)
+class HostRouter:
+    """An ASGI application that hands each request to whom its Host names.
+
+    Per request, not per connection: a balancer reuses one connection for many hosts. What stands behind sees no
+    field that only the hub may write, however spelled (threat D4): the client's address is in the scope by now.
+    """
+
+    hosts: HostTable
+    hub: ASGIApp
+    applications: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or WebSocket; 421 for a host that is nobody's here (RFC 9110 section 15.5.20)."""
+        if "headers" not in scope:
+            await self.hub(scope, receive, send)
+            return
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        kind = self.hosts.look_up(host)
+        if scope["type"] == "http":
+            scope = {**scope, "headers": without_reserved(scope["headers"])}
+        if kind is HostKind.HUB:
+            await self.hub(scope, receive, send)
+        elif kind is HostKind.APPLICATION:
+            await self.applications(scope, receive, send)
+        else:
+            message = (
+                f"this hub does not answer for {host_name(host)}: use the address that `proxy.public_addr` names, "
+                "or let the hub's administrator set it to this one"
+            )
+            await answer(scope, send, 421, "Misdirected request", message)
+
+
+async def applications_pending(scope: Scope, _receive: Receive, send: Send) -> None:
+    """Stand in for the applications."""
+    message = (
+        "applications are not served by this hub yet: `proxy.apps_domain` is set, but this version has no "
+        "application access"
+    )
+    await answer(scope, send, 503, "Applications are not served yet", message)

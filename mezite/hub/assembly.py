@@ -22,11 +22,12 @@ from mezite.api.server import GrpcServer
 from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
 from mezite.config.schema import HubConfig
+from mezite.core.http1.host_table import HostTable
 from mezite.handlers.agent_tunnel import AgentTunnelHandler
 from mezite.handlers.session_life import new_window_pool
 from mezite.handlers.user_ssh import UserSshHandler
 from mezite.handlers.user_tunnel import UserTunnelHandler, register_channels
-from mezite.handlers.web_front import WebFront
+from mezite.handlers.web_front import HostRouter, WebFront, applications_pending
 from mezite.hub.ground import Ground, open_ground
 from mezite.hub.hub_identity import HubTls, served_names
 from mezite.net.asgi_types import ASGIApp
@@ -133,7 +134,7 @@ def _wire(config: HubConfig, ground: Ground) -> Hub:
             sources=ground.sources,
             host_identity=tls.ssh_identity,
         ),
-        web=WebFront(app=_behind_balancers(config, _web_app(ground, services, verbs))),
+        web=WebFront(app=_behind_balancers(config, _by_host(config, _web_app(ground, services, verbs)))),
         diagnostics=WebFront(app=create_diagnostics(ground.database, services.registry)),
     )
 
@@ -197,6 +198,12 @@ def _behind_balancers(config: HubConfig, app: ASGIApp) -> ASGIApp:
     if header is None:
         return app
     return TrustedAddress(app=app, header=header, trusted=config.proxy.trusted_ip_header_cidrs)
+
+
+def _by_host(config: HubConfig, app: ASGIApp) -> ASGIApp:
+    names, _addresses = served_names(config)
+    hosts = HostTable(names=frozenset(names), apps_domain=config.proxy.apps_domain)
+    return HostRouter(hosts=hosts, hub=app, applications=applications_pending)
 
 
 def _web_app(ground: Ground, services: _Services, verbs: VerbRegistry) -> ASGIApp:

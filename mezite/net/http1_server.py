@@ -8,6 +8,7 @@ does a chunked request body, whose lenient corners no gate has looked at.
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 
 import attrs
@@ -24,6 +25,8 @@ from .http1_limits import DrainSignal, Http1Limits
 from .http1_wire import Http1Wire
 
 __all__ = ["DrainSignal", "Http1Limits", "serve_http1"]
+
+_LOOSE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 async def serve_http1(
@@ -165,8 +168,11 @@ def asgi_scope(head: RequestHead, ends: _Ends) -> Scope:
 def decode_path(raw_path: bytes) -> str:
     """Percent-decode a path, refusing what a handler and a policy might read differently (threat D8).
 
-    That is: an empty segment, dot segments, an encoded slash, backslash, control byte or broken UTF-8.
+    That is: an empty segment, dot segments, an encoded slash, backslash, control byte, broken UTF-8, or a percent
+    sign that begins no encoding.
     """
+    if _LOOSE_PERCENT.search(raw_path):
+        raise RemoteProtocolError("the path has a percent sign without two hexadecimal digits", 400)
     try:
         path = urllib.parse.unquote_to_bytes(raw_path).decode("utf-8")
     except UnicodeDecodeError:

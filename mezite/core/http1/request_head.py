@@ -34,7 +34,8 @@ TARGET = re.compile(rb"/[!-~]*")
 FIELD_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 FIELD_VALUE = re.compile(rb"[\t -~\x80-\xff]*")
 CONTENT_LENGTH = re.compile(rb"[0-9]{1,15}")
-HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")
+MAX_PORT = 65535
 SINGLE_FIELDS = (b"host", b"content-length", b"transfer-encoding", b"expect")
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -189,7 +190,9 @@ def check_host(fields: Fields, minor_version: int) -> None:
     if host is None:
         if minor_version == 1:
             raise RemoteProtocolError("HTTP/1.1 requires a Host", 400)
-    elif HOST.fullmatch(host) is None:
+        return
+    matched = HOST.fullmatch(host)
+    if matched is None or int(matched[1] or 0) > MAX_PORT:
         raise RemoteProtocolError("Host is not a name or address with an optional port", 400)
 
 

@@ -152,7 +152,21 @@ def test_request_lines(request_line: bytes, status: int) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    [b"", b"a b", b"a,b", b"a@b", b"a/b", b"a:", b"a:x", b"a:123456", b"[::1", b"a?b", b"\xff", b"::1"],
+    [
+        b"",
+        b"a b",
+        b"a,b",
+        b"a@b",
+        b"a/b",
+        b"a:",
+        b"a:x",
+        b"a:123456",
+        b"a:65536",
+        b"[::1",
+        b"a?b",
+        b"\xff",
+        b"::1",
+    ],
 )
 def test_bad_hosts(host: bytes) -> None:
     assert status_of(head(b"Host: " + host)) == 400

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A short answer of the front's own, for people or for programs, without an application behind it."""
+
+from __future__ import annotations
+
+import html
+import json
+
+from .asgi_types import Scope, Send
+
+__all__ = ["answer"]
+
+_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
+<body><h1>{title}</h1><p>{message}</p></body></html>
+"""
+
+
+async def answer(scope: Scope, send: Send, status: int, title: str, message: str) -> None:
+    """Answer a request: a page where the client prefers HTML, else the JSON of the web API's errors.
+
+    A WebSocket is refused before it is accepted. `message` is one sentence, and may hold what the client sent.
+    """
+    if scope["type"] != "http":
+        await send({"type": "websocket.close", "code": 1008, "reason": title})
+        return
+    accepted = [value for name, value in scope["headers"] if name == b"accept"]
+    if any(b"text/html" in value for value in accepted):
+        kind = b"text/html; charset=utf-8"
+        body = _PAGE.format(title=html.escape(title), message=html.escape(message)).encode()
+    else:
+        kind = b"application/json"
+        body = json.dumps({"error": {"message": message, "event_id": ""}}).encode() + b"\n"
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *_HEADERS]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

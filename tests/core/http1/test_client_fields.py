@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+from itertools import product
+
+import pytest
+
+from mezite.core.http1.client_fields import HOP_BY_HOP, is_reserved, without_reserved
+
+
+@pytest.mark.parametrize("separators", list(product("-_.", repeat=2)))
+@pytest.mark.parametrize("name", ["X{}Mezite{}User", "x{}forwarded{}for", "X{}Real{}Ip", "MEZITE{}JWT{}x"])
+def test_fields_that_only_the_hub_writes_have_no_spelling(name: str, separators: tuple[str, str]) -> None:
+    """D4."""
+    assert is_reserved(name.format(*separators))
+
+
+@pytest.mark.parametrize("name", sorted(HOP_BY_HOP))
+def test_fields_about_the_connection_stay_on_it(name: str) -> None:
+    """D6, D13."""
+    assert is_reserved(name.upper())
+
+
+@pytest.mark.parametrize("name", ["forwarded", "Forwarded", "X_Own", "a_b", "_"])
+def test_more_that_is_dropped(name: str) -> None:
+    assert is_reserved(name)
+
+
+@pytest.mark.parametrize("name", ["host", "cookie", "x-own", "x.own", "mezite", "x-mezite", "content-length"])
+def test_what_passes(name: str) -> None:
+    assert not is_reserved(name)
+
+
+def test_the_order_is_kept() -> None:
+    fields = [(b"host", b"h"), (b"x-forwarded-for", b"1"), (b"accept", b"a"), (b"accept", b"b")]
+    assert without_reserved(fields) == [(b"host", b"h"), (b"accept", b"a"), (b"accept", b"b")]
