@@ -124,7 +124,15 @@ def test_every_queue_is_bounded():
     assert loose == []
 
 
-WIRE_PARSERS = ("mux", "grpc", "certificates", "proxy_protocol", "protocol_sniffer.py", "byte_buffer.py")
+WIRE_PARSERS = (
+    "mux",
+    "grpc",
+    "certificates",
+    "proxy_protocol",
+    "protocol_sniffer.py",
+    "client_hello.py",
+    "byte_buffer.py",
+)
 LENIENT = {
     "int",
     "strip",

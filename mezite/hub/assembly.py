@@ -24,6 +24,8 @@ from mezite.api.users import UsersApi
 from mezite.config.schema import HubConfig
 from mezite.core.http1.host_table import HostTable
 from mezite.handlers.agent_tunnel import AgentTunnelHandler
+from mezite.handlers.ports.tls_router import TlsRouter
+from mezite.handlers.ports.tunnel_routes import agent_route, user_route
 from mezite.handlers.session_life import new_window_pool
 from mezite.handlers.user_ssh import UserSshHandler
 from mezite.handlers.user_tunnel import UserTunnelHandler, register_channels
@@ -60,6 +62,8 @@ class Hub:
     api: GrpcServer
     agent_tunnels: AgentTunnelHandler
     user_tunnels: UserTunnelHandler
+    inner_tls: TlsRouter
+    """Both kinds of tunnel, for bytes that arrive inside of something else."""
     jump: UserSshHandler
     web: WebFront
     diagnostics: WebFront
@@ -107,25 +111,30 @@ def _wire(config: HubConfig, ground: Ground) -> Hub:
         await api.serve_connection(stream, PeerInfo(client_address=client_address, agent=agent))
 
     windows = new_window_pool()
+    agent_tunnels = AgentTunnelHandler(
+        authenticator=services.authenticator,
+        registry=services.registry,
+        leases=services.leases,
+        serve_api=serve_agent_api,
+        windows=windows,
+    )
+    user_tunnels = UserTunnelHandler(
+        authenticator=services.authenticator,
+        access=services.access,
+        serve_api=serve_api,
+        verbs=verbs,
+        windows=windows,
+    )
     return Hub(
         ground=ground,
         services=services,
         tls=tls,
         verbs=verbs,
         api=api,
-        agent_tunnels=AgentTunnelHandler(
-            authenticator=services.authenticator,
-            registry=services.registry,
-            leases=services.leases,
-            serve_api=serve_agent_api,
-            windows=windows,
-        ),
-        user_tunnels=UserTunnelHandler(
-            authenticator=services.authenticator,
-            access=services.access,
-            serve_api=serve_api,
-            verbs=verbs,
-            windows=windows,
+        agent_tunnels=agent_tunnels,
+        user_tunnels=user_tunnels,
+        inner_tls=TlsRouter(
+            routes=(agent_route(tls.tunnel, agent_tunnels), user_route(tls.connect, user_tunnels))
         ),
         jump=UserSshHandler(
             authorities=ground.authorities,

@@ -79,6 +79,22 @@ class Connection:
             self.client_address = client_address
         return reason
 
+    def inside(self, stream: trio.abc.Stream) -> Connection:
+        """The same connection behind a layer that was taken off; ``stream`` carries what was inside.
+
+        Deadline and byte budget stay those of the connection as a whole.
+        """
+        inner = Connection(
+            PushbackStream(stream),
+            self.peer_address,
+            self.local_address,
+            self.listener,
+            self._lift,
+            self._count_under,
+        )
+        inner.client_address = self.client_address
+        return inner
+
     def established(self) -> None:
         """The peer has proven who it is: lift the deadline and the byte budget. Repeating it is harmless."""
         self._lift()

@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import trio
 
+from mezite.core.client_hello import ClientHello, ClientHelloReader
 from mezite.core.protocol_sniffer import MAX_SNIFFED_BYTES, NEED_DATA, Protocol, sniff
 
 from .byte_streams import PushbackStream
 
-__all__ = ["SERVER_FIRST_WAIT_SECONDS", "peek_protocol"]
+__all__ = ["SERVER_FIRST_WAIT_SECONDS", "peek_client_hello", "peek_protocol"]
 
 #: On a port where some clients wait for the server's greeting (old SSH clients), silence for this long is
 #: their answer (threat C5). OpenSSH and TLS clients speak at once, so honest round trips fit in.
 SERVER_FIRST_WAIT_SECONDS = 1.0
+
+#: One read: most ClientHellos come whole.
+_HELLO_RECEIVE_BYTES = 4096
 
 
 async def peek_protocol(
@@ -39,3 +43,23 @@ async def peek_protocol(
     finally:
         stream.push_back(seen)
     return None
+
+
+async def peek_client_hello(stream: PushbackStream) -> ClientHello:
+    """What a TLS client asks for; all bytes read are put back into ``stream``.
+
+    Raises :exc:`RemoteProtocolError` for anything but a ClientHello of reasonable size, and
+    :exc:`trio.BrokenResourceError` when the connection ends before it is complete. The caller sets the deadline.
+    """
+    seen = bytearray()
+    reader = ClientHelloReader()
+    try:
+        while data := await stream.receive_some(_HELLO_RECEIVE_BYTES):
+            seen += data
+            reader.receive_data(data)
+            hello = reader.next_event()
+            if hello is not NEED_DATA:
+                return hello
+    finally:
+        stream.push_back(seen)
+    raise trio.BrokenResourceError("the connection ended in its ClientHello")
