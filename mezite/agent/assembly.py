@@ -29,10 +29,11 @@ from mezite.core.certificates.x509_verify import verify_x509
 from mezite.core.identifiers import uuid7
 from mezite.core.mux.connection import ChannelHeader
 from mezite.core.mux.error_codes import ErrorCode
-from mezite.net.dialer import dial
 from mezite.net.mux_session import ChannelRejectedError, MuxSession, PendingChannel
+from mezite.net.outbound import Outbound, OuterTlsError
 from mezite.net.tls_contexts import mutual_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
+from mezite.net.tunnel_route import Carrier, TunnelRoute
 from mezite.ssh.algorithms import HostIdentity
 from mezite.ssh.errors import SshError
 from mezite.ssh.node_server import NodeService, serve_node_ssh
@@ -76,6 +77,7 @@ class Agent:
     spawner: ProcessSpawner
     now: Callable[[], int]
     """Wall clock, milliseconds since 1970."""
+    outbound: Outbound = attrs.field(factory=Outbound)
     api: HubApi = attrs.field(factory=HubApi)
     login: str | None = attrs.field(factory=own_login)
 
@@ -96,7 +98,10 @@ class Agent:
 
     async def _connect(self) -> TlsStream:
         address = self.config.proxy_addr
-        transport = await dial(address, TUNNEL_PORT)
+        try:
+            transport = await self._route().open([pem.encode() for pem in self.identity.host_tls_ca_pem])
+        except OuterTlsError as error:
+            raise TunnelRefusedError(_outer_failure(error)) from error
         stream = TlsStream(transport, self._context(), server_side=False)
         try:
             with trio.fail_after(HANDSHAKE_SECONDS):
@@ -104,13 +109,34 @@ class Agent:
             self._check_hub(stream, address)
         except TlsError as error:
             raise TunnelRefusedError(
-                f"{address} does not accept a tunnel: {error.reason}; "
-                f"check that proxy_addr is the hub's tunnel port (default {TUNNEL_PORT}), not the HTTPS or gRPC port"
+                f"{address} does not accept a tunnel: {self._inner()}{error.reason}; {self._inner_hint(error)}"
             ) from error
         except TunnelRefusedError:
             await trio.aclose_forcefully(stream)
             raise
         return stream
+
+    def _route(self) -> TunnelRoute:
+        return TunnelRoute(
+            address=self.config.proxy_addr,
+            default_port=TUNNEL_PORT,
+            carrier=Carrier.TLS if self.config.tls_wrap else Carrier.TCP,
+            outbound=self.outbound,
+        )
+
+    def _inner(self) -> str:
+        """What to put before a reason when there is another TLS session that it could be mistaken for."""
+        return "inner TLS: " if self.config.tls_wrap else ""
+
+    def _inner_hint(self, error: TlsError) -> str:
+        port = f"check that proxy_addr is the hub's tunnel port (default {TUNNEL_PORT}), not the HTTPS or gRPC port"
+        if self.config.tls_wrap:
+            return (
+                f"{port}, and that the balancer passes on what is in its TLS session as it is (TCP, not HTTP)"
+            )
+        if "verify failed" in error.reason:
+            return f"{port}; if a load balancer ends TLS there, set tls_wrap (MEZITE_TLS_WRAP=true)"
+        return port
 
     def _context(self) -> ssl.SSLContext:
         return mutual_client_context(
@@ -194,3 +220,10 @@ class Agent:
                 await serve_node_ssh(await pending.accept(), service, policy=policy, peer=peer)
         except SshError as error:
             _log.info("SSH connection ended", extra={"reason": str(error), "user_name": decision.user})
+
+
+def _outer_failure(error: OuterTlsError) -> str:
+    hint = "tls_wrap needs a load balancer or hub that speaks TLS there: check proxy_addr, or set tls_wrap to false"
+    if error.unverified:
+        hint = "set outer_ca_file (MEZITE_OUTER_CA_FILE) to the CA of the balancer's certificate, or check the name"
+    return f"{error.address} does not accept a tunnel: outer TLS: {error.reason}; {hint}"

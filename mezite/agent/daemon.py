@@ -22,6 +22,7 @@ from mezite.core.certificates.x509_issue import load_certificates
 from mezite.core.durations import format_duration
 from mezite.core.join_token import InvalidJoinTokenError, parse_ca_pin, parse_join_token
 from mezite.net.heap import keep_large_blocks
+from mezite.net.outbound import Outbound
 from mezite.ssh.spawn import open_spawner
 
 __all__ = ["prepare_identity", "run_agent"]
@@ -39,14 +40,17 @@ RETRY_SECONDS = 60
 """After a renewal that failed: a certificate has sixteen hours left then."""
 
 
-async def run_agent(config: AgentConfig, *, node_name: str, now: Callable[[], int]) -> None:
+async def run_agent(
+    config: AgentConfig, *, node_name: str, now: Callable[[], int], outbound: Outbound | None = None
+) -> None:
     """Run the agent until cancelled; open sessions are cut then.
 
     :raises JoinError: it has no identity and cannot get one, or has lost its keys.
     """
     keep_large_blocks()
+    outbound = outbound or Outbound()
     store = IdentityStore(Path(config.data_dir))
-    identity = await prepare_identity(store, config, node_name=node_name, now=now)
+    identity = await prepare_identity(store, config, node_name=node_name, now=now, outbound=outbound)
     keys = store.load_keys()
     if keys is None:
         raise JoinError(
@@ -55,7 +59,9 @@ async def run_agent(config: AgentConfig, *, node_name: str, now: Callable[[], in
             f"delete {store.folder} and start with a new join token",
         )
     async with open_spawner() as spawner, trio.open_nursery() as nursery:
-        agent = Agent(config=config, keys=keys, identity=identity, spawner=spawner, now=now)
+        agent = Agent(
+            config=config, keys=keys, identity=identity, spawner=spawner, now=now, outbound=outbound
+        )
         _log.info(
             "agent starting",
             extra={"agent_id": identity.agent_id, "node": identity.node_name, "version": __version__},
@@ -70,7 +76,12 @@ async def run_agent(config: AgentConfig, *, node_name: str, now: Callable[[], in
 
 
 async def prepare_identity(
-    store: IdentityStore, config: AgentConfig, *, node_name: str, now: Callable[[], int]
+    store: IdentityStore,
+    config: AgentConfig,
+    *,
+    node_name: str,
+    now: Callable[[], int],
+    outbound: Outbound | None = None,
 ) -> StoredIdentity:
     """Return the stored identity, or join with the token of the configuration.
 
@@ -80,7 +91,7 @@ async def prepare_identity(
     if identity is not None:
         _check_expiry(identity, store, now())
         return identity
-    parameters = _join_parameters(config, node_name, now)
+    parameters = attrs.evolve(_join_parameters(config, node_name, now), outbound=outbound or Outbound())
     keys = store.load_keys()
     if keys is None:
         keys = make_keys()

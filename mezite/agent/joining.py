@@ -13,7 +13,7 @@ import attrs
 
 from mezite.agent.identity_store import AgentIdentityFiles, StoredIdentity
 from mezite.api.client import RpcError
-from mezite.api.dialing import GRPC_ALPN, connect_api, fetch_cluster_ca
+from mezite.api.dialing import GRPC_ALPN, ApiConnectError, check_pin, connect_api, fetch_cluster_ca
 from mezite.api.pb.mezite.v1 import enrollment_pb2
 from mezite.core.certificates.keys import (
     generate_ed25519,
@@ -24,7 +24,7 @@ from mezite.core.certificates.keys import (
 )
 from mezite.core.certificates.ssh import authorized_key_line, public_key_blob
 from mezite.core.durations import format_duration
-from mezite.net.tls_contexts import client_context
+from mezite.net.outbound import Outbound
 
 __all__ = [
     "JoinError",
@@ -64,6 +64,8 @@ class JoinParameters:
     version: str
     now: Callable[[], int]
     """Wall clock, milliseconds since 1970."""
+    outbound: Outbound = attrs.field(factory=Outbound)
+    """The way out, and whose word is enough for the certificate of a balancer that ends TLS at `auth_addr`."""
 
 
 def make_keys() -> AgentIdentityFiles:
@@ -100,7 +102,8 @@ async def join(parameters: JoinParameters, keys: AgentIdentityFiles) -> StoredId
     :raises ApiConnectError: the pin does not match, or `auth_addr` is no gRPC port.
     :raises DialError: nobody answers at `auth_addr`.
     """
-    authority = await fetch_cluster_ca(parameters.auth_addr, parameters.ca_pin)
+    outbound = parameters.outbound
+    authority = await fetch_cluster_ca(parameters.auth_addr, parameters.ca_pin, outbound=outbound)
     check_clock(authority.server_time, parameters.now())
     tls_public_key, ssh_public_key = public_keys(keys)
     request = enrollment_pb2.RegisterAgentRequest(
@@ -112,12 +115,17 @@ async def join(parameters: JoinParameters, keys: AgentIdentityFiles) -> StoredId
         ssh_public_key=ssh_public_key,
         agent_time_ms=parameters.now(),
     )
-    context = client_context(authority.bundle, GRPC_ALPN)
-    async with connect_api(parameters.auth_addr, context) as client:
-        try:
+    # The hub itself, or a balancer whose certificate others vouch for; only now is the token shown to anybody.
+    context = outbound.context(GRPC_ALPN, authority.bundle)
+    try:
+        async with connect_api(parameters.auth_addr, context, outbound=outbound) as client:
             issued = await client.unary(_REGISTER, request, enrollment_pb2.AgentIdentity)
-        except RpcError as error:
-            raise _refused(error) from error
+    except RpcError as error:
+        raise _refused(error) from error
+    except ApiConnectError as error:
+        raise _unverified(error) if "verify failed" in error.why else error from None
+    # A balancer that ends TLS could have put another CA in.
+    check_pin(tuple(pem.encode() for pem in issued.host_tls_ca_pem), parameters.ca_pin, parameters.auth_addr)
     return identity_of_response(issued, parameters.ca_pin)
 
 
@@ -140,3 +148,11 @@ def _refused(error: RpcError) -> JoinError:
     text, _, hint = error.message.rpartition("; ")
     what, _, why = (text or error.message).partition(": ")
     return JoinError(f"the hub refused to let this agent join: {what}", why, hint if text else "")
+
+
+def _unverified(error: ApiConnectError) -> ApiConnectError:
+    return ApiConnectError(
+        error.what,
+        f"neither the cluster's CA nor the system's roots vouch for its certificate ({error.why})",
+        "if a load balancer ends TLS there, set outer_ca_file (MEZITE_OUTER_CA_FILE) to the CA of its certificate",
+    )

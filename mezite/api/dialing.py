@@ -14,7 +14,7 @@ from mezite.api.client import ApiClient, ClientOptions, RpcError, open_api_clien
 from mezite.api.pb.mezite.v1 import auth_pb2
 from mezite.core.certificates.x509_issue import certificate_spki_sha256, load_certificates
 from mezite.net.addresses import split_host_port
-from mezite.net.dialer import dial
+from mezite.net.outbound import Outbound
 from mezite.net.tls_contexts import unverified_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
 
@@ -58,15 +58,22 @@ class ClusterCa:
 
 @asynccontextmanager
 async def connect_api(
-    address: str, context: ssl.SSLContext | None, *, token: str | None = None
+    address: str,
+    context: ssl.SSLContext | None,
+    *,
+    token: str | None = None,
+    outbound: Outbound | None = None,
 ) -> AsyncIterator[ApiClient]:
     """Open a client to the gRPC port at `address` (default port 3025); `context` None means h2c.
+
+    `outbound` None is the direct way there.
 
     :raises DialError: nobody answers there.
     :raises ApiConnectError: TLS fails, or it is no gRPC port.
     """
     host, _port = split_host_port(address, AUTH_PORT)
-    stream: trio.abc.Stream = await dial(address, AUTH_PORT, deadline_seconds=CONNECT_SECONDS)
+    way_out = outbound or Outbound()
+    stream: trio.abc.Stream = await way_out.dial(address, AUTH_PORT, deadline_seconds=CONNECT_SECONDS)
     if context is not None:
         stream = await _handshake(stream, context, address, host)
     scheme = "http" if context is None else "https"
@@ -109,7 +116,7 @@ def _hint(error: TlsError) -> str:
     return "check that this is the hub's gRPC port (default 3025) and speaks TLS"
 
 
-async def fetch_cluster_ca(address: str, pin: str) -> ClusterCa:
+async def fetch_cluster_ca(address: str, pin: str, *, outbound: Outbound | None = None) -> ClusterCa:
     """Return the CA bundle of the cluster at `address`, held against `pin` (64 hex digits).
 
     The connection is trusted for nothing: the bundle is public, and only the pin makes it ours.
@@ -117,7 +124,7 @@ async def fetch_cluster_ca(address: str, pin: str) -> ClusterCa:
     :raises ApiConnectError: the pin does not match, or it is no gRPC port.
     :raises DialError: nobody answers there.
     """
-    async with connect_api(address, unverified_client_context(GRPC_ALPN)) as client:
+    async with connect_api(address, unverified_client_context(GRPC_ALPN), outbound=outbound) as client:
         try:
             answer = await client.unary(
                 "/mezite.v1.AuthService/GetClusterCa",

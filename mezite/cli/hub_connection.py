@@ -15,6 +15,7 @@ from mezite.cli.mezctl import AuthServer
 from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
 from mezite.cli.trusted_roots import read_roots
 from mezite.cli.user_certificate import check_usable
+from mezite.cli.way_out import way_out
 from mezite.core.join_token import InvalidJoinTokenError, parse_ca_pin
 from mezite.net.addresses import split_host_port
 from mezite.net.tls_contexts import client_context, load_identity
@@ -44,7 +45,7 @@ async def open_hub(options: AuthServer, *, credential: bool = True) -> AsyncIter
         _show_certificate(context, profile)
     token = None if options.token is None else options.token.reveal()
     try:
-        async with connect_api(address, context, token=token) as client:
+        async with connect_api(address, context, token=token, outbound=way_out()) as client:
             yield client
     except RpcError as error:
         raise failure_of(error) from None
@@ -99,7 +100,7 @@ async def _context(options: AuthServer, address: str, profile: Profile | None) -
                 "take what `mezhub ca-pin` prints",
                 exit_code=EXIT_USAGE,
             ) from None
-        roots = (await fetch_cluster_ca(address, pin)).bundle
+        roots = (await fetch_cluster_ca(address, pin, outbound=way_out())).bundle
     elif options.ca_file is not None:
         roots = (read_roots(options.ca_file),)
     elif profile is not None:

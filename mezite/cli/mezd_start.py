@@ -16,11 +16,14 @@ from mezite.agent.daemon import run_agent
 from mezite.agent.identity_store import IdentityDamagedError
 from mezite.cli.errors import EXIT_USAGE, CliError, first_cause, run_command
 from mezite.cli.log_setup import configure_logging
+from mezite.cli.trusted_roots import read_roots
+from mezite.cli.way_out import way_out
 from mezite.config.loader import load_agent_config
 from mezite.config.schema import AgentConfig
 from mezite.core.names import InvalidNameError, node_name_from_host_name
+from mezite.net.outbound import Outbound
 
-__all__ = ["start"]
+__all__ = ["outbound_of", "start"]
 
 _log = logging.getLogger("mezite.agent")
 
@@ -36,11 +39,18 @@ def start(config: str | None) -> None:
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, _ignore)
-    run_command(_run, loaded, _node_name(loaded))
+    run_command(_run, loaded, _node_name(loaded), outbound_of(loaded))
 
 
 def _ignore(_number: int, _frame: object) -> None:
     return
+
+
+def outbound_of(config: AgentConfig) -> Outbound:
+    """Return the agent's way out. :raises CliError: a proxy variable or `outer_ca_file` cannot be used."""
+    if config.outer_ca_file is None:
+        return way_out()
+    return way_out(read_roots(config.outer_ca_file, setting="outer_ca_file (MEZITE_OUTER_CA_FILE)"))
 
 
 def _node_name(config: AgentConfig) -> str:
@@ -57,11 +67,13 @@ def _node_name(config: AgentConfig) -> str:
         ) from None
 
 
-async def _run(config: AgentConfig, node_name: str) -> None:
+async def _run(config: AgentConfig, node_name: str, outbound: Outbound) -> None:
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch_signals, nursery.cancel_scope)
-            await run_agent(config, node_name=node_name, now=lambda: time.time_ns() // 1_000_000)
+            await run_agent(
+                config, node_name=node_name, now=lambda: time.time_ns() // 1_000_000, outbound=outbound
+            )
     except* IdentityDamagedError as group:
         raise CliError(
             "the agent's identity is damaged", str(first_cause(group)), "delete it and join with a new token"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `--ca-file` names."""
+"""What `--ca-file` and `outer_ca_file` name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mezite.core.certificates.x509_issue import load_certificates
 __all__ = ["read_roots"]
 
 
-def read_roots(path: str) -> bytes:
+def read_roots(path: str, *, setting: str = "--ca-file") -> bytes:
     """Return the PEM certificates of a file. :raises CliError: it cannot be read, or holds none."""
-    hint = "give a file of PEM certificates with --ca-file"
+    hint = f"give a file of PEM certificates with {setting}"
     try:
         data = Path(path).read_bytes()
     except OSError as error:

@@ -13,9 +13,10 @@ import trio
 
 from mezite.api.dialing import ApiConnectError, check_pin
 from mezite.cli.errors import CliError
+from mezite.cli.way_out import way_out
 from mezite.core.secret import Secret
 from mezite.net.addresses import split_host_port
-from mezite.net.dialer import DialError, dial
+from mezite.net.dialer import DialError
 from mezite.net.http1_client import Http1ClientError, Response, request
 from mezite.net.tls_contexts import client_context, unverified_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
@@ -77,7 +78,7 @@ class WebClient:
 
     async def _open(self) -> TlsStream:
         host, port = split_host_port(self.address, PORTS[0])
-        transport = await dial(self.address, port)
+        transport = await way_out().dial(self.address, port)
         stream = TlsStream(transport, self.context, server_side=False, server_hostname=host)
         try:
             with trio.fail_after(CALL_SECONDS):
@@ -126,7 +127,7 @@ async def find_hub(proxy: str) -> str:
     for candidate in PORTS:
         address = f"[{host}]:{candidate}" if ":" in host else f"{host}:{candidate}"
         try:
-            stream = await dial(address, candidate, deadline_seconds=PROBE_SECONDS)
+            stream = await way_out().dial(address, candidate, deadline_seconds=PROBE_SECONDS)
         except DialError as error:
             failures.append(f"{candidate}: {error.why}")
             continue

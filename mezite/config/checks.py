@@ -167,10 +167,7 @@ NOT_OBEYED_YET: Mapping[str, str] = {
     "audit": "audit events are kept for ever",
     "hub": "hubs do not talk to each other",
 }
-AGENT_NOT_OBEYED_YET: Mapping[str, str] = {
-    "tls_wrap": "the tunnel has no outer TLS session",
-    "outer_ca_file": "there is no outer TLS session to verify",
-}
+AGENT_NOT_OBEYED_YET: Mapping[str, str] = {}
 
 
 def hub_notes(config: HubConfig, environ: Mapping[str, str]) -> list[str]:

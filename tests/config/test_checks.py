@@ -193,7 +193,4 @@ def test_notes_of_the_agent(tmp_path):
     assert agent_notes(load_agent_config(None, environ), environ) == []
     environ = {"MEZITE_PROXY_ADDR": "https://hub", "MEZITE_TLS_WRAP": "true"}
     notes = agent_notes(load_agent_config(None, environ), environ)
-    assert notes == [
-        "proxy_addr: not obeyed yet: there is no WebSocket transport",
-        "tls_wrap: not obeyed yet: the tunnel has no outer TLS session",
-    ]
+    assert notes == ["proxy_addr: not obeyed yet: there is no WebSocket transport"]
