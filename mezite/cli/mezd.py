@@ -13,7 +13,10 @@ __all__ = ["main", "mezd"]
 mezd = program_group(
     "mezd",
     "The mezite agent: connects this machine to a hub, without one inbound port.",
-    {"start": LazyCommand("mezite.cli.mezd_start:start", "Run the agent in the foreground.")},
+    {
+        "start": LazyCommand("mezite.cli.mezd_start:start", "Run the agent in the foreground."),
+        "doctor": LazyCommand("mezite.cli.mezd_doctor:doctor", "Find out why the hub cannot be reached."),
+    },
 )
 
 

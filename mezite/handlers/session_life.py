@@ -42,16 +42,22 @@ async def running(session: MuxSession) -> AsyncIterator[trio.Nursery]:
 
     That the peer went away is an ordinary end: the block is left, and nothing is raised. Leaving the block closes the
     session and cancels the channels.
+
+    :raises trio.BrokenResourceError: the peer went away before it had shown that it speaks the protocol.
     """
+    started = False
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(session.run)
+            started = True
             try:
                 yield nursery
             finally:
                 nursery.cancel_scope.cancel()
     except* TunnelClosedError as group:
         _log.debug("session ended", extra={"reason": str(group.exceptions[0])})
+    if not started:
+        raise trio.BrokenResourceError("the peer went away before the session began")
 
 
 async def guarded(serve: Callable[[PendingChannel], Awaitable[None]], pending: PendingChannel) -> None:

@@ -117,3 +117,11 @@ async def test_peers_that_go_are_no_news(error: Exception, caplog: pytest.LogCap
     with caplog.at_level(logging.INFO):
         assert await failing(error, accept=True) is None
     assert not [record for record in caplog.records if record.name == "mezite.tunnel"]
+
+
+async def test_a_peer_that_goes_before_it_said_anything() -> None:
+    """No news to anybody: scanners do it all day."""
+    ours, theirs = memory_stream_pair()
+    await trio.aclose_forcefully(theirs)
+    with pytest.raises(trio.BrokenResourceError):
+        await say_goodbye(MuxSession(ours, Side.ACCEPTER), ErrorCode.REFUSED, "no")
