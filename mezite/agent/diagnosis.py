@@ -28,7 +28,8 @@ from mezite.core.mux.events import NEED_DATA, ConnectionClosed, GoAwayReceived
 from mezite.core.wrong_doors import Door
 from mezite.net.diagnosis_walk import Walk, nothing_to_do
 from mezite.net.hop import Hop, describe_session, wrong_door
-from mezite.net.tls_contexts import client_context, mutual_client_context, unverified_client_context
+from mezite.net.outbound import Outbound
+from mezite.net.tls_contexts import mutual_client_context, unverified_client_context
 from mezite.net.tls_stream import TlsStream
 
 __all__ = ["diagnose_agent"]
@@ -42,12 +43,14 @@ FAREWELL_SECONDS = 0.3
 """A hub that refuses an agent says so right behind its first bytes."""
 
 
-async def diagnose_agent(config: AgentConfig, now: Callable[[], int]) -> Sequence[Finding]:
+async def diagnose_agent(
+    config: AgentConfig, outbound: Outbound, now: Callable[[], int]
+) -> Sequence[Finding]:
     """Walk from here to the hub. ``now`` is the wall clock in milliseconds since 1970."""
     walk = Walk()
-    doctor = _AgentDoctor(config=config, now=now)
+    doctor = _AgentDoctor(config=config, outbound=outbound, now=now)
     await walk.step("identity", doctor.look_at_identity)
-    tunnel = Hop(config.proxy_addr, Door.TUNNEL, "MEZITE_PROXY_ADDR")
+    tunnel = Hop(config.proxy_addr, Door.TUNNEL, "MEZITE_PROXY_ADDR", outbound)
     try:
         await walk.chain(
             ("tunnel: DNS", tunnel.look_up),
@@ -57,7 +60,7 @@ async def diagnose_agent(config: AgentConfig, now: Callable[[], int]) -> Sequenc
         )
     finally:
         await tunnel.aclose()
-    hop = Hop(config.auth_addr, Door.GRPC, "MEZITE_AUTH_ADDR")
+    hop = Hop(config.auth_addr, Door.GRPC, "MEZITE_AUTH_ADDR", outbound)
     grpc = GrpcHop(hop=hop, context=unverified_client_context(GRPC_ALPN), ca_pin=doctor.ca_pin)
     try:
         reached = await walk.chain(
@@ -79,6 +82,7 @@ async def diagnose_agent(config: AgentConfig, now: Callable[[], int]) -> Sequenc
 @attrs.define(eq=False, kw_only=True)
 class _AgentDoctor:
     config: AgentConfig
+    outbound: Outbound
     now: Callable[[], int]
     identity: StoredIdentity | None = None
     ca_pin: str | None = None
@@ -132,24 +136,13 @@ class _AgentDoctor:
         """The outer TLS session, which a load balancer ends."""
         if not self.config.tls_wrap:
             raise nothing_to_do("MEZITE_TLS_WRAP is not set")
+        roots = () if self.identity is None else self.identity.host_tls_ca_pem
         stream = await hop.secure(
-            self._outer_context(),
+            self.outbound.context((), [pem.encode() for pem in roots]),
             server_hostname=hop.host_port[0],
             hint="set MEZITE_OUTER_CA_FILE to the roots of the load balancer's certificate",
         )
         return describe_session(stream)
-
-    def _outer_context(self) -> ssl.SSLContext:
-        context = client_context(None, ())
-        if self.config.outer_ca_file is not None:
-            try:
-                context.load_verify_locations(self.config.outer_ca_file)
-            except OSError as error:
-                raise StepFailedError(
-                    f"cannot use {self.config.outer_ca_file}: {error.strerror or error}",
-                    "give a file of PEM certificates with MEZITE_OUTER_CA_FILE",
-                ) from None
-        return context
 
     async def shake_hands(self, hop: Hop) -> str:
         """The tunnel's own TLS session, and whether the hub takes this agent.

@@ -11,6 +11,7 @@ import click
 from mezite.agent.diagnosis import diagnose_agent
 from mezite.cli.diagnosis_report import report
 from mezite.cli.errors import run_command
+from mezite.cli.mezd_start import outbound_of
 from mezite.cli.output import OutputFormat, format_option
 from mezite.config.loader import load_agent_config
 
@@ -23,4 +24,5 @@ __all__ = ["doctor"]
 def doctor(config: str | None, output_format: OutputFormat) -> None:
     """Print every step; exit code 1 when one failed. The agent itself may be running."""
     loaded = load_agent_config(config, os.environ)
-    report(run_command(diagnose_agent, loaded, lambda: time.time_ns() // 1_000_000), output_format)
+    findings = run_command(diagnose_agent, loaded, outbound_of(loaded), lambda: time.time_ns() // 1_000_000)
+    report(findings, output_format)

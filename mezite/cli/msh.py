@@ -21,6 +21,7 @@ msh = program_group(
         "ssh": LazyCommand("mezite.cli.msh_ssh:ssh", "Open a shell or run a command on a node."),
         "proxy": LazyCommand("mezite.cli.msh_proxy:proxy", "Carry another program's connection to a node."),
         "config": LazyCommand("mezite.cli.msh_config:config", "Print an ssh_config block for other tools."),
+        "doctor": LazyCommand("mezite.cli.msh_doctor:doctor", "Find out where the way to a node breaks."),
         "completion": LazyCommand("mezite.cli.completion:completion", "Print a shell completion script."),
     },
 )

@@ -16,10 +16,11 @@ from cryptography.x509.oid import NameOID
 from mezite.core.diagnosis import StepFailedError
 from mezite.core.wrong_doors import Door, client_advice
 
-from .addresses import join_host_port, split_host_port
+from .addresses import connection_addresses, join_host_port, split_host_port
 from .diagnosis_walk import nothing_to_do
-from .dialer import DialError, dial
+from .dialer import DialError
 from .listener_probe import what_listens
+from .outbound import Outbound
 from .tls_stream import TlsError, TlsStream
 
 __all__ = ["Hop", "describe_session", "wrong_door"]
@@ -38,6 +39,7 @@ class Hop:
     """What should be there."""
     setting: str
     """Where the address comes from, for the remedy."""
+    outbound: Outbound = attrs.field(factory=Outbound)
     transport: trio.abc.Stream | None = None
     """The connection, once there is one."""
 
@@ -52,6 +54,9 @@ class Hop:
     async def look_up(self) -> str:
         """The name's addresses."""
         host, port = self.host_port
+        proxy = self.outbound.proxies.proxy_for(host, port)
+        if proxy is not None:
+            raise nothing_to_do(f"the proxy {proxy.address} looks it up")
         if _is_ip_address(host):
             raise nothing_to_do(f"{host} is an address already")
         try:
@@ -70,14 +75,14 @@ class Hop:
         """A TCP connection, kept in ``transport``."""
         host, port = self.host_port
         try:
-            self.transport = stream = await dial(self.address, self.door.port)
+            self.transport = stream = await self.outbound.dial(self.address, self.door.port)
         except DialError as error:
             raise StepFailedError(
                 f"{join_host_port(host, port)}: {error.why}",
                 f"{self.setting} must point to the {self.door.title} ({self.door.port}); {error.hint}",
             ) from error
-        name = stream.socket.getpeername()
-        return join_host_port(str(name[0]), name[1])
+        proxy = self.outbound.proxies.proxy_for(host, port)
+        return connection_addresses(stream)[0] if proxy is None else f"through the proxy {proxy.address}"
 
     async def secure(
         self, context: ssl.SSLContext, *, server_hostname: str | None = None, hint: str = ""
@@ -107,7 +112,7 @@ class Hop:
 async def wrong_door(hop: Hop, reason: str) -> StepFailedError:
     """Return what went wrong, having found out what listens there."""
     try:
-        answer = await what_listens(hop.address, hop.door.port)
+        answer = await what_listens(hop.address, hop.door.port, outbound=hop.outbound)
     except DialError as error:
         return StepFailedError(f"{reason}, and then: {error.why}", error.hint)
     advice = client_advice(hop.door, answer, setting=hop.setting, port=hop.host_port[1])

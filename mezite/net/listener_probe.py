@@ -15,8 +15,8 @@ import trio
 from mezite.core.wrong_doors import Answer
 
 from .addresses import split_host_port
-from .dialer import dial
 from .http1_client import Http1ClientError, Response, request
+from .outbound import Outbound
 from .tls_contexts import unverified_client_context
 from .tls_stream import TlsError, TlsStream
 
@@ -40,12 +40,18 @@ _ANSWER_OF_ALPN = {
 }
 
 
-async def what_listens(address: str, default_port: int, *, knock_seconds: float = KNOCK_SECONDS) -> Answer:
-    """Knock at ``host[:port]``: at most three connections, ``knock_seconds`` each.
+async def what_listens(
+    address: str,
+    default_port: int,
+    *,
+    outbound: Outbound | None = None,
+    knock_seconds: float = KNOCK_SECONDS,
+) -> Answer:
+    """Knock at ``host[:port]``: at most three connections, ``knock_seconds`` each; the direct way by default.
 
     Raises :exc:`DialError` when no connection comes about.
     """
-    knocker = _Knocker(address, default_port, knock_seconds)
+    knocker = _Knocker(address, default_port, outbound or Outbound(), knock_seconds)
     greeting = await knocker.greeting()
     if greeting:
         return Answer.SSH if greeting.startswith(b"SSH-") else Answer.PLAIN
@@ -57,6 +63,7 @@ async def what_listens(address: str, default_port: int, *, knock_seconds: float 
 class _Knocker:
     address: str
     default_port: int
+    outbound: Outbound
     seconds: float
 
     async def greeting(self) -> bytes:
@@ -111,8 +118,8 @@ class _Knocker:
                 return Answer.HTTP if answer.startswith(b"HTTP/1.") else Answer.PLAIN
         return Answer.SILENT
 
-    async def _dial(self) -> trio.SocketStream:
-        return await dial(self.address, self.default_port, deadline_seconds=self.seconds)
+    async def _dial(self) -> trio.abc.Stream:
+        return await self.outbound.dial(self.address, self.default_port, deadline_seconds=self.seconds)
 
 
 def _is_hub(response: Response) -> bool:
