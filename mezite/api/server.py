@@ -17,6 +17,7 @@ from mezite.api.server_call import RequestStream, ResponseStream, ServerCall
 from mezite.core.errors import RemoteProtocolError
 from mezite.core.grpc.call_state import CallRole, CallStarted, GrpcCall, is_grpc_content_type
 from mezite.core.grpc.status import Status
+from mezite.core.h2c import UpgradeRequest
 from mezite.net.http2_limits import Http2Limits
 from mezite.net.http2_request import RequestHead
 from mezite.net.http2_server import Http2ServerConnection
@@ -75,8 +76,11 @@ class GrpcServer:
         self._connections: set[Http2ServerConnection] = set()
         self._draining = False
 
-    async def serve_connection(self, stream: trio.abc.Stream, peer: PeerInfo) -> None:
-        """Serve one connection until it ends; closes the stream.
+    async def serve_connection(
+        self, stream: trio.abc.Stream, peer: PeerInfo, upgrade: UpgradeRequest | None = None
+    ) -> None:
+        """Serve one connection until it ends; closes the stream. ``upgrade`` is its first call, if it began in
+        HTTP/1.1.
 
         Never raises for what the client, the network or a handler did. Cancelling cuts the connection.
         """
@@ -84,7 +88,7 @@ class GrpcServer:
         async def handle(head: RequestHead, http_stream: Http2Stream) -> None:
             await self._handle(peer, head, http_stream)
 
-        connection = Http2ServerConnection(stream, handle, self._limits)
+        connection = Http2ServerConnection(stream, handle, self._limits, upgrade=upgrade)
         self._connections.add(connection)
         try:
             if self._draining:

@@ -22,6 +22,7 @@ from mezite.api.server import GrpcServer
 from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
 from mezite.config.schema import HubConfig
+from mezite.core.h2c import UpgradeRequest
 from mezite.core.http1.host_table import HostTable
 from mezite.handlers.agent_tunnel import AgentTunnelHandler
 from mezite.handlers.ports.tls_router import TlsRouter
@@ -69,10 +70,15 @@ class Hub:
     diagnostics: WebFront
 
     async def serve_api(
-        self, stream: trio.abc.Stream, client_address: str, certificate_der: bytes | None
+        self,
+        stream: trio.abc.Stream,
+        client_address: str,
+        certificate_der: bytes | None,
+        upgrade: UpgradeRequest | None = None,
     ) -> None:
-        """Serve the gRPC API on a stream."""
-        await _serve_api(self.api, stream, client_address, certificate_der)
+        """Serve the gRPC API on a stream; `upgrade` is its first call, if it began in HTTP/1.1."""
+        peer = PeerInfo(client_address=client_address, certificate_der=certificate_der)
+        await self.api.serve_connection(stream, peer, upgrade)
 
 
 @attrs.frozen(kw_only=True)
@@ -105,7 +111,8 @@ def _wire(config: HubConfig, ground: Ground) -> Hub:
     tls = HubTls(authorities=ground.authorities, hub_id=ground.hub_id, names=names, addresses=addresses)
 
     async def serve_api(stream: trio.abc.Stream, client_address: str, certificate_der: bytes | None) -> None:
-        await _serve_api(api, stream, client_address, certificate_der)
+        peer = PeerInfo(client_address=client_address, certificate_der=certificate_der)
+        await api.serve_connection(stream, peer)
 
     async def serve_agent_api(stream: trio.abc.Stream, client_address: str, agent: AgentIdentity) -> None:
         await api.serve_connection(stream, PeerInfo(client_address=client_address, agent=agent))
@@ -193,13 +200,6 @@ def _api(ground: Ground, services: _Services, verbs: VerbRegistry) -> GrpcServer
     register_methods(verbs, methods)
     access = ApiAccess(authenticator=services.authenticator, audit=ground.audit, sources=ground.sources)
     return GrpcServer(methods, authenticate=access.authenticate, authorize=access.authorize)
-
-
-async def _serve_api(
-    api: GrpcServer, stream: trio.abc.Stream, client_address: str, certificate_der: bytes | None
-) -> None:
-    peer = PeerInfo(client_address=client_address, certificate_der=certificate_der)
-    await api.serve_connection(stream, peer)
 
 
 def _behind_balancers(config: HubConfig, app: ASGIApp) -> ASGIApp:

@@ -11,6 +11,7 @@ window.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,9 +23,11 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
+from mezite.core.h2c import UpgradeRequest
 from mezite.net.http2_ending import ConnectionEnding, EndingState
 from mezite.net.http2_frame_gate import FrameGate, GoAway
 from mezite.net.http2_limits import FrameKind, Http2Limits
+from mezite.net.http2_pings import Http2Pings
 from mezite.net.http2_request import Header, check_header_block
 from mezite.net.http2_sender import Http2Sender
 from mezite.net.http2_stream import (
@@ -40,7 +43,6 @@ __all__ = ["ConnectionHooks", "Http2Connection"]
 
 OUTPUT_CHUNK = 64 * 1024
 """Data framed at once; the writer yields in between."""
-KEEPALIVE_PING = b"mzalive\0"
 
 
 @attrs.frozen(kw_only=True)
@@ -66,7 +68,9 @@ def _settings(limits: Http2Limits, *, client: bool) -> h2.settings.Settings:
     return h2.settings.Settings(client=client, initial_values=values)
 
 
-def _make_h2(limits: Http2Limits, *, client: bool) -> h2.connection.H2Connection:
+def _make_h2(
+    limits: Http2Limits, *, client: bool, upgrade: UpgradeRequest | None
+) -> h2.connection.H2Connection:
     config = h2.config.H2Configuration(
         client_side=client,
         header_encoding=None,
@@ -78,23 +82,35 @@ def _make_h2(limits: Http2Limits, *, client: bool) -> h2.connection.H2Connection
     connection.local_settings = _settings(limits, client=client)
     # At once: a peer that never acknowledges our SETTINGS must not escape the limit.
     connection.decoder.max_header_list_size = limits.max_header_bytes
-    connection.initiate_connection()
+    if upgrade is None:
+        connection.initiate_connection()
+    else:
+        connection.initiate_upgrade_connection(base64.urlsafe_b64encode(upgrade.settings))
     # The connection's window starts at 65,535 whatever the settings say (RFC 9113 section 6.9.2).
     connection.increment_flow_control_window(limits.connection_window - 65_535)
     return connection
 
 
 class Http2Connection:
-    """Bytes in, streams fed, bytes out. ``now`` is trio's clock in seconds."""
+    """Bytes in, streams fed, bytes out. ``now`` is trio's clock in seconds.
 
-    def __init__(self, limits: Http2Limits, hooks: ConnectionHooks, *, client_side: bool) -> None:
+    A server that was asked for HTTP/2 by ``upgrade`` begins with that request as stream 1; call
+    :meth:`receive_upgraded_request` once requests can be taken.
+    """
+
+    def __init__(
+        self,
+        limits: Http2Limits,
+        hooks: ConnectionHooks,
+        *,
+        client_side: bool,
+        upgrade: UpgradeRequest | None = None,
+    ) -> None:
         self.limits = limits
         self.streams: dict[int, Http2Stream] = {}
         self.control_backlog = 0
         """Bytes of replies that what the peer sent has made us queue; the driver counts it down."""
         self.settings_received = False
-        self.pongs = 0
-        """Answers to keepalive PINGs of ours."""
         self.requests = 0
         """Streams opened so far, by whoever is the client."""
         self._hooks = hooks
@@ -102,8 +118,10 @@ class Http2Connection:
         self.gate = FrameGate(limits, from_client=not client_side)
         self._output = bytearray()
         self._now = 0.0
-        self._h2 = _make_h2(limits, client=client_side)
+        self._upgrade = upgrade
+        self._h2 = _make_h2(limits, client=client_side, upgrade=upgrade)
         self.ending = ConnectionEnding(self._h2, self._write, client_side=client_side)
+        self.pings = Http2Pings(self._h2, self.ending, hooks.output)
         self._sender = Http2Sender(
             self._h2,
             on_output=hooks.output,
@@ -126,7 +144,7 @@ class Http2Connection:
             h2.events.StreamReset: self._stream_reset,
             h2.events.WindowUpdated: self._sender.window_updated,
             h2.events.RemoteSettingsChanged: self._settings_changed,
-            h2.events.PingAckReceived: self._ping_answered,
+            h2.events.PingAckReceived: self.pings.answered,
         }
 
     # -- for the driver --------------------------------------------------------------------------
@@ -150,6 +168,15 @@ class Http2Connection:
         for goaway in self.gate.take_goaways():
             self._goaway_received(goaway)
 
+    def receive_upgraded_request(self) -> None:
+        """Hand on the request that asked for HTTP/2, if one did (RFC 7540 section 3.2)."""
+        if self._upgrade is not None:
+            # As behind any SETTINGS; those of the upgrade are not acknowledged.
+            self._sender.settings_changed()
+            request = h2.events.RequestReceived(stream_id=1, headers=list(self._upgrade.fields))
+            self._request_received(request, self._upgrade.body)
+            self._upgrade = None
+
     def take_output(self) -> bytearray:
         """What to send next; empty when there is nothing."""
         self._sender.fill(OUTPUT_CHUNK - len(self._output))
@@ -170,11 +197,6 @@ class Http2Connection:
         self.requests += 1
         self._hooks.output()
         return stream
-
-    def ping(self) -> None:
-        """Send a keepalive PING."""
-        self._h2.ping(KEEPALIVE_PING)
-        self._hooks.output()
 
     def fail(self, failure: Http2Error, error_code: h2.errors.ErrorCodes | None = None) -> None:
         """End all streams; with a code also tell the peer by GOAWAY, if h2 has not done so itself."""
@@ -200,15 +222,18 @@ class Http2Connection:
 
     # -- what the peer did -----------------------------------------------------------------------
 
-    def _request_received(self, event: h2.events.RequestReceived) -> None:
-        stream_id = event.stream_id
+    def _request_received(self, event: h2.events.RequestReceived, body: bytes | None = None) -> None:
+        """A request's fields, or with ``body`` a whole request."""
         self.requests += 1
         if self.ending.state is EndingState.FINAL:
-            self._h2.reset_stream(stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+            self._h2.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
-        stream = Http2Stream(stream_id, self.limits, self._port)
+        stream = Http2Stream(event.stream_id, self.limits, self._port)
         stream.receive_headers(tuple(event.headers))
-        self.streams[stream_id] = stream
+        if body is not None:
+            stream.receive_data(body)
+            stream.receive_end()
+        self.streams[event.stream_id] = stream
         self._hooks.request(stream)
         if self.requests >= self.limits.max_requests:
             self.ending.begin()
@@ -253,10 +278,6 @@ class Http2Connection:
     def _settings_changed(self, event: h2.events.RemoteSettingsChanged) -> None:
         self.settings_received = True
         self._sender.settings_changed(event)
-
-    def _ping_answered(self, event: h2.events.PingAckReceived) -> None:
-        self.pongs += event.ping_data == KEEPALIVE_PING
-        self.ending.ping_answered(event.ping_data)
 
     def _goaway_received(self, goaway: GoAway) -> None:
         self.ending.receive_goaway(goaway)

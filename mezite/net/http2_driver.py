@@ -14,6 +14,7 @@ import h2.errors
 import h2.exceptions
 import trio
 
+from mezite.core.h2c import UpgradeRequest
 from mezite.net.http2_connection import ConnectionHooks, Http2Connection
 from mezite.net.http2_ending import EndingState
 from mezite.net.http2_limits import Http2FloodError, Http2Limits
@@ -30,7 +31,13 @@ class Http2Driver:
     """Runs one connection on any Trio stream, and owns the stream."""
 
     def __init__(
-        self, stream: trio.abc.Stream, limits: Http2Limits, hooks: ConnectionHooks, *, client_side: bool
+        self,
+        stream: trio.abc.Stream,
+        limits: Http2Limits,
+        hooks: ConnectionHooks,
+        *,
+        client_side: bool,
+        upgrade: UpgradeRequest | None = None,
     ) -> None:
         self._stream = stream
         self._client_side = client_side
@@ -43,7 +50,7 @@ class Http2Driver:
         hooks = ConnectionHooks(
             output=self._writable.set, request=hooks.request, stream_end=self._stream_ended
         )
-        self.connection = Http2Connection(limits, hooks, client_side=client_side)
+        self.connection = Http2Connection(limits, hooks, client_side=client_side, upgrade=upgrade)
         self.lost: Http2Error | None = None
         """Why the connection ended; None while it lives."""
         self._started_at = trio.current_time()
@@ -182,8 +189,8 @@ class Http2Driver:
     async def _keep_alive(self, interval: float) -> None:
         while True:
             await trio.sleep(interval)
-            before = self.connection.pongs
-            self.connection.ping()
+            before = self.connection.pings.pongs
+            self.connection.pings.send()
             await trio.sleep(self._limits.keepalive_timeout)
-            if self.connection.pongs == before:
+            if self.connection.pings.pongs == before:
                 self._fail(Http2ConnectionLostError("the peer does not answer"))

@@ -71,7 +71,7 @@ class Http2Sender:
         else:
             self._unblock_all()
 
-    def settings_changed(self, _event: h2.events.RemoteSettingsChanged) -> None:
+    def settings_changed(self, _event: h2.events.RemoteSettingsChanged | None = None) -> None:
         """The peer's settings may have opened every window, and may ask for more of our memory."""
         self._h2.encoder.header_table_size = min(self._h2.encoder.header_table_size, LARGEST_ENCODER_TABLE)
         self._unblock_all()

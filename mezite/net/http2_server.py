@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import h2.errors
 import trio
 
+from mezite.core.h2c import UpgradeRequest
 from mezite.net.http2_connection import ConnectionHooks
 from mezite.net.http2_driver import Http2Driver
 from mezite.net.http2_limits import FrameKind, Http2Limits
@@ -34,15 +35,21 @@ class Http2ServerConnection:
     """
 
     def __init__(
-        self, stream: trio.abc.Stream, handler: RequestHandler, limits: Http2Limits | None = None
+        self,
+        stream: trio.abc.Stream,
+        handler: RequestHandler,
+        limits: Http2Limits | None = None,
+        *,
+        upgrade: UpgradeRequest | None = None,
     ) -> None:
+        """``upgrade`` asked for this connection in HTTP/1.1, and 101 was answered: it is the first request."""
         self._limits = limits or Http2Limits()
         self._handler = handler
         self._running = 0
         self._waiting: deque[tuple[RequestHead, Http2Stream]] = deque()
         self._nursery: trio.Nursery | None = None
         hooks = ConnectionHooks(output=lambda: None, request=self._accept, stream_end=self._forget_waiting)
-        self._driver = Http2Driver(stream, self._limits, hooks, client_side=False)
+        self._driver = Http2Driver(stream, self._limits, hooks, client_side=False, upgrade=upgrade)
 
     async def run(self) -> None:
         """Serve until the connection has ended; closes the stream.
@@ -51,6 +58,7 @@ class Http2ServerConnection:
         """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            self._driver.connection.receive_upgraded_request()
             await self._driver.run()
             # Streams have failed, which cancels their handlers; one that is past its answer gets a moment.
             nursery.cancel_scope.deadline = trio.current_time() + self._limits.closing

@@ -124,7 +124,7 @@ async def test_ssh_clients_that_wait_for_us_are_greeted_too(tmp_path: Path) -> N
 # --- the others ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("port", ["tunnel", "web", "auth", "ssh"])
+@pytest.mark.parametrize("port", ["tunnel", "web", "ssh"])
 async def test_plaintext_gets_no_data_out_of_a_tls_port(tmp_path: Path, port: str) -> None:
     async with live_hub(tmp_path) as hub:
         answer = await answer_to(hub.address(port), GET)

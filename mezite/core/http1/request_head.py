@@ -121,15 +121,17 @@ class RequestHeadReader:
         return taken
 
 
-def parse_request_head(data: bytes) -> RequestHead:
+def parse_request_head(data: bytes, *, asterisk_form: bool = False) -> RequestHead:
     """Read a head as cut off by :class:`RequestHeadReader`, with its final empty line.
+
+    ``asterisk_form`` also allows ``OPTIONS *`` (RFC 9112 section 3.2.4).
 
     Raises :exc:`RemoteProtocolError` whose code is the HTTP status to answer and whose message may be sent.
     """
     if not data.endswith(HEAD_END) or BARE_LINE_FEED.search(data) or BARE_RETURN.search(data):
         raise RemoteProtocolError("lines of the head must end in CR LF, and the head in an empty line", 400)
     request_line, *field_lines = data[: -len(HEAD_END)].split(b"\r\n")
-    method, target, minor_version = parse_request_line(request_line)
+    method, target, minor_version = parse_request_line(request_line, asterisk_form=asterisk_form)
     fields = parse_fields(field_lines)
     check_host(fields, minor_version)
     content_length, chunked = body_framing(fields, minor_version)
@@ -143,7 +145,7 @@ def parse_request_head(data: bytes) -> RequestHead:
     )
 
 
-def parse_request_line(line: bytes) -> tuple[bytes, bytes, int]:
+def parse_request_line(line: bytes, *, asterisk_form: bool) -> tuple[bytes, bytes, int]:
     parts = line.split(b" ")
     if len(parts) != 3:
         raise RemoteProtocolError("the request line is not: method, space, target, space, version", 400)
@@ -155,7 +157,8 @@ def parse_request_line(line: bytes) -> tuple[bytes, bytes, int]:
         raise RemoteProtocolError("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
     if METHOD.fullmatch(method) is None:
         raise RemoteProtocolError("the method is not an upper-case word", 400)
-    check_target(target)
+    if not (asterisk_form and method == b"OPTIONS" and target == b"*"):
+        check_target(target)
     return method, target, 1 if matched[2] == b"1" else 0
 
 

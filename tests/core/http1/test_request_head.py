@@ -253,3 +253,11 @@ def test_blanks_cost_linear_time() -> None:
     start = time.process_time()
     assert status_of(head(b"Host: h", b"X:" + b" \t" * 8000 + b"\x00")) == 400
     assert time.process_time() - start < 0.1
+
+
+def test_the_asterisk_is_for_options_and_for_those_who_ask_for_it() -> None:
+    options = head(b"Host: h", request=b"OPTIONS * HTTP/1.1")
+    assert parse_request_head(options, asterisk_form=True).target == b"*"
+    assert status_of(options) == 400
+    with pytest.raises(RemoteProtocolError):
+        parse_request_head(head(b"Host: h", request=b"GET * HTTP/1.1"), asterisk_form=True)
