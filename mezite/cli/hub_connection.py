@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from mezite.api.client import ApiClient, RpcError, StatusCode
 from mezite.api.dialing import AUTH_PORT, GRPC_ALPN, connect_api, fetch_cluster_ca
 from mezite.cli.errors import EXIT_USAGE, CliError
+from mezite.cli.hub_dialing import front_outbound
 from mezite.cli.mezctl import AuthServer
 from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
 from mezite.cli.trusted_roots import read_roots
@@ -104,6 +105,8 @@ async def _context(options: AuthServer, address: str, profile: Profile | None) -
     elif options.ca_file is not None:
         roots = (read_roots(options.ca_file),)
     elif profile is not None:
+        if profile.front_roots:
+            return front_outbound(profile.front_roots).context(GRPC_ALPN, [profile.ca_pem])
         roots = (profile.ca_pem,)
     return client_context(roots, GRPC_ALPN)
 

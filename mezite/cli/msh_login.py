@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import ssl
 import time
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import attrs
 import click
 
 from mezite.cli.errors import EXIT_USAGE, CliError, run_command
+from mezite.cli.hub_dialing import SYSTEM, front_outbound
 from mezite.cli.identity_files import write_identity_files
 from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
 from mezite.cli.prompts import ask_password, password_options
 from mezite.cli.trusted_roots import read_roots
-from mezite.cli.web_client import WebClient, find_hub, trust_by_pin, trusting
+from mezite.cli.web_client import ALPN, WebClient, find_hub, trust_by_pin, trusting
 from mezite.core.certificates.keys import (
     PrivateKey,
     generate_ed25519,
@@ -34,6 +36,7 @@ from mezite.core.timestamps import format_timestamp
 from mezite.net.addresses import host_of
 
 __all__ = ["login"]
+
 
 MAX_SKEW_MS = 5 * 60 * 1000
 """Certificates are backdated by five minutes (threat F6)."""
@@ -105,7 +108,8 @@ def _say(issued: _Issued) -> None:
 
 async def _login(request: _Request) -> _Issued:
     address = await find_hub(request.proxy)
-    web = WebClient(address=address, context=trusting(await _roots(request, address)))
+    trust = await _trust(request, address)
+    web = WebClient(address=address, context=trust.context())
     hub = await web.get("/v1/webapi/ping")
     _check_clock(int(hub["server_time_ms"]))
     fields = {"username": request.user, "password": request.password.reveal()}
@@ -124,7 +128,8 @@ async def _login(request: _Request) -> _Issued:
     )
     # The certificates are all that is kept: the session would only lie around.
     await web.post("/v1/webapi/logout", {}, token=session)
-    return _issued(address, hub, answer, ssh_key, tls_key)
+    issued = _issued(address, hub, answer, ssh_key, tls_key)
+    return attrs.evolve(issued, profile=attrs.evolve(issued.profile, front_roots=trust.front_roots))
 
 
 def _issued(
@@ -157,10 +162,26 @@ def _reachable(advertised: str, host: str) -> str:
     return f"{host}:{port}" if name == "localhost" else advertised
 
 
-async def _roots(request: _Request, address: str) -> tuple[bytes, ...] | None:
+@attrs.frozen(kw_only=True)
+class _Trust:
+    """Who may vouch for what answers at the web port: the cluster's CA, and who vouches for a balancer's."""
+
+    ca_pem: tuple[bytes, ...] = ()
+    front_roots: bytes = b""
+    """As in the profile."""
+
+    def context(self) -> ssl.SSLContext:
+        if self.front_roots == SYSTEM:
+            return front_outbound(SYSTEM).context(ALPN, self.ca_pem)
+        return trusting((*self.ca_pem, self.front_roots) if self.front_roots else self.ca_pem)
+
+
+async def _trust(request: _Request, address: str) -> _Trust:
+    """The options, else what an earlier login to this hub has learned, else the system's roots."""
+    front = b"" if request.ca_file is None else read_roots(request.ca_file)
     if request.ca_pin is not None:
         try:
-            return await trust_by_pin(address, parse_ca_pin(request.ca_pin))
+            bundle = await trust_by_pin(address, parse_ca_pin(request.ca_pin))
         except InvalidJoinTokenError as error:
             raise CliError(
                 "--ca-pin cannot be used",
@@ -168,17 +189,14 @@ async def _roots(request: _Request, address: str) -> tuple[bytes, ...] | None:
                 "take what `mezhub ca-pin` prints",
                 exit_code=EXIT_USAGE,
             ) from None
-    return _known_roots(address) if request.ca_file is None else (read_roots(request.ca_file),)
-
-
-def _known_roots(address: str) -> tuple[bytes, ...] | None:
-    """What an earlier login to this hub has learned; else the system's roots."""
-    store = ProfileStore.from_environment(os.environ)
+        return _Trust(ca_pem=bundle, front_roots=front)
+    if front:
+        return _Trust(front_roots=front)
     try:
-        path = store.host_directory(host_of(address)) / "ca.pem"
-        return (path.read_bytes(),)
-    except (OSError, CliError):
-        return None
+        ca_pem, front = ProfileStore.from_environment(os.environ).known_roots(host_of(address))
+    except CliError:
+        ca_pem, front = b"", b""
+    return _Trust(ca_pem=(ca_pem,), front_roots=front) if ca_pem else _Trust(front_roots=SYSTEM)
 
 
 def _check_clock(hub_time: int) -> None:

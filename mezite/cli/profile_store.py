@@ -4,7 +4,7 @@
 Layout below ``~/.msh`` (``MSH_HOME`` overrides)::
 
     current                                         HOST and USER in use, and the addresses of the hub
-    HOST/{known_hosts,ca.pem}
+    HOST/{known_hosts,ca.pem}                       and front-roots, behind a balancer that ends TLS
     HOST/USER/{key,key-cert.pub,tls.crt,tls.key}
 
 Directories are 0700, files 0600. A file is never changed in place: it is written beside its place with
@@ -45,6 +45,8 @@ class CurrentProfile:
     """``host:port`` of the HTTPS listener."""
     auth_addr: str = ""
     ssh_addr: str = ""
+    carrier: str = "tcp"
+    """What the connection to `ssh_addr` travels in, a :class:`mezite.net.tunnel_route.Carrier`; as found to work."""
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +59,8 @@ class Profile:
     tls_certificate: bytes
     ca_pem: bytes
     known_hosts: bytes
+    front_roots: bytes = b""
+    """PEM from `--ca-file`, or ``system``: who vouches for a balancer that ends TLS; empty when there was none."""
 
 
 _USER_FILES = {
@@ -66,6 +70,7 @@ _USER_FILES = {
     "tls_key": "tls.key",
 }
 _HOST_FILES = {"ca_pem": "ca.pem", "known_hosts": "known_hosts"}
+_FRONT_ROOTS = "front-roots"
 
 
 @attrs.define(eq=False)
@@ -109,9 +114,33 @@ class ProfileStore:
                 _replace(host / name, getattr(profile, field))
             for field, name in _USER_FILES.items():
                 _replace(user / name, getattr(profile, field))
-            _replace(self.root / "current", json.dumps(attrs.asdict(current), indent=2).encode() + b"\n")
+            if profile.front_roots:
+                _replace(host / _FRONT_ROOTS, profile.front_roots)
+            else:
+                (host / _FRONT_ROOTS).unlink(missing_ok=True)
+            self._write_current(current)
         except OSError as error:
             raise CliError(f"cannot write {error.filename}", error.strerror or str(error)) from None
+
+    def remember_carrier(self, current: CurrentProfile, carrier: str) -> None:
+        """Note for next time what the connection of ``current`` travels in, if that is still the profile in use.
+
+        :raises CliError: the file cannot be read or written.
+        """
+        now = self.current()
+        if (now.host, now.user) == (current.host, current.user):
+            try:
+                self._write_current(attrs.evolve(now, carrier=carrier))
+            except OSError as error:
+                raise CliError(f"cannot write {error.filename}", error.strerror or str(error)) from None
+
+    def _write_current(self, current: CurrentProfile) -> None:
+        _replace(self.root / "current", json.dumps(attrs.asdict(current), indent=2).encode() + b"\n")
+
+    def known_roots(self, host: str) -> tuple[bytes, bytes]:
+        """Return what an earlier login to ``host`` has learned: its CA, and ``front_roots``; empty for nothing."""
+        folder = self.host_directory(host)
+        return _read_if_there(folder / "ca.pem"), _read_if_there(folder / _FRONT_ROOTS)
 
     def current(self) -> CurrentProfile:
         """Return which profile is in use.
@@ -141,6 +170,7 @@ class ProfileStore:
         host, user = self.host_directory(current.host), self.user_directory(current.host, current.user)
         contents = {field: _read(host / name) for field, name in _HOST_FILES.items()}
         contents |= {field: _read(user / name) for field, name in _USER_FILES.items()}
+        contents["front_roots"] = _read_if_there(host / _FRONT_ROOTS)
         for field in ("ssh_key", "tls_key", "tls_certificate", "ca_pem"):
             if b"-----BEGIN " not in contents[field]:
                 raise _damaged((host if field in _HOST_FILES else user) / (_HOST_FILES | _USER_FILES)[field])
@@ -182,6 +212,10 @@ def _read(path: Path) -> bytes:
     if not data or len(data) > _MAX_FILE:
         raise _damaged(path)
     return data
+
+
+def _read_if_there(path: Path) -> bytes:
+    return _read(path) if path.exists() else b""
 
 
 def _replace(path: Path, data: bytes) -> None:

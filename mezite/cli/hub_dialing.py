@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""msh's way to the hub's SSH port, whatever stands in front of it.
+
+The identity is proven by the inner TLS session alone: mutual, and by the cluster's CA. Whether it travels bare or
+inside another session is found out: when what answers is not the hub, the same is tried once more inside an outer
+session that somebody we believe vouches for; what worked is remembered. Trying that hides nothing: an outer session
+only adds a layer, and who has neither the hub's key nor a good certificate for the name gets neither.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+
+import trio
+
+from mezite.cli.errors import CliError
+from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
+from mezite.cli.way_out import way_out
+from mezite.core.certificates.identity import PeerKind
+from mezite.core.certificates.refusal import CertificateRefused
+from mezite.core.certificates.x509_issue import load_certificates
+from mezite.core.certificates.x509_verify import verify_x509
+from mezite.net.outbound import Outbound, OuterTlsError
+from mezite.net.tls_contexts import mutual_client_context
+from mezite.net.tls_stream import TlsError, TlsStream
+from mezite.net.tunnel_route import Carrier, TunnelRoute
+
+__all__ = ["CONNECT_SECONDS", "connect_hub", "front_outbound"]
+
+SSH_PORT = 3023
+ALPN = ("mezite-connect/1",)
+CONNECT_SECONDS = 15
+
+SYSTEM = b"system"
+"""`Profile.front_roots` for a front that the system's roots vouch for."""
+
+
+class _NotTheHubError(Exception):
+    """What answers there is not the hub's own TLS; the message says what it is."""
+
+
+def front_outbound(front_roots: bytes) -> Outbound:
+    """Return the way out, believing whom the profile believes on a balancer's certificate."""
+    return way_out() if front_roots.strip() in {b"", SYSTEM} else way_out(front_roots)
+
+
+async def connect_hub(current: CurrentProfile, profile: Profile) -> TlsStream:
+    """Return a stream to the hub that has proven to be it.
+
+    :raises CliError: it cannot be reached, or is not the hub of the profile.
+    :raises DialError: nobody answers there.
+    """
+    known, other = _carriers(current)
+    try:
+        return await _attempt(known, current, profile)
+    except _NotTheHubError as failure:
+        first = failure
+    try:
+        stream = await _attempt(other, current, profile)
+    except _NotTheHubError as second:
+        raise _neither(current, {known: first, other: second}) from None
+    ProfileStore.from_environment(os.environ).remember_carrier(current, other.value)
+    return stream
+
+
+def _carriers(current: CurrentProfile) -> tuple[Carrier, Carrier]:
+    if current.carrier == Carrier.TLS.value:
+        return Carrier.TLS, Carrier.TCP
+    return Carrier.TCP, Carrier.TLS
+
+
+async def _attempt(carrier: Carrier, current: CurrentProfile, profile: Profile) -> TlsStream:
+    route = TunnelRoute(
+        address=current.ssh_addr or current.host,
+        default_port=SSH_PORT,
+        carrier=carrier,
+        outbound=front_outbound(profile.front_roots),
+    )
+    context = _context(profile)
+    try:
+        transport = await route.open([profile.ca_pem], deadline_seconds=CONNECT_SECONDS)
+    except OuterTlsError as error:
+        raise _NotTheHubError(error.reason) from None
+    stream = TlsStream(transport, context, server_side=False, server_hostname=None)
+    try:
+        with trio.fail_after(CONNECT_SECONDS):
+            await stream.do_handshake()
+        _check_hub(stream, current, profile)
+    except TlsError as error:
+        raise _NotTheHubError(error.reason) from None
+    except (CliError, _NotTheHubError):
+        await trio.aclose_forcefully(stream)
+        raise
+    except trio.TooSlowError:
+        raise CliError(
+            f"the hub at {route.address} does not answer within {CONNECT_SECONDS} s",
+            "",
+            "is this its SSH port (3023)?",
+        ) from None
+    return stream
+
+
+def _context(profile: Profile) -> ssl.SSLContext:
+    try:
+        return mutual_client_context([profile.ca_pem], profile.tls_certificate, profile.tls_key, ALPN)
+    except (ValueError, ssl.SSLError) as error:
+        raise CliError("your certificate cannot be used", str(error), "run msh login again") from None
+
+
+def _check_hub(stream: TlsStream, current: CurrentProfile, profile: Profile) -> None:
+    certificate = stream.peer_certificate()
+    if stream.alpn != ALPN[0] or certificate is None:
+        raise _NotTheHubError(f"it does not offer {ALPN[0]}")
+    try:
+        verify_x509(
+            certificate,
+            ca_certs=load_certificates(profile.ca_pem),
+            cluster=current.cluster,
+            kind=PeerKind.HUB,
+            now=time.time_ns() // 1_000_000_000,
+        )
+    except CertificateRefused as refused:
+        raise CliError(f"cannot trust the hub at {current.ssh_addr}", refused.message) from None
+
+
+def _neither(current: CurrentProfile, failures: dict[Carrier, _NotTheHubError]) -> CliError:
+    bare, wrapped = str(failures[Carrier.TCP]), str(failures[Carrier.TLS])
+    address = current.ssh_addr or current.host
+    if "does not offer" in bare:
+        return CliError(
+            f"{address} is not a hub's SSH port",
+            f"{bare}, neither does what is behind its TLS ({wrapped})",
+            f"check the hub's addresses and log in again: msh login --proxy={current.proxy_addr}",
+        )
+    return CliError(
+        f"cannot connect to the hub at {address}",
+        f"{bare}; and as a load balancer that ends TLS: {wrapped}",
+        f"if the hub's CA has changed, run msh login --proxy={current.proxy_addr} --ca-pin=PIN; "
+        "if a load balancer is in front, give its CA with --ca-file",
+    )
