@@ -13,6 +13,7 @@ from mezite.services.authentication import Authenticator
 from mezite.services.authorization import AccessContext, Resource, authorize
 from mezite.services.errors import RefusedError
 from mezite.services.identity import AgentIdentity, Identity
+from mezite.services.source_limit import SourceLimit, anonymous_calls
 from mezite.services.sources import Sources
 from mezite.services.verb_registry import Door, DoorKind, VerbRegistry
 
@@ -35,11 +36,22 @@ def register_methods(registry: VerbRegistry, methods: list[RpcMethod]) -> None:
 
 @attrs.frozen(kw_only=True)
 class ApiAccess:
-    """The two questions that a `GrpcServer` asks before it reads a request."""
+    """The questions that a `GrpcServer` asks before it reads a request."""
 
     authenticator: Authenticator
     audit: AuditLog
     sources: Sources
+    strangers: SourceLimit = attrs.field(factory=anonymous_calls)
+
+    def admit_stranger(self, context: CallContext) -> None:
+        """Count a call that needs no credential.
+
+        :raises RpcError: RESOURCE_EXHAUSTED, too many from that address.
+        """
+        try:
+            self.strangers.take(context.peer.client_address)
+        except RefusedError as refused:
+            raise rpc_error(refused) from None
 
     async def authenticate(self, context: CallContext) -> Identity | None:
         """Return who calls: by bearer session if there is one, else by tunnel or client certificate; None for nobody.

@@ -13,6 +13,7 @@ from mezite.services.errors import (
     LockedError,
     NotFoundError,
     RefusedError,
+    TooManyRequestsError,
     UnauthenticatedError,
     UnavailableError,
 )
@@ -26,14 +27,16 @@ _CODES: dict[type[RefusedError], StatusCode] = {
     InvalidRequestError: StatusCode.INVALID_ARGUMENT,
     LockedError: StatusCode.PERMISSION_DENIED,
     NotFoundError: StatusCode.NOT_FOUND,
+    TooManyRequestsError: StatusCode.RESOURCE_EXHAUSTED,
     UnauthenticatedError: StatusCode.UNAUTHENTICATED,
     UnavailableError: StatusCode.UNAVAILABLE,
 }
 
 
 def rpc_error(refused: RefusedError) -> RpcError:
-    """Return the RPC failure that says what `refused` says."""
-    return RpcError(_CODES.get(type(refused), StatusCode.FAILED_PRECONDITION), str(refused))
+    """Return the RPC failure that says what `refused` says; the detail `retry_after` is in seconds."""
+    details = {"retry_after": str(refused.retry_after)} if refused.retry_after else None
+    return RpcError(_CODES.get(type(refused), StatusCode.FAILED_PRECONDITION), str(refused), details)
 
 
 def audit_unavailable() -> RpcError:

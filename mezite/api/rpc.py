@@ -25,6 +25,7 @@ __all__ = [
     "StatusCode",
     "decode_details",
     "encode_details",
+    "retry_pushback",
 ]
 
 DETAILS_FIELD = "mezite-details-bin"
@@ -62,6 +63,15 @@ def encode_details(details: Mapping[str, str]) -> list[MetadataItem]:
     if not details or len(encoded) > MAX_DETAILS_BYTES:
         return []
     return [(DETAILS_FIELD, encoded)]
+
+
+def retry_pushback(details: Mapping[str, str]) -> list[MetadataItem]:
+    """The trailer that tells gRPC libraries when to try again, for details with ``retry_after`` in seconds.
+
+    gRPC's retry design (proposal A6) calls it server pushback; clients with a retry policy wait that long.
+    """
+    seconds = details.get("retry_after", "")
+    return [("grpc-retry-pushback-ms", f"{seconds}000")] if seconds else []
 
 
 def decode_details(metadata: Metadata) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import attrs
 import trio
 
 from mezite.api.rpc import CallContext, CallKind, PeerInfo, RpcError, RpcMethod, StatusCode
@@ -24,10 +25,12 @@ from mezite.net.http2_server import Http2ServerConnection
 from mezite.net.http2_stream import Http2Error, Http2Stream
 
 __all__ = [
+    "AdmitStranger",
     "Authenticate",
     "Authorize",
     "CallContext",
     "CallKind",
+    "ClientOf",
     "GrpcServer",
     "PeerInfo",
     "RequestStream",
@@ -52,6 +55,12 @@ LONGEST_PUBLIC_SECONDS = 600.0
 """A streaming call without a credential ends by then; those who watch health call again."""
 
 
+AdmitStranger = Callable[[CallContext], None]
+"""Whether a call to a public method may go on: returns, or raises RpcError (RESOURCE_EXHAUSTED)."""
+ClientOf = Callable[[str, RequestHead], str]
+"""The client's ``ip:port``, from the peer's and the fields of a request: behind a balancer that writes a header."""
+
+
 class GrpcServer:
     """Serves the methods it was made with, and nothing else, on any number of connections."""
 
@@ -61,6 +70,7 @@ class GrpcServer:
         *,
         authenticate: Authenticate,
         authorize: Authorize,
+        admit_stranger: AdmitStranger = lambda _context: None,
         limits: Http2Limits | None = None,
     ) -> None:
         table: dict[str, RpcMethod] = {}
@@ -72,21 +82,31 @@ class GrpcServer:
         """By path; what a test walks to see that each has its check."""
         self._authenticate = authenticate
         self._authorize = authorize
+        self._admit_stranger = admit_stranger
         self._limits = limits
         self._connections: set[Http2ServerConnection] = set()
         self._draining = False
 
     async def serve_connection(
-        self, stream: trio.abc.Stream, peer: PeerInfo, upgrade: UpgradeRequest | None = None
+        self,
+        stream: trio.abc.Stream,
+        peer: PeerInfo,
+        upgrade: UpgradeRequest | None = None,
+        *,
+        client_of: ClientOf | None = None,
     ) -> None:
         """Serve one connection until it ends; closes the stream. ``upgrade`` is its first call, if it began in
         HTTP/1.1.
 
+        `client_of` is asked for each call, since a balancer sends those of many clients on one connection.
         Never raises for what the client, the network or a handler did. Cancelling cuts the connection.
         """
 
         async def handle(head: RequestHead, http_stream: Http2Stream) -> None:
-            await self._handle(peer, head, http_stream)
+            caller = peer
+            if client_of is not None:
+                caller = attrs.evolve(peer, client_address=client_of(peer.client_address, head))
+            await self._handle(caller, head, http_stream)
 
         connection = Http2ServerConnection(stream, handle, self._limits, upgrade=upgrade)
         self._connections.add(connection)
@@ -154,6 +174,7 @@ class GrpcServer:
     async def _admit(self, context: CallContext) -> None:
         """Before a byte of the request is read, so that strangers cost no memory."""
         if context.method.public:
+            self._admit_stranger(context)
             return
         context.identity = await self._authenticate(context)
         if context.identity is None:

@@ -10,7 +10,7 @@ import attrs
 import trio
 from google.protobuf.message import DecodeError, Message
 
-from mezite.api.rpc import CallContext, RpcError, RpcMethod, encode_details
+from mezite.api.rpc import CallContext, RpcError, RpcMethod, encode_details, retry_pushback
 from mezite.core.errors import LocalProtocolError, RemoteProtocolError
 from mezite.core.grpc.call_state import CallRole, CallShape, GrpcCall, MessageReceived, RequestEnded
 from mezite.core.grpc.metadata import MetadataItem
@@ -98,7 +98,10 @@ class ServerCall:
     def send_error(self, error: RpcError) -> None:
         """End the call with that error."""
         trailing = [] if self.context is None else self.context.trailing_metadata
-        self.send_status(Status(error.status, error.message), [*trailing, *encode_details(error.details)])
+        self.send_status(
+            Status(error.status, error.message),
+            [*trailing, *retry_pushback(error.details), *encode_details(error.details)],
+        )
 
     def _feed(self, data: bytes) -> None:
         if data:

@@ -18,7 +18,7 @@ from mezite.api.health import HealthService
 from mezite.api.nodes import NodesApi
 from mezite.api.reflection import reflection_methods
 from mezite.api.rpc import PeerInfo
-from mezite.api.server import GrpcServer
+from mezite.api.server import ClientOf, GrpcServer
 from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
 from mezite.config.schema import HubConfig
@@ -34,7 +34,7 @@ from mezite.handlers.web_front import HostRouter, WebFront, applications_pending
 from mezite.hub.ground import Ground, open_ground
 from mezite.hub.hub_identity import HubTls, served_names
 from mezite.net.asgi_types import ASGIApp
-from mezite.net.trusted_address import TrustedAddress
+from mezite.net.trusted_address import TrustedAddress, TrustedHeader
 from mezite.services.authentication import Authenticator
 from mezite.services.identity import AgentIdentity
 from mezite.services.live_connections import LiveConnections
@@ -68,6 +68,8 @@ class Hub:
     jump: UserSshHandler
     web: WebFront
     diagnostics: WebFront
+    client_of: ClientOf | None
+    """Whom a gRPC call is from, when a balancer that ends HTTP says so in a header."""
 
     async def serve_api(
         self,
@@ -76,9 +78,13 @@ class Hub:
         certificate_der: bytes | None,
         upgrade: UpgradeRequest | None = None,
     ) -> None:
-        """Serve the gRPC API on a stream; `upgrade` is its first call, if it began in HTTP/1.1."""
+        """Serve the gRPC API on a connection to its own port, where a balancer may speak for the client.
+
+        `upgrade` is its first call, if it began in HTTP/1.1. Inside tunnels nobody speaks for others: there the header
+        of `proxy.trusted_ip_header` means nothing.
+        """
         peer = PeerInfo(client_address=client_address, certificate_der=certificate_der)
-        await self.api.serve_connection(stream, peer, upgrade)
+        await self.api.serve_connection(stream, peer, upgrade, client_of=self.client_of)
 
 
 @attrs.frozen(kw_only=True)
@@ -107,8 +113,7 @@ def _wire(config: HubConfig, ground: Ground) -> Hub:
     verbs = VerbRegistry()
     register_channels(verbs)
     api = _api(ground, services, verbs)
-    names, addresses = served_names(config)
-    tls = HubTls(authorities=ground.authorities, hub_id=ground.hub_id, names=names, addresses=addresses)
+    tls = _tls(config, ground)
 
     async def serve_api(stream: trio.abc.Stream, client_address: str, certificate_der: bytes | None) -> None:
         peer = PeerInfo(client_address=client_address, certificate_der=certificate_der)
@@ -150,9 +155,15 @@ def _wire(config: HubConfig, ground: Ground) -> Hub:
             sources=ground.sources,
             host_identity=tls.ssh_identity,
         ),
-        web=WebFront(app=_behind_balancers(config, _by_host(config, _web_app(ground, services, verbs)))),
+        web=_web_front(config, _web_app(ground, services, verbs)),
         diagnostics=WebFront(app=create_diagnostics(ground.database, services.registry)),
+        client_of=_client_of(config),
     )
+
+
+def _tls(config: HubConfig, ground: Ground) -> HubTls:
+    names, addresses = served_names(config)
+    return HubTls(authorities=ground.authorities, hub_id=ground.hub_id, names=names, addresses=addresses)
 
 
 def _services(config: HubConfig, ground: Ground) -> _Services:
@@ -199,20 +210,30 @@ def _api(ground: Ground, services: _Services, verbs: VerbRegistry) -> GrpcServer
     methods += reflection_methods(methods)
     register_methods(verbs, methods)
     access = ApiAccess(authenticator=services.authenticator, audit=ground.audit, sources=ground.sources)
-    return GrpcServer(methods, authenticate=access.authenticate, authorize=access.authorize)
+    return GrpcServer(
+        methods,
+        authenticate=access.authenticate,
+        authorize=access.authorize,
+        admit_stranger=access.admit_stranger,
+    )
 
 
-def _behind_balancers(config: HubConfig, app: ASGIApp) -> ASGIApp:
-    header = config.proxy.trusted_ip_header
-    if header is None:
-        return app
-    return TrustedAddress(app=app, header=header, trusted=config.proxy.trusted_ip_header_cidrs)
+def _client_of(config: HubConfig) -> ClientOf | None:
+    header = _trusted_header(config)
+    return None if header is None else lambda address, head: header.client_address(address, head.fields)
 
 
-def _by_host(config: HubConfig, app: ASGIApp) -> ASGIApp:
+def _web_front(config: HubConfig, app: ASGIApp) -> WebFront:
     names, _addresses = served_names(config)
     hosts = HostTable(names=frozenset(names), apps_domain=config.proxy.apps_domain)
-    return HostRouter(hosts=hosts, hub=app, applications=applications_pending)
+    by_host = HostRouter(hosts=hosts, hub=app, applications=applications_pending)
+    header = _trusted_header(config)
+    return WebFront(app=by_host if header is None else TrustedAddress(app=by_host, header=header))
+
+
+def _trusted_header(config: HubConfig) -> TrustedHeader | None:
+    name = config.proxy.trusted_ip_header
+    return None if name is None else TrustedHeader(name=name, trusted=config.proxy.trusted_ip_header_cidrs)
 
 
 def _web_app(ground: Ground, services: _Services, verbs: VerbRegistry) -> ASGIApp:

@@ -84,6 +84,7 @@ async def run_hub(
         await services.start(_keep_audit_log, hub, connections_are_over)
         await hub.services.connections.end_leftovers()
         services.start_soon(hub.services.leases.run)
+        services.start_soon(hub.ground.refusals.run)
         services.start_soon(renew_certificates, hub.tls, hub.ground.sources)
         try:
             async with trio.open_nursery() as connections:
@@ -96,6 +97,7 @@ async def run_hub(
                     await stop.wait()
                     listeners.cancel_scope.cancel()
                 _drain(hub, connections)
+            await hub.ground.refusals.summarise()
             await _emit(hub, EventType.HUB_STOPPED)
         finally:
             connections_are_over.set()

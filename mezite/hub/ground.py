@@ -19,6 +19,7 @@ from mezite.services.audit_log import AuditLog
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.enrollment import Enrollment
 from mezite.services.login import LoginService
+from mezite.services.refusal_log import RefusalLog
 from mezite.services.sources import Sources
 from mezite.storage.database import Database
 from mezite.storage.password_hasher import PasswordHasher
@@ -35,6 +36,7 @@ class Ground:
     database: Database
     authorities: CertificateAuthorities
     audit: AuditLog
+    refusals: RefusalLog
     login: LoginService
     accounts: Accounts
     enrollment: Enrollment
@@ -50,13 +52,17 @@ async def open_ground(config: HubConfig, sources: Sources) -> AsyncIterator[Grou
         )
         audit = AuditLog(database=database, cluster=config.cluster_name, hub_id=hub_id, sources=sources)
         passwords = PasswordHasher()
-        login = LoginService(database=database, passwords=passwords, audit=audit, sources=sources)
+        refusals = RefusalLog(audit)
+        login = LoginService(
+            database=database, passwords=passwords, audit=audit, sources=sources, refusals=refusals
+        )
         yield Ground(
             hub_id=hub_id,
             sources=sources,
             database=database,
             authorities=authorities,
             audit=audit,
+            refusals=refusals,
             login=login,
             accounts=Accounts(
                 database=database, login=login, passwords=passwords, audit=audit, sources=sources
@@ -67,6 +73,7 @@ async def open_ground(config: HubConfig, sources: Sources) -> AsyncIterator[Grou
                 audit=audit,
                 sources=sources,
                 hub_names=_own_names(config),
+                refusals=refusals,
             ),
         )
 

@@ -106,12 +106,11 @@ def _trust(config: HubConfig) -> TrustPolicy:
 
 def _proxied(name: str, handler: Handler, config: HubConfig, hub: Hub) -> Handler:
     async def audit(connection: Connection, reason: str) -> None:
-        await hub.ground.audit.emit(
+        await hub.ground.refusals.emit(
             EventType.ACCESS_DENIED,
             resource_type="listener",
             resource_name=name,
             client_ip=connection.peer_address,
-            success=False,
             error_message=f"refused a connection: {reason}",
         )
 

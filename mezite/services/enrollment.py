@@ -27,6 +27,8 @@ from mezite.services.errors import (
 )
 from mezite.services.identity import AgentIdentity
 from mezite.services.login import token_hash
+from mezite.services.refusal_log import RefusalLog
+from mezite.services.source_limit import SecretGuesses
 from mezite.services.sources import Sources
 from mezite.storage import agents, join_tokens
 from mezite.storage.agents import AgentRow, NewAgent, RenewalRefusal, RenewedGeneration
@@ -104,8 +106,12 @@ class Enrollment:
         audit: AuditLog,
         sources: Sources,
         hub_names: Collection[str] = (),
+        refusals: RefusalLog | None = None,
     ) -> None:
         """`hub_names` are taken: hosts and hubs share a CA, and a node with the hub's name could pose as it (A13)."""
+        self._guesses = SecretGuesses(
+            "wrong join tokens", EventType.ACCESS_DENIED, refusals or RefusalLog(audit)
+        )
         self._hub_names = frozenset(hub_names)
         self._database = database
         self._heartbeats = SharedWrites(database)
@@ -203,6 +209,7 @@ class Enrollment:
         :raises ClockSkewError: the agent's clock is off by more than five minutes.
         :raises InvalidRequestError: bad node name, labels or keys.
         :raises UnauthenticatedError: unknown, used or expired token.
+        :raises TooManyRequestsError: this client has sent too many of those.
         :raises ConflictError: another agent has that node name.
         """
         now = self._sources.now()
@@ -210,6 +217,7 @@ class Enrollment:
         labels = _checked_node(request.node_name, request.labels)
         if request.node_name in self._hub_names:
             raise ConflictError(f"node name {request.node_name} is the hub's own: choose another name")
+        self._guesses.count(client_address)
         hashed = token_hash(request.secret)
         # Strangers with made-up tokens get neither signatures nor the database's one writer.
         if await self._database.read(join_tokens.get, token_hash=hashed) is None:
@@ -241,6 +249,7 @@ class Enrollment:
             ) from None
         if isinstance(row, ConsumeFailure):
             raise await self._token_refused(row, request, client_address)
+        self._guesses.was_right(client_address)
         await self._record_join(row, hashed, client_address)
         return Enrolled(agent=row, certificates=certificates)
 
@@ -252,12 +261,10 @@ class Enrollment:
             ConsumeFailure.USED: "has been used already",
             ConsumeFailure.EXPIRED: "has expired",
         }[failure]
-        event_id = await self._audit.emit(
-            EventType.ACCESS_DENIED,
+        event_id = await self._guesses.was_wrong(
+            client_address,
             resource_type="token",
             resource_name=request.node_name,
-            client_ip=client_address,
-            success=False,
             error_message=f"the join token {why}",
         )
         return UnauthenticatedError(

@@ -15,6 +15,7 @@ __all__ = [
     "LockedError",
     "NotFoundError",
     "RefusedError",
+    "TooManyRequestsError",
     "UnauthenticatedError",
     "UnavailableError",
 ]
@@ -23,10 +24,12 @@ __all__ = [
 class RefusedError(Exception):
     """A request was refused. The text is one sentence: what: why; what to do."""
 
-    def __init__(self, message: str, *, event_id: str = "") -> None:
+    def __init__(self, message: str, *, event_id: str = "", retry_after: int = 0) -> None:
         super().__init__(message)
         self.event_id = event_id
         """The audit event about the refusal; empty when it is not audited."""
+        self.retry_after = retry_after
+        """Seconds after which it may be tried again; 0 when time changes nothing or nobody knows."""
 
 
 class InvalidRequestError(RefusedError):
@@ -59,3 +62,7 @@ class ClockSkewError(RefusedError):
 
 class UnavailableError(RefusedError):
     """It exists but cannot be reached now."""
+
+
+class TooManyRequestsError(UnavailableError):
+    """The client has asked too often."""

@@ -17,6 +17,8 @@ from mezite.services.audit_log import AuditLog
 from mezite.services.errors import UnavailableError
 from mezite.services.fair_turns import FairTurns, TooManyWaitingError
 from mezite.services.identity import UserIdentity
+from mezite.services.refusal_log import RefusalLog
+from mezite.services.source_limit import SecretGuesses
 from mezite.services.sources import Sources
 from mezite.storage import invites, users, web_sessions
 from mezite.storage.database import Database
@@ -44,6 +46,9 @@ SESSION_MS = 12 * 3600 * 1000
 MAX_ATTEMPTS = 5
 LOCK_MS = 30 * 60 * 1000
 """Five tries, then half an hour: 240 guesses a day against a name, whatever number of addresses they come from."""
+
+BUSY_SECONDS = 5
+"""What a full queue of logins takes, and a little more."""
 
 _REFUSED = (
     "wrong user name or password "
@@ -103,19 +108,30 @@ class LoginService:
     """Local passwords and the sessions that follow from them."""
 
     def __init__(
-        self, *, database: Database, passwords: PasswordHasher, audit: AuditLog, sources: Sources
+        self,
+        *,
+        database: Database,
+        passwords: PasswordHasher,
+        audit: AuditLog,
+        sources: Sources,
+        refusals: RefusalLog | None = None,
     ) -> None:
+        """`refusals` is shared with whoever else turns strangers away; none means one of its own."""
         self._database = database
         self._passwords = passwords
         self._audit = audit
         self._sources = sources
         self._turns = FairTurns()
+        self._guesses = SecretGuesses(
+            "wrong passwords and invites", EventType.USER_LOGIN_FAILED, refusals or RefusalLog(audit)
+        )
 
     async def with_password(self, name: str, password: str, *, client_address: str) -> LoggedIn:
         """Check a password and start a session.
 
         :raises LoginRefusedError: wrong, unknown, disabled or locked out; audited.
-        :raises UnavailableError: too many are being checked already, from this client or in all.
+        :raises UnavailableError: too many are being checked already, from this client or in all, or this client has
+            sent too many wrong ones.
         """
         user = await self._checked(name, password, client_address)
         now = self._sources.now()
@@ -146,15 +162,20 @@ class LoginService:
         one. Unknown names, disabled users and users without a password take as long as a wrong password (E17).
 
         :raises LoginRefusedError: wrong, unknown, disabled or locked out; audited.
+        :raises UnavailableError: it was not looked at.
         """
+        self._guesses.count(client_address)
         try:
             async with self._turns.turn(source_of(client_address)):
                 user, attempt, matches = await self._check(name, password)
         except TooManyWaitingError:
             # Before anything is counted: an attempt that was not made must not lock the name.
-            raise UnavailableError("too many logins are being checked: try again in a few seconds") from None
+            raise UnavailableError(
+                f"too many logins are being checked: try again in {BUSY_SECONDS} s", retry_after=BUSY_SECONDS
+            ) from None
         if user is None or not matches:
             raise await self._refused(name, attempt, client_address)
+        self._guesses.was_right(client_address)
         return user
 
     async def _check(self, name: str, password: str) -> tuple[UserRow | None, LoginAttempt | None, bool]:
@@ -171,13 +192,8 @@ class LoginService:
         now = self._sources.now()
         locked = attempt is not None and attempt.locked_until is not None and attempt.locked_until > now
         reason = "locked out" if locked else "wrong user name or password"
-        event_id = await self._audit.emit(
-            EventType.USER_LOGIN_FAILED,
-            user_name=name[:128],
-            client_ip=client_address,
-            success=False,
-            error_message=reason,
-            method="local",
+        event_id = await self._guesses.was_wrong(
+            client_address, user_name=name[:128], error_message=reason, method="local"
         )
         return LoginRefusedError(_REFUSED, event_id=event_id)
 
@@ -236,7 +252,10 @@ class LoginService:
 
         :raises WeakPasswordError: too short.
         :raises LoginRefusedError: the invite is unknown, used or expired.
+        :raises TooManyRequestsError: this client has sent too many of those.
         """
+        check_password_strength(password)
+        self._guesses.count(client_address)
         hashed = await self._invited_hash(token, password)
         now = self._sources.now()
 
@@ -248,14 +267,11 @@ class LoginService:
 
         used = await self._database.write(use)
         if isinstance(used, InviteRow):
+            self._guesses.was_right(client_address)
             await self._audit_password(used.user_name, client_address, method="invite")
             return used.user_name
-        event_id = await self._audit.emit(
-            EventType.USER_LOGIN_FAILED,
-            client_ip=client_address,
-            success=False,
-            error_message=f"invite: {used.value}",
-            method="invite",
+        event_id = await self._guesses.was_wrong(
+            client_address, error_message=f"invite: {used.value}", method="invite"
         )
         raise LoginRefusedError(f"the invite is {used.value}: ask for a new one", event_id=event_id)
 
@@ -272,7 +288,6 @@ class LoginService:
 
     async def _invited_hash(self, token: str, password: str) -> str | None:
         """Hash the password only for an invite that exists, so that nobody buys our CPU time with made-up ones."""
-        check_password_strength(password)
         known = await self._database.read(invites.get, token_hash=token_hash(token))
         return None if known is None else await self._passwords.hash(password)
 

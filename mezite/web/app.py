@@ -30,6 +30,7 @@ from mezite.services.errors import (
     LockedError,
     NotFoundError,
     RefusedError,
+    TooManyRequestsError,
     UnauthenticatedError,
     UnavailableError,
 )
@@ -55,6 +56,7 @@ _STATUS: dict[type[RefusedError], int] = {
     InvalidRequestError: 400,
     LockedError: 403,
     NotFoundError: 404,
+    TooManyRequestsError: 429,
     UnauthenticatedError: 401,
     UnavailableError: 503,
 }
@@ -263,7 +265,10 @@ async def _failure(error: Exception) -> tuple[quart.Response, int]:
         correlation_id = secrets.token_hex(8)
         _log.error("%s failed, correlation id %s", quart.request.path, correlation_id, exc_info=error)
         status, message, event_id = 500, f"internal error, correlation id {correlation_id}", ""
-    return quart.jsonify({"error": {"message": message, "event_id": event_id}}), status
+    response = quart.jsonify({"error": {"message": message, "event_id": event_id}})
+    if isinstance(error, RefusedError) and error.retry_after:
+        response.headers["retry-after"] = str(error.retry_after)
+    return response, status
 
 
 async def _protect(response: quart.Response) -> quart.Response:

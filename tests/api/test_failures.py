@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 from mezite.api.failures import audit_unavailable, rpc_error
-from mezite.api.rpc import StatusCode
+from mezite.api.rpc import StatusCode, retry_pushback
 from mezite.services import errors
 from mezite.services.errors import RefusedError
 
@@ -18,6 +18,7 @@ CODES = {
     "LockedError": StatusCode.PERMISSION_DENIED,
     "NotFoundError": StatusCode.NOT_FOUND,
     "RefusedError": StatusCode.FAILED_PRECONDITION,
+    "TooManyRequestsError": StatusCode.RESOURCE_EXHAUSTED,
     "UnauthenticatedError": StatusCode.UNAUTHENTICATED,
     "UnavailableError": StatusCode.UNAVAILABLE,
 }
@@ -45,6 +46,13 @@ def test_a_refusal_that_is_new_is_still_one():
 
 def test_without_an_audit_log_nothing_is_done():
     assert audit_unavailable().status is StatusCode.UNAVAILABLE
+
+
+def test_a_refusal_may_say_when_to_come_back():
+    error = rpc_error(errors.TooManyRequestsError("no", retry_after=7))
+    assert error.details == {"retry_after": "7"}
+    assert retry_pushback(error.details) == [("grpc-retry-pushback-ms", "7000")]
+    assert retry_pushback(rpc_error(RefusedError("no")).details) == []
 
 
 def test_refusals_may_name_an_event():

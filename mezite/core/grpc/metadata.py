@@ -25,6 +25,8 @@ MetadataItem = tuple[str, MetadataValue]
 _NAME = re.compile(r"[0-9a-z_.-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
 _RESERVED_PREFIX = "grpc-"
+_SERVER_PUSHBACK = "grpc-retry-pushback-ms"
+"""The one ``grpc-`` field that a service sets itself: when to try again (gRPC proposal A6)."""
 _TRANSPORT_NAMES = frozenset({"content-type", "te", "user-agent", "host", "connection"})
 
 
@@ -72,13 +74,13 @@ def encode_metadata(items: Iterable[MetadataItem]) -> list[Header]:
     """Metadata of ours as HTTP/2 fields, in order.
 
     Raises LocalProtocolError for a name that is not lower-case ``[0-9a-z_.-]``, that begins with ``grpc-``
-    or that belongs to the transport, and for a value its name cannot carry. Line breaks can therefore not
-    get through.
+    (but for the server's pushback) or that belongs to the transport, and for a value its name cannot carry.
+    Line breaks can therefore not get through.
     """
     headers: list[Header] = []
     for name, value in items:
         reserved = name.startswith(_RESERVED_PREFIX) or name in _TRANSPORT_NAMES
-        if reserved or not _NAME.fullmatch(name):
+        if (reserved and name != _SERVER_PUSHBACK) or not _NAME.fullmatch(name):
             raise LocalProtocolError(f"metadata name {name!r} is reserved or malformed")
         headers.append((name.encode("ascii"), _encode_value(name, value)))
     return headers

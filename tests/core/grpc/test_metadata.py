@@ -90,3 +90,7 @@ def test_access():
     assert metadata.get_bytes("a") is None
     assert metadata.get_all("a") == ["1", "3"]
     assert list(metadata) == [("a", "1"), ("b-bin", b"2"), ("a", "3")]
+
+
+def test_a_server_may_say_when_to_try_again() -> None:
+    assert encode_metadata([("grpc-retry-pushback-ms", "7000")]) == [(b"grpc-retry-pushback-ms", b"7000")]
