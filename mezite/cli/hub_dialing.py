@@ -27,7 +27,7 @@ from mezite.net.tls_contexts import mutual_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
 from mezite.net.tunnel_route import Carrier, TunnelRoute
 
-__all__ = ["CONNECT_SECONDS", "connect_hub", "front_outbound"]
+__all__ = ["ALPN", "CONNECT_SECONDS", "SYSTEM", "connect_hub", "front_outbound"]
 
 SSH_PORT = 3023
 ALPN = ("mezite-connect/1",)

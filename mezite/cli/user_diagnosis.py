@@ -15,9 +15,9 @@ import trio
 from mezite.api.grpc_hop import clock_offset
 from mezite.api.pb.mezite.v1 import nodes_pb2 as pb
 from mezite.cli.errors import CliError
+from mezite.cli.hub_dialing import ALPN as CONNECT_ALPN
 from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
 from mezite.cli.user_certificate import check_usable, read_user_certificate
-from mezite.cli.user_session import ALPN as CONNECT_ALPN
 from mezite.cli.user_session import open_api, open_channel
 from mezite.cli.web_client import ALPN as WEB_ALPN
 from mezite.cli.web_client import find_hub
