@@ -8,11 +8,9 @@ from pathlib import Path
 import attrs
 import trio
 import trio.testing
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import load_pem_x509_certificate
 
 from mezite.api.client import ApiClient, ClientOptions, RpcError, StatusCode, open_api_client
-from mezite.api.rpc import PeerInfo, RpcMethod
+from mezite.api.rpc import RpcMethod
 from mezite.config.schema import HubConfig
 from mezite.core.audit.event import AuditEvent
 from mezite.core.certificates.keys import (
@@ -24,7 +22,10 @@ from mezite.core.certificates.keys import (
 )
 from mezite.core.certificates.ssh import authorized_key_line, public_key_blob
 from mezite.core.mux.connection import ChannelHeader, Side
+from mezite.handlers.ports.grpc_port import GrpcPort
 from mezite.hub.assembly import Hub, open_hub
+from mezite.net.accept_loop import Connection
+from mezite.net.byte_streams import PushbackStream
 from mezite.net.http1_client import request
 from mezite.net.mux_session import ChannelRejectedError, MuxSession, TunnelClosedError
 from mezite.net.tls_contexts import mutual_client_context, unverified_client_context
@@ -59,12 +60,6 @@ class Person:
     """The name as a user; empty for agents and nobody."""
     certificate_pem: str = ""
     key: PrivateKey | None = None
-
-    @property
-    def der(self) -> bytes | None:
-        if not self.certificate_pem:
-            return None
-        return load_pem_x509_certificate(self.certificate_pem.encode()).public_bytes(Encoding.DER)
 
 
 @attrs.define(eq=False)
@@ -169,12 +164,24 @@ class Cluster:
     @asynccontextmanager
     async def client(self, person: Person, by: str) -> AsyncIterator[ApiClient]:
         """A connection to the API on which `person` shows a certificate, or nothing."""
-        ours, theirs = trio.testing.memory_stream_pair()
-        peer = PeerInfo(client_address=CLIENT, certificate_der=person.der if by == "certificate" else None)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.hub.api.serve_connection, theirs, peer)
-            async with open_api_client(ours, ClientOptions(authority="hub")) as client:
+        async with self.api_port() as transport:
+            shown = person if by == "certificate" else self.people["nobody"]
+            stream = TlsStream(transport, self._client_context(shown, "h2"), server_side=False)
+            await stream.do_handshake()
+            async with open_api_client(stream, ClientOptions(authority="hub")) as client:
                 yield client
+
+    @asynccontextmanager
+    async def api_port(self) -> AsyncIterator[trio.abc.Stream]:
+        """A connection to the gRPC port of a hub that allows cleartext too."""
+        ours, theirs = trio.testing.memory_stream_pair()
+        port = GrpcPort(context=self.hub.tls.grpc, serve_api=self.hub.serve_api, allow_cleartext=True)
+        connection = Connection(
+            PushbackStream(theirs), CLIENT, "127.0.0.1:3025", "auth", lambda: None, lambda _ip: None
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(port.handle, connection)
+            yield ours
             nursery.cancel_scope.cancel()
 
     async def call(
@@ -203,7 +210,7 @@ class Cluster:
         if person.user:
             headers.append(("authorization", f"Bearer {await self.session(person.user)}"))
         async with self.web() as stream:
-            answer = await request(stream, method, path, headers, body, host="hub.example.com")
+            answer = await request(stream, method, path, headers, body, host="localhost")
         return answer.status
 
     @asynccontextmanager
@@ -220,7 +227,7 @@ class Cluster:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve_connect, theirs)
             try:
-                stream = TlsStream(ours, self._connect_context(person), server_side=False)
+                stream = TlsStream(ours, self._client_context(person, "mezite-connect/1"), server_side=False)
                 await stream.do_handshake()
                 outcome = await channel_outcome(stream, kind)
             except (TlsError, trio.BrokenResourceError):
@@ -234,15 +241,15 @@ class Cluster:
         ours, theirs = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve_connect, theirs)
-            stream = TlsStream(ours, self._connect_context(person), server_side=False)
+            stream = TlsStream(ours, self._client_context(person, "mezite-connect/1"), server_side=False)
             await stream.do_handshake()
             session = MuxSession(stream, Side.DIALER)
             await nursery.start(session.run)
             yield session
             nursery.cancel_scope.cancel()
 
-    def _connect_context(self, person: Person):
-        alpn = ("mezite-connect/1",)
+    def _client_context(self, person: Person, protocol: str):
+        alpn = (protocol,)
         if person.key is None:
             return unverified_client_context(alpn)
         cas = [pem.encode() for pem in self.hub.ground.authorities.host_tls_ca_pem]

@@ -135,7 +135,7 @@ async def walk(folder):
     """Everybody at every door: a dict of answers, and what there is to compare the tables with."""
     async with open_cluster(folder) as cluster:
         found = {"doors": cluster.hub.verbs.doors(), "methods": dict(cluster.hub.api.methods)}
-        found["rules"] = list(cluster.hub.web.app.url_map.iter_rules())
+        found["rules"] = list(cluster.hub.web.app.hub.url_map.iter_rules())
         visits, positions = {}, [await cluster.position()]
 
         async def note(key, visit):
