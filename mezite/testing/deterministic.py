@@ -14,6 +14,8 @@ with ``PYTHONHASHSEED=0`` to replay a failure in another process).
 from __future__ import annotations
 
 import hashlib
+import random
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, TypeVarTuple
@@ -69,6 +71,20 @@ class _Recorder(trio.abc.Instrument):
         return RunTrace(self._digest.hexdigest(), self.steps, self._last, tail)
 
 
+class _Dice:
+    """Seeded for the thread that made it. A Trio run in another thread goes on with ``others``: the scheduler's
+    generator belongs to the process, and each number that another run took would be missing here.
+    """
+
+    def __init__(self, seed: int, others: random.Random) -> None:
+        self._thread = threading.get_ident()
+        self._seeded = random.Random(seed)
+        self._others = others
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._seeded if threading.get_ident() == self._thread else self._others, name)
+
+
 def run_deterministic(
     async_fn: Callable[[*Ts], Awaitable[ResultT]], *args: *Ts, seed: int
 ) -> tuple[ResultT, RunTrace]:
@@ -80,8 +96,8 @@ def run_deterministic(
     clock = trio.testing.MockClock(autojump_threshold=0)
     recorder = _Recorder(clock)
     scheduler: Any = trio._core._run
-    before = scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING
-    scheduler._r.seed(seed)
+    before = scheduler._r, scheduler._ALLOW_DETERMINISTIC_SCHEDULING
+    scheduler._r = _Dice(seed, before[0])
     scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
     try:
         result = trio.run(async_fn, *args, clock=clock, instruments=[recorder])
@@ -91,6 +107,5 @@ def run_deterministic(
         error.add_note("\n".join(trace.tail[-20:]))
         raise
     finally:
-        scheduler._r.setstate(before[0])
-        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before[1]
+        scheduler._r, scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before
     return result, recorder.trace()

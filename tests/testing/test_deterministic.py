@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The canary: a Trio whose scheduler no longer obeys a seed fails here first."""
 
+import threading
+
 import pytest
 import trio
 
@@ -32,6 +34,31 @@ def test_same_seed_gives_the_same_trace_and_result() -> None:
 def test_different_seeds_search_different_interleavings() -> None:
     orders = {tuple(run_deterministic(racing_tasks, 8, seed=seed)[0]) for seed in range(20)}
     assert len(orders) == 20
+
+
+def test_a_run_in_another_thread_takes_no_numbers_from_ours() -> None:
+    """A session's hub in a thread of its own once made one simulation in many another one."""
+    ready, stop = threading.Event(), threading.Event()
+
+    async def spin() -> None:
+        while not stop.is_set():
+            await trio.lowlevel.checkpoint()
+
+    async def others() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(spin)
+            nursery.start_soon(spin)
+            ready.set()
+
+    thread = threading.Thread(target=trio.run, args=(others,))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        traces = {run_deterministic(racing_tasks, 60, seed=7)[1].digest for _ in range(10)}
+    finally:
+        stop.set()
+        thread.join()
+    assert len(traces) == 1
 
 
 def test_time_is_simulated_and_counted() -> None:
