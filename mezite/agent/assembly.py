@@ -29,6 +29,7 @@ from mezite.core.certificates.x509_verify import verify_x509
 from mezite.core.identifiers import uuid7
 from mezite.core.mux.connection import ChannelHeader
 from mezite.core.mux.error_codes import ErrorCode
+from mezite.core.wrong_doors import tunnel_port_hint
 from mezite.net.mux_session import ChannelRejectedError, MuxSession, PendingChannel
 from mezite.net.outbound import Outbound, OuterTlsError
 from mezite.net.tls_contexts import mutual_client_context
@@ -129,7 +130,7 @@ class Agent:
         return "inner TLS: " if self.config.tls_wrap else ""
 
     def _inner_hint(self, error: TlsError) -> str:
-        port = f"check that proxy_addr is the hub's tunnel port (default {TUNNEL_PORT}), not the HTTPS or gRPC port"
+        port = tunnel_port_hint(self.config.proxy_addr)
         if self.config.tls_wrap:
             return (
                 f"{port}, and that the balancer passes on what is in its TLS session as it is (TCP, not HTTP)"
@@ -150,7 +151,7 @@ class Agent:
         if stream.alpn != TUNNEL_ALPN[0]:
             raise TunnelRefusedError(
                 f"{address} is a hub but not its tunnel port: it is the HTTPS or gRPC port; "
-                f"set proxy_addr (MEZITE_PROXY_ADDR) to the tunnel address, default port {TUNNEL_PORT}"
+                f"{tunnel_port_hint(address)}"
             )
         certificate = stream.peer_certificate()
         if certificate is None:

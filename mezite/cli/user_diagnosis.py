@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 import time
 from collections.abc import Sequence
 
@@ -15,25 +14,20 @@ import trio
 from mezite.api.grpc_hop import clock_offset
 from mezite.api.pb.mezite.v1 import nodes_pb2 as pb
 from mezite.cli.errors import CliError
-from mezite.cli.hub_dialing import ALPN as CONNECT_ALPN
+from mezite.cli.hub_dialing import connect_hub, front_outbound
 from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
 from mezite.cli.user_certificate import check_usable, read_user_certificate
 from mezite.cli.user_session import open_api, open_channel
 from mezite.cli.web_client import ALPN as WEB_ALPN
 from mezite.cli.web_client import find_hub
-from mezite.core.certificates.identity import PeerKind
-from mezite.core.certificates.refusal import CertificateRefused
-from mezite.core.certificates.x509_issue import load_certificates
-from mezite.core.certificates.x509_verify import verify_x509
 from mezite.core.diagnosis import Finding, StepFailedError
 from mezite.core.durations import format_duration
 from mezite.core.mux.connection import ChannelHeader
 from mezite.core.wrong_doors import Door
 from mezite.net.diagnosis_walk import Walk
-from mezite.net.hop import Hop, describe_session, wrong_door
+from mezite.net.hop import Hop, describe_session, other_door, wrong_door
 from mezite.net.http1_client import Http1ClientError, request
 from mezite.net.outbound import Outbound
-from mezite.net.tls_contexts import mutual_client_context
 from mezite.net.tls_stream import TlsStream
 
 __all__ = ["diagnose_user"]
@@ -89,6 +83,7 @@ class _UserDoctor:
                 return "not logged in"
             raise
         self.roots = (profile.ca_pem,)
+        self.outbound = front_outbound(profile.front_roots)
         self.web_address = self.web_address or current.proxy_addr
         check_usable(current, profile)
         certificate = read_user_certificate(profile)
@@ -132,11 +127,8 @@ class _UserDoctor:
         except Http1ClientError as error:
             raise await wrong_door(hop, str(error)) from error
         except (ValueError, KeyError, TypeError):
-            raise StepFailedError(
-                f"status {response.status}, and no answer of a hub",
-                f"--proxy must point to the hub's HTTPS port ({Door.WEB.port}, behind a load balancer 443); let the "
-                f"load balancer forward it to the hub's {Door.WEB.port}",
-            ) from None
+            reason = f"status {response.status}, and no answer of a hub"
+            raise await wrong_door(hop, reason) from None
         return hub
 
     async def _compare_clocks(self) -> str:
@@ -156,7 +148,7 @@ class _UserDoctor:
         steps = [
             ("ssh: DNS", hop.look_up),
             ("ssh: TCP", hop.connect),
-            ("ssh: TLS", lambda: _secure_ssh(hop, current, profile)),
+            ("ssh: TLS", lambda: self._prove_hub(hop, current, profile)),
             ("ssh: hub", self._list_nodes),
         ]
         if self.node is not None:
@@ -165,6 +157,20 @@ class _UserDoctor:
             await walk.chain(*steps)
         finally:
             await hop.aclose()
+
+    async def _prove_hub(self, hop: Hop, current: CurrentProfile, profile: Profile) -> str:
+        """The session that proves both sides, the way `msh ssh` makes it: bare, or in one that a balancer ends."""
+        await hop.aclose()
+        try:
+            stream = await connect_hub(current, profile)
+        except CliError as error:
+            advice = await other_door(hop)
+            if advice is None:
+                raise
+            raise StepFailedError(f"{advice.why} ({error.why or error.what})", advice.hint) from error
+        hop.transport = stream
+        wrapped = ", inside a TLS session that a load balancer ends" if _is_wrapped(stream) else ""
+        return describe_session(stream) + wrapped
 
     async def _list_nodes(self) -> str:
         async with open_api() as hub:
@@ -210,30 +216,5 @@ class _UserDoctor:
         return banner
 
 
-async def _secure_ssh(hop: Hop, current: CurrentProfile, profile: Profile) -> str:
-    try:
-        context = mutual_client_context(
-            [profile.ca_pem], profile.tls_certificate, profile.tls_key, CONNECT_ALPN
-        )
-    except (ValueError, ssl.SSLError) as error:
-        raise StepFailedError(f"your certificate cannot be used: {error}", "run msh login again") from None
-    stream = await hop.secure(context)
-    if stream.alpn != CONNECT_ALPN[0]:
-        raise await wrong_door(hop, "it does not speak msh's protocol")
-    _check_hub(stream, current, profile)
-    return describe_session(stream)
-
-
-def _check_hub(stream: TlsStream, current: CurrentProfile, profile: Profile) -> None:
-    try:
-        verify_x509(
-            stream.peer_certificate() or b"",
-            ca_certs=load_certificates(profile.ca_pem),
-            cluster=current.cluster,
-            kind=PeerKind.HUB,
-            now=time.time_ns() // 1_000_000_000,
-        )
-    except CertificateRefused as refused:
-        raise StepFailedError(
-            f"this is not a hub of {current.cluster}: {refused.message}", "run msh login again"
-        ) from None
+def _is_wrapped(stream: TlsStream) -> bool:
+    return isinstance(stream.transport, TlsStream)

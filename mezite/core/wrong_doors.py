@@ -9,7 +9,15 @@ from types import MappingProxyType
 
 import attrs
 
-__all__ = ["Advice", "Answer", "Door", "client_advice", "grpc_balancer_hint"]
+__all__ = [
+    "Advice",
+    "Answer",
+    "Door",
+    "client_advice",
+    "grpc_balancer_hint",
+    "is_certain",
+    "tunnel_port_hint",
+]
 
 
 class Door(enum.Enum):
@@ -115,6 +123,22 @@ def grpc_balancer_hint(setting: str) -> str:
     )
 
 
+def is_certain(wanted: Door, answer: Answer) -> bool:
+    """Whether ``answer`` rules out that ``wanted`` is there, even behind a load balancer that ends TLS."""
+    found = _DOOR_OF_ANSWER.get(answer)
+    return answer in {Answer.HTTP, Answer.PLAIN} if found is None else found is not wanted
+
+
+def tunnel_port_hint(address: str) -> str:
+    """What to tell an agent whose tunnel does not come about, when nobody has looked what listens there."""
+    port = address.rpartition(":")[2]
+    tried = f" ({port})" if port.isdigit() and port != str(Door.TUNNEL.port) else ""
+    return (
+        f"MEZITE_PROXY_ADDR (proxy_addr) must point to the {Door.TUNNEL.title} ({Door.TUNNEL.port}), not the HTTPS "
+        f"port{tried}; `mezd doctor` finds out what listens there"
+    )
+
+
 def client_advice(wanted: Door, answer: Answer, *, setting: str, port: int) -> Advice:
     """Say why the port behind ``setting`` is not the ``wanted`` one.
 
@@ -123,6 +147,8 @@ def client_advice(wanted: Door, answer: Answer, *, setting: str, port: int) -> A
     must = f"{setting} must point to the {wanted.title} ({wanted.port})"
     found = _DOOR_OF_ANSWER.get(answer)
     why = _SEEN[answer]
+    if wanted is Door.WEB and answer is Answer.OTHER_HTTPS:
+        return Advice(why, f"{must}; a load balancer must forward its 443 to the hub's {Door.WEB.port}")
     if found is wanted:
         return Advice(why, "look into the hub's log for the reason of the refusal")
     if wanted is Door.GRPC and answer in _NO_HTTP2:

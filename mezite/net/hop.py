@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from mezite.core.diagnosis import StepFailedError
-from mezite.core.wrong_doors import Door, client_advice
+from mezite.core.wrong_doors import Advice, Door, client_advice, is_certain
 
 from .addresses import connection_addresses, join_host_port, split_host_port
 from .diagnosis_walk import nothing_to_do
@@ -23,7 +23,7 @@ from .listener_probe import what_listens
 from .outbound import Outbound
 from .tls_stream import TlsError, TlsStream
 
-__all__ = ["Hop", "describe_session", "wrong_door"]
+__all__ = ["Hop", "describe_session", "other_door", "wrong_door"]
 
 SHOWN_ADDRESSES = 4
 """Of a name with more, the first ones say enough."""
@@ -117,6 +117,17 @@ async def wrong_door(hop: Hop, reason: str) -> StepFailedError:
         return StepFailedError(f"{reason}, and then: {error.why}", error.hint)
     advice = client_advice(hop.door, answer, setting=hop.setting, port=hop.host_port[1])
     return StepFailedError(f"{advice.why} ({reason})", advice.hint)
+
+
+async def other_door(hop: Hop) -> Advice | None:
+    """Return what to do when one of a hub's other ports listens there, or something that is certainly no hub's."""
+    try:
+        answer = await what_listens(hop.address, hop.door.port, outbound=hop.outbound)
+    except DialError:
+        return None
+    if is_certain(hop.door, answer):
+        return client_advice(hop.door, answer, setting=hop.setting, port=hop.host_port[1])
+    return None
 
 
 def describe_session(stream: TlsStream) -> str:

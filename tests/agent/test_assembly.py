@@ -55,14 +55,14 @@ async def test_another_port_of_the_hub_is_named(tmp_path: Path, port: str) -> No
                 await agent._connect()
     text = str(refused.value)
     assert text.startswith(f"{hub.address(port)} is a hub but not its tunnel port")
-    assert "set proxy_addr (MEZITE_PROXY_ADDR) to the tunnel address, default port 3024" in text
+    assert "MEZITE_PROXY_ADDR (proxy_addr) must point to the tunnel port (3024), not the HTTPS port" in text
 
 
 async def test_something_that_does_not_speak_tls(tmp_path: Path) -> None:
     async with live_hub(tmp_path) as hub:
         config = hub.agent_config(tmp_path / "agent", proxy_addr=hub.address("diag"))
         async with agent_of(config, await hub.enroll(), hub) as agent:
-            with pytest.raises(TunnelRefusedError, match=r"does not accept a tunnel: .*default 3024"):
+            with pytest.raises(TunnelRefusedError, match=r"does not accept a tunnel: .*tunnel port \(3024\)"):
                 await agent._connect()
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from mezite.core.wrong_doors import Answer, Door, client_advice
+from mezite.core.wrong_doors import Answer, Door, client_advice, is_certain, tunnel_port_hint
 
 
 def test_every_answer_has_words_for_every_door() -> None:
@@ -27,6 +27,11 @@ def test_the_right_door_that_refuses() -> None:
     assert "hub's log" in advice.hint
 
 
+def test_another_web_server() -> None:
+    advice = client_advice(Door.WEB, Answer.OTHER_HTTPS, setting="--proxy", port=443)
+    assert advice.hint.endswith("a load balancer must forward its 443 to the hub's 3080")
+
+
 def test_tls_that_a_balancer_ends() -> None:
     advice = client_advice(Door.TUNNEL, Answer.TLS, setting="MEZITE_PROXY_ADDR", port=3024)
     assert "MEZITE_TLS_WRAP=true" in advice.hint
@@ -45,3 +50,23 @@ def test_a_balancer_without_http2_before_the_grpc_port(answer: Answer) -> None:
 def test_nothing_is_said(answer: Answer) -> None:
     advice = client_advice(Door.SSH, answer, setting="the hub's SSH address", port=22)
     assert "let it forward port 3023 to the hub's 3023" in advice.hint
+
+
+def test_what_is_certainly_not_the_port() -> None:
+    certain = {answer for answer in Answer if is_certain(Door.SSH, answer)}
+    assert certain == {
+        Answer.WEB,
+        Answer.OTHER_HTTPS,
+        Answer.GRPC,
+        Answer.TUNNEL,
+        Answer.HTTP,
+        Answer.PLAIN,
+    }
+
+
+def test_the_log_of_an_agent() -> None:
+    assert tunnel_port_hint("mezite.example.com:443").startswith(
+        "MEZITE_PROXY_ADDR (proxy_addr) must point to the tunnel port (3024), not the HTTPS port (443); "
+    )
+    for address in ("mezite.example.com", "mezite.example.com:3024"):
+        assert "not the HTTPS port; `mezd doctor`" in tunnel_port_hint(address)
