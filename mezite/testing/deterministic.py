@@ -78,7 +78,7 @@ class _Dice:
 
     def __init__(self, seed: int, others: random.Random) -> None:
         self._thread = threading.get_ident()
-        self._seeded = random.Random(seed)
+        self._seeded = random.Random(seed)  # noqa: S311 - for replay
         self._others = others
 
     def __getattr__(self, name: str) -> Any:

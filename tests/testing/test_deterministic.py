@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The canary: a Trio whose scheduler no longer obeys a seed fails here first."""
 
+import sys
 import threading
 
 import pytest
@@ -52,10 +53,13 @@ def test_a_run_in_another_thread_takes_no_numbers_from_ours() -> None:
 
     thread = threading.Thread(target=trio.run, args=(others,))
     thread.start()
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     try:
         assert ready.wait(10)
         traces = {run_deterministic(racing_tasks, 60, seed=7)[1].digest for _ in range(10)}
     finally:
+        sys.setswitchinterval(usual)
         stop.set()
         thread.join()
     assert len(traces) == 1
