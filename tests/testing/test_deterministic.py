@@ -57,7 +57,7 @@ def test_a_run_in_another_thread_takes_no_numbers_from_ours() -> None:
     sys.setswitchinterval(1e-6)
     try:
         assert ready.wait(10)
-        traces = {run_deterministic(racing_tasks, 60, seed=7)[1].digest for _ in range(10)}
+        traces = {run_deterministic(racing_tasks, 60, seed=7)[1].digest for _ in range(60)}
     finally:
         sys.setswitchinterval(usual)
         stop.set()
