@@ -17,15 +17,26 @@ import errno
 import logging
 import math
 import os
-from collections.abc import Awaitable, Callable, Sequence
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
 import attrs
 import trio
 
+from mezite.core.client_address import source_of
+
 from .addresses import connection_addresses
 from .byte_streams import PushbackStream
-from .connection_limits import BudgetedStream, BudgetExceededError, ConnectionLimiter
+from .connection_limits import (
+    Admission,
+    BudgetedStream,
+    BudgetExceededError,
+    ConnectionLimiter,
+    TooManyConnectionsError,
+)
+from .fair_turns import FairTurns, TooManyWaitingError
 from .socket_options import tune_connection
 
 __all__ = ["Connection", "Handler", "serve_connections"]
@@ -35,6 +46,9 @@ _log = logging.getLogger("mezite.net.accept")
 #: Pause after a failed accept (seconds): long enough not to spin, short against a client's patience.
 ACCEPT_PAUSE_SECONDS = 0.1
 
+#: Connections accepted at once; each costs a tenth of a millisecond.
+ACCEPT_BURST = 32
+
 #: At most this many log records per listener and interval; the rest is counted (threat P15).
 LOG_BURST = 20
 LOG_INTERVAL_SECONDS = 10.0
@@ -42,7 +56,13 @@ LOG_INTERVAL_SECONDS = 10.0
 _CAPACITY_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 #: What a peer that goes away looks like from inside a handler: worth a debug line, not a traceback.
-_PEER_WENT_AWAY = (trio.BrokenResourceError, trio.ClosedResourceError, ConnectionError, BudgetExceededError)
+_PEER_WENT_AWAY = (
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    ConnectionError,
+    BudgetExceededError,
+    TooManyWaitingError,
+)
 
 
 @attrs.define(eq=False)
@@ -58,6 +78,7 @@ class Connection:
     """The name of the listener"""
     _lift: Callable[[], None]
     _count_under: Callable[[str], str | None]
+    _turns: FairTurns = attrs.field(factory=FairTurns)
     client_address: str = attrs.field(init=False)
     """``ip:port`` of the client: the TCP peer, or whom a trusted PROXY header names"""
 
@@ -91,9 +112,26 @@ class Connection:
             self.listener,
             self._lift,
             self._count_under,
+            self._turns,
         )
         inner.client_address = self.client_address
         return inner
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Have a turn at what costs processor time, for a peer that has not proven who it is.
+
+        A hand-shake costs milliseconds of it, and whatever is runnable runs before anything else is looked at: a few
+        hundred at once would stop everything for a second. So there is one at a time, in turns between clients, with
+        room for others after each.
+
+        :raises TooManyWaitingError: this client, or all together, have asked for so many that this one had better go.
+        """
+        async with self._turns.turn(source_of(self.client_ip)):
+            try:
+                yield
+            finally:
+                await trio.lowlevel.cancel_shielded_checkpoint()
 
     def established(self) -> None:
         """The peer has proven who it is: lift the deadline and the byte budget. Repeating it is harmless."""
@@ -198,6 +236,8 @@ class _AcceptLoop:
                     await self._pause(listener, error)
                 else:
                     await self._admit(stream)
+                    for another in accept_waiting(listener):
+                        await self._admit(another)
 
     async def _pause(self, listener: trio.abc.Listener[Any], error: OSError) -> None:
         if self.budget.allows(trio.current_time()):
@@ -214,38 +254,37 @@ class _AcceptLoop:
 
     async def _admit(self, stream: trio.abc.Stream) -> None:
         peer, local = connection_addresses(stream)
-        client_ip = host_of_peer(peer)
-        reason = self.limiter.admit(client_ip)
-        if reason is not None:
-            if self.budget.allows(trio.current_time()):
-                _log.warning("%s: refused %s: %s", self.name, peer, reason)
+        now = trio.current_time()
+        scope = trio.CancelScope(deadline=now + self.limiter.limits.handshake_deadline)
+        try:
+            admission = self.limiter.admit(host_of_peer(peer), now=now, cut=scope.cancel)
+        except TooManyConnectionsError as refused:
+            if self.budget.allows(now):
+                _log.warning("%s: refused %s: %s", self.name, peer, refused)
             await trio.aclose_forcefully(stream)
             return
-        self.tasks.start_soon(self._run, stream, peer, local, client_ip)
+        self.tasks.start_soon(self._run, stream, (peer, local), admission, scope)
 
-    async def _run(self, stream: trio.abc.Stream, peer: str, local: str, client_ip: str) -> None:
-        limits = self.limiter.limits
-        counted = client_ip
-        budgeted = BudgetedStream(stream, limits.preauth_bytes)
-        scope = trio.CancelScope(deadline=trio.current_time() + limits.handshake_deadline)
-        established = False
+    async def _run(
+        self, stream: trio.abc.Stream, ends: tuple[str, str], admission: Admission, scope: trio.CancelScope
+    ) -> None:
+        budgeted = BudgetedStream(stream, self.limiter.limits.preauth_bytes)
 
         def lift() -> None:
-            nonlocal established
-            if not established:
-                established = True
-                scope.deadline = math.inf
-                budgeted.lift()
-                self.limiter.established()
+            scope.deadline = math.inf
+            budgeted.lift()
+            admission.established()
 
         def count_under(other_ip: str) -> str | None:
-            nonlocal counted
-            reason = self.limiter.move(counted, other_ip)
-            if reason is None:
-                counted = other_ip
-            return reason
+            try:
+                admission.move(other_ip)
+            except TooManyConnectionsError as refused:
+                return str(refused)
+            return None
 
-        connection = Connection(PushbackStream(budgeted), peer, local, self.name, lift, count_under)
+        connection = Connection(
+            PushbackStream(budgeted), *ends, self.name, lift, count_under, self.limiter.turns
+        )
         try:
             # The wall is outside the scope: it also catches what a handler raises while it is cancelled.
             with scope:
@@ -259,7 +298,7 @@ class _AcceptLoop:
         except* Exception as group:  # noqa: BLE001 - the error wall
             self._note(connection, logging.ERROR, "handler failed", group)
         finally:
-            self.limiter.release(counted, was_established=established)
+            admission.release()
             await trio.aclose_forcefully(stream)
 
     def _note(self, connection: Connection, level: int, text: str, error: BaseException | None) -> None:
@@ -267,6 +306,28 @@ class _AcceptLoop:
             skipped = self.budget.take_skipped()
             more = f" ({skipped} like records left out)" if skipped else ""
             _log.log(level, "%s: %s %s%s", self.name, connection.peer_address, text, more, exc_info=error)
+
+
+def accept_waiting(listener: trio.abc.Listener[Any]) -> Iterator[trio.SocketStream]:
+    """What else waits to be accepted, up to a limit, without letting other tasks run in between.
+
+    ``listener.accept`` gives one connection each time all tasks have had their turn: on a busy hub the queue of the
+    kernel would grow without end, and honest clients stand at its end.
+    """
+    if not isinstance(listener, trio.SocketListener):
+        return
+    # A twin of Trio's socket, which can only be asked with a checkpoint; it does not block either.
+    try:
+        twin = socket.socket(fileno=os.dup(listener.socket.fileno()))
+    except OSError:
+        return  # Out of descriptors: the next accept deals with that.
+    with twin:
+        for _ in range(ACCEPT_BURST):
+            try:
+                accepted, _address = twin.accept()
+            except OSError:
+                return  # Nobody waits, or the next accept says what is wrong.
+            yield trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
 
 
 def host_of_peer(peer: str) -> str:

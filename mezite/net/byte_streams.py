@@ -24,6 +24,7 @@ __all__ = [
     "ResettableStream",
     "abort_stream",
     "can_send_eof",
+    "discard_unsent",
     "receive_limit",
     "relay",
 ]
@@ -147,6 +148,19 @@ async def abort_stream(stream: trio.abc.Stream, code: ErrorCode, text: str) -> N
         with contextlib.suppress(OSError):
             inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
     await trio.aclose_forcefully(stream)
+
+
+def discard_unsent(stream: trio.abc.Stream) -> None:
+    """Closing ``stream`` will reset its TCP connection: for a peer that does not read.
+
+    Otherwise the kernel keeps what was not sent, megabytes at times, until the peer has taken it or is given up.
+    """
+    inner: object = stream
+    while inner is not None and not isinstance(inner, trio.SocketStream):
+        inner = getattr(inner, "stream", None) or getattr(inner, "transport", None)
+    if inner is not None:
+        with contextlib.suppress(OSError):
+            inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
 
 
 class RelayIdleError(Exception):

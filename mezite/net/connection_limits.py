@@ -16,15 +16,19 @@ import attrs
 import trio
 
 from mezite.core.client_address import source_of
+from mezite.core.waiting_room import Place, WaitingRoom
 
 from .byte_streams import can_send_eof
+from .fair_turns import FairTurns
 
 __all__ = [
+    "Admission",
     "BudgetExceededError",
     "BudgetedStream",
     "ConnectionLimiter",
     "ConnectionLimits",
     "LimiterStatistics",
+    "TooManyConnectionsError",
     "raise_descriptor_limit",
 ]
 
@@ -33,9 +37,9 @@ __all__ = [
 class ConnectionLimits:
     """The limits of a listener or of a group of them."""
 
-    handshake_deadline: float = 30.0
-    """Seconds until a connection must have been established (OpenSSH's LoginGraceTime is 120, ours is
-    shorter because no human types a password during it)."""
+    handshake_deadline: float = 25.0
+    """Seconds until a connection must have been established. OpenSSH's LoginGraceTime is 120; ours is
+    shorter because no human types a password during it, and so that a stranger is gone within 30 s."""
     preauth_bytes: int = 64 * 1024
     """Bytes a peer may send before it is established; the largest honest hand-shakes (TLS with a client
     certificate chain, SSH with certificates) stay under 16 KiB."""
@@ -44,8 +48,12 @@ class ConnectionLimits:
     max_connections_per_ip: int = 512
     """From one client address, or one IPv6 /64 (one customer); a NAT with many agents behind it needs hundreds."""
     max_preauth: int = 1024
-    """Connections that are not established yet; from half of it on, newcomers are dropped at random with
-    rising probability, so that a flood does not shut everyone else out (as OpenSSH's MaxStartups)."""
+    """Connections that are not established yet. From half of it on, with rising probability, a newcomer replaces the
+    one of the largest crowd that has waited longest, or is dropped (as OpenSSH's MaxStartups) where that is not fair:
+    a flood does not shut everyone else out."""
+    max_preauth_per_ip: int = 256
+    """The same for one address or IPv6 /64: a quarter. Hand-shakes take milliseconds each, so a fleet behind one NAT
+    comes back within seconds all the same."""
 
 
 @attrs.frozen(kw_only=True)
@@ -60,6 +68,17 @@ class LimiterStatistics:
     """distinct client addresses"""
     refused: int
     """refused since the start"""
+    replaced: int
+    """cut since the start, before they were established, in favour of a newcomer"""
+
+
+class TooManyConnectionsError(Exception):
+    """A connection is not admitted; the text says why."""
+
+
+def handshake_turns() -> FairTurns:
+    """One step of a hand-shake at a time. What waits is bounded by the places for those who do."""
+    return FairTurns(running=1, waiting=1024, waiting_per_source=256)
 
 
 @attrs.define(eq=False)
@@ -73,64 +92,74 @@ class ConnectionLimiter:
     chance: Callable[[], float] = random.random
     speaks_for_others: Callable[[str], bool] = attrs.field(default=lambda _ip: False)
     """Says which addresses are balancers, whose connections are many clients': no limit for the one address (C7)."""
+    turns: FairTurns = attrs.field(factory=handshake_turns, init=False)
+    """At the processor, for those that are not established."""
     _per_ip: collections.Counter[str] = attrs.field(factory=collections.Counter, init=False)
+    _waiting: WaitingRoom = attrs.field(factory=WaitingRoom, init=False)
+    """Those that are not established yet."""
     _connections: int = attrs.field(default=0, init=False)
-    _preauth: int = attrs.field(default=0, init=False)
     _refused: int = attrs.field(default=0, init=False)
+    _replaced: int = attrs.field(default=0, init=False)
 
-    def admit(self, client_ip: str) -> str | None:
-        """Count a new connection and return None, or count nothing and return why it is refused."""
-        reason = self._objection(client_ip)
-        if reason is not None:
-            self._refused += 1
-            return reason
+    def admit(self, client_ip: str, *, now: float = 0.0, cut: Callable[[], None] = lambda: None) -> Admission:
+        """Count a new connection.
+
+        ``cut`` is called when it has not been established and its place goes to somebody else; it must not raise, and
+        the admission is released as always. ``now`` is in seconds of any monotonic clock.
+
+        :raises TooManyConnectionsError: there is no place; nothing was counted.
+        """
+        self._check_room(client_ip, now)
+        source = source_of(client_ip)
+        place = Place(source, now, cut)
+        self._waiting.enter(place)
         self._connections += 1
-        self._preauth += 1
-        self._per_ip[source_of(client_ip)] += 1
-        return None
+        self._per_ip[source] += 1
+        return Admission(self, place)
 
-    def _objection(self, client_ip: str) -> str | None:
+    def _check_room(self, client_ip: str, now: float) -> None:
         limits = self.limits
         if self._connections >= limits.max_connections:
-            return f"{self._connections} connections are open (limit {limits.max_connections})"
-        crowd = self._crowd(client_ip)
-        if crowd is not None:
-            return crowd
+            raise self._refusal(f"{self._connections} connections are open (limit {limits.max_connections})")
+        self._check_crowd(client_ip)
+        waiting, source = len(self._waiting), source_of(client_ip)
+        of_source = self._waiting.count(source)
+        if of_source >= limits.max_preauth_per_ip and not self.speaks_for_others(client_ip):
+            limit = limits.max_preauth_per_ip
+            raise self._refusal(
+                f"{of_source} connections from this address are still authenticating (limit {limit})"
+            )
         start = limits.max_preauth // 2
-        over = self._preauth - start
-        if over >= 0 and self.chance() * (limits.max_preauth - start) <= over:
-            return f"{self._preauth} connections are still authenticating (limit {limits.max_preauth})"
-        return None
+        over = waiting - start
+        if over < 0 or self.chance() * (limits.max_preauth - start) > over:
+            return
+        if not self._waiting.make_room(source, now):
+            raise self._refusal(
+                f"{waiting} connections are still authenticating (limit {limits.max_preauth})"
+            )
+        self._replaced += 1
 
-    def _crowd(self, client_ip: str) -> str | None:
+    def _check_crowd(self, client_ip: str) -> None:
         limit, from_here = self.limits.max_connections_per_ip, self._per_ip.get(source_of(client_ip), 0)
-        if from_here < limit or self.speaks_for_others(client_ip):
-            return None
-        return f"{from_here} connections from this address (limit {limit})"
+        if from_here >= limit and not self.speaks_for_others(client_ip):
+            raise self._refusal(f"{from_here} connections from this address (limit {limit})")
 
-    def move(self, counted_ip: str, client_ip: str) -> str | None:
-        """A balancer has said whose connection it is: count it there, or count nothing new and return why not."""
-        reason = self._crowd(client_ip)
-        if reason is not None:
-            self._refused += 1
-            return reason
-        self._per_ip[source_of(client_ip)] += 1
-        self._forget(counted_ip)
-        return None
+    def _refusal(self, reason: str) -> TooManyConnectionsError:
+        self._refused += 1
+        return TooManyConnectionsError(reason)
 
-    def established(self) -> None:
-        """One connection is no longer unauthenticated. Exactly once per connection."""
-        self._preauth -= 1
+    def _move(self, place: Place, client_ip: str) -> None:
+        self._check_crowd(client_ip)
+        self._forget(place.source)
+        self._waiting.move(place, source_of(client_ip))
+        self._per_ip[place.source] += 1
 
-    def release(self, client_ip: str, *, was_established: bool) -> None:
-        """A connection admitted for ``client_ip`` is gone."""
+    def _release(self, place: Place) -> None:
+        self._waiting.leave(place)
         self._connections -= 1
-        if not was_established:
-            self._preauth -= 1
-        self._forget(client_ip)
+        self._forget(place.source)
 
-    def _forget(self, client_ip: str) -> None:
-        source = source_of(client_ip)
+    def _forget(self, source: str) -> None:
         self._per_ip[source] -= 1
         if not self._per_ip[source]:
             del self._per_ip[source]
@@ -139,10 +168,37 @@ class ConnectionLimiter:
         """The counters now."""
         return LimiterStatistics(
             connections=self._connections,
-            preauth=self._preauth,
+            preauth=len(self._waiting),
             addresses=len(self._per_ip),
             refused=self._refused,
+            replaced=self._replaced,
         )
+
+
+@attrs.define(eq=False)
+class Admission:
+    """One connection that counts, from :meth:`ConnectionLimiter.admit` until it is released."""
+
+    _limiter: ConnectionLimiter
+    _place: Place
+    _released: bool = attrs.field(default=False, init=False)
+
+    def move(self, client_ip: str) -> None:
+        """A balancer has said whose connection it is: count it there.
+
+        :raises TooManyConnectionsError: that client has enough of them; it is counted where it was.
+        """
+        self._limiter._move(self._place, client_ip)
+
+    def established(self) -> None:
+        """It is known who this is; the place cannot be taken away any more. Repeating it is harmless."""
+        self._limiter._waiting.leave(self._place)
+
+    def release(self) -> None:
+        """The connection is gone. Repeating it is harmless."""
+        if not self._released:
+            self._released = True
+            self._limiter._release(self._place)
 
 
 class BudgetExceededError(Exception):

@@ -27,8 +27,12 @@ class Http1Limits:
     """bytes a second that a body must come with, on average over the time we wait for it"""
     body_grace_seconds: float = 10.0
     """waiting that is free before the rate is held against a body"""
-    write_stall_seconds: float = 30.0
-    """how long one write of at most 64 KiB may wait for the client"""
+    write_stall_seconds: float = 20.0
+    """how long one write of at most 64 KiB may wait for the client, and the waiting of a connection that is free
+    before the rate is held against it"""
+    write_rate: float = 1024.0
+    """bytes a second that a client must take, on average over the time we wait for it: one that takes a byte now and
+    then would otherwise hold its connection for ever"""
     max_requests: int = 1000
     """requests on one connection, then it is closed: whatever a long life accumulates ends with it"""
     linger_seconds: float = 2.0

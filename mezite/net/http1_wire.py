@@ -13,7 +13,7 @@ import trio
 
 from mezite.core.http1.request_head import MAX_HEAD_BYTES, RequestHeadReader
 
-from .byte_streams import can_send_eof
+from .byte_streams import can_send_eof, discard_unsent
 from .http1_limits import Http1Limits
 
 __all__ = ["ClientGoneError", "Http1Wire"]
@@ -46,6 +46,8 @@ class Http1Wire:
         self._writing = trio.Lock()
         self.heads = RequestHeadReader()
         self.h11 = h11.Connection(h11.SERVER)
+        self._taken = 0
+        self._waited = 0.0
         #: no byte can be sent any more
         self.dead = False
 
@@ -106,14 +108,22 @@ class Http1Wire:
         self.dead = True
         view = memoryview(data)
         for start in range(0, len(view), WRITE_BYTES):
-            with trio.move_on_after(self._limits.write_stall_seconds) as scope:
-                try:
-                    await self._stream.send_all(view[start : start + WRITE_BYTES])
-                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                    raise ClientGoneError("the client closed the connection") from error
-            if scope.cancelled_caught:
-                raise ClientGoneError("the client does not read")
+            await self._write_piece(view[start : start + WRITE_BYTES])
         self.dead = False
+
+    async def _write_piece(self, piece: memoryview) -> None:
+        stall, began = self._limits.write_stall_seconds, trio.current_time()
+        earned = stall + self._taken / self._limits.write_rate - self._waited
+        with trio.move_on_after(min(stall, earned)) as scope:
+            try:
+                await self._stream.send_all(piece)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise ClientGoneError("the client closed the connection") from error
+        if scope.cancelled_caught:
+            discard_unsent(self._stream)
+            raise ClientGoneError("the client does not read")
+        self._taken += len(piece)
+        self._waited += trio.current_time() - began
 
     async def refuse(self, status: int, message: str) -> None:
         """Answer with JSON ``{"error": message}`` and announce the end; does nothing when that is impossible.

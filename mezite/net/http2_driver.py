@@ -15,6 +15,7 @@ import h2.exceptions
 import trio
 
 from mezite.core.h2c import UpgradeRequest
+from mezite.net.byte_streams import discard_unsent
 from mezite.net.http2_connection import ConnectionHooks, Http2Connection
 from mezite.net.http2_ending import EndingState
 from mezite.net.http2_limits import Http2FloodError, Http2Limits
@@ -55,6 +56,7 @@ class Http2Driver:
         """Why the connection ended; None while it lives."""
         self._started_at = trio.current_time()
         self._busy_at = self._started_at
+        self._patience = limits.idle if client_side else min(limits.first_request, limits.idle)
 
     async def run(self) -> None:
         """Drive the connection until it has ended; closes the stream. ``lost`` says why it ended.
@@ -86,6 +88,7 @@ class Http2Driver:
 
     def _stream_ended(self, stream: Http2Stream) -> None:
         self._busy_at = trio.current_time()
+        self._patience = self._limits.idle
         self._on_stream_end(stream)
         self._writable.set()
 
@@ -106,6 +109,7 @@ class Http2Driver:
                     if not await self._send(output):
                         return
                 if scope.cancelled_caught:
+                    discard_unsent(self._stream)
                     self._fail(Http2ConnectionLostError("the peer does not read"))
                     return
                 self.connection.control_backlog -= control
@@ -178,7 +182,7 @@ class Http2Driver:
     def _expires_at(self) -> float:
         too_old = self._started_at + self._limits.max_age
         idle_since = trio.current_time() if self.connection.streams else self._busy_at
-        return min(too_old, idle_since + self._limits.idle)
+        return min(too_old, idle_since + self._patience)
 
     async def _finish_ending(self) -> None:
         """A peer that does not answer the PING after GOAWAY does not hold the end up."""

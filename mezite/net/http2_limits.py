@@ -111,7 +111,7 @@ class Http2Limits:
     2 GiB, and flow control alone then holds nothing back."""
     max_control_backlog: int = 64 * KIB
     """Unsent replies (acknowledgements, window updates, resets) above which we stop reading."""
-    write_stall: float = 30.0
+    write_stall: float = 20.0
     """A write that makes no progress for so long ends the connection."""
     stream_stall: float = 120.0
     """A stream whose peer grants no window for so long is reset; longer, because people page through
@@ -119,6 +119,8 @@ class Http2Limits:
     """
     handshake: float = 10.0
     """For the peer's preface and first SETTINGS."""
+    first_request: float = 20.0
+    """For the first request to come. Who connects and asks nothing has proven nothing: it is gone within 30 s (D14)."""
     idle: float = 60.0
     """Without an open stream, after which the connection is drained."""
     max_age: float = 3600.0

@@ -24,12 +24,13 @@ import contextlib
 import enum
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import TypeVar
 
 import trio
 
-from .byte_streams import receive_limit
+from .byte_streams import discard_unsent, receive_limit
 from .conflict_detector import ConflictDetector
 from .direct_socket import PromptPath
 from .shared_buffer import SharedBuffer
@@ -107,8 +108,10 @@ class TlsStream(trio.abc.HalfCloseableStream):
 
     # -- handshake
 
-    async def do_handshake(self) -> None:
+    async def do_handshake(self, turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext) -> None:
         """Run the handshake; a second call on an open stream does nothing.
+
+        Each step that costs processor time happens inside a ``turn()``, which is not held while waiting for the peer.
 
         Raises :exc:`TlsError` when the peer or its certificate is refused or the connection ends, and
         whatever the transport raises. The caller sets the deadline; a cancelled or failed handshake leaves
@@ -123,16 +126,17 @@ class TlsStream(trio.abc.HalfCloseableStream):
             return
         try:
             with self._sending, self._receiving:
-                await self._handshake_rounds()
+                await self._handshake_rounds(turn)
         except BaseException:
             await self._break()
             raise
         self._state = _State.OPEN
 
-    async def _handshake_rounds(self) -> None:
+    async def _handshake_rounds(self, turn: Callable[[], AbstractAsyncContextManager[None]]) -> None:
         while True:
             try:
-                self._engine.tls.do_handshake()
+                async with turn():
+                    self._engine.tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
             except ssl.SSLError as error:
@@ -236,6 +240,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         try:
             return await self._transport_path.send_promptly(records)
         except BaseException:
+            discard_unsent(self._transport)
             await self._break()
             raise
 

@@ -13,9 +13,9 @@ from mezite.core.client_address import source_of
 from mezite.core.durations import format_duration
 from mezite.core.names import InvalidNameError, check_user_name
 from mezite.core.secret import Secret
+from mezite.net.fair_turns import FairTurns, TooManyWaitingError
 from mezite.services.audit_log import AuditLog
 from mezite.services.errors import UnavailableError
-from mezite.services.fair_turns import FairTurns, TooManyWaitingError
 from mezite.services.identity import UserIdentity
 from mezite.services.refusal_log import RefusalLog
 from mezite.services.source_limit import SecretGuesses

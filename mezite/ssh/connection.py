@@ -35,6 +35,8 @@ __all__ = ["Admission", "ConnectionHandler", "ServerConnection"]
 _log = logging.getLogger("mezite.ssh")
 #: The transport's thread has nothing to wait for once the bridge is closed; this is far longer than it needs.
 _JOIN_SECONDS = 5.0
+#: Long against the microseconds that it takes on an idle machine, short for whoever waits.
+_JOIN_LOOK_SECONDS = 0.002
 
 
 @attrs.frozen
@@ -109,7 +111,9 @@ class ServerConnection:
         self._on_authenticated = admission.on_authenticated
         try:
             if admission.limiter is not None:
-                self._slot = admission.limiter.take(admission.source)
+                self._slot = admission.limiter.take(
+                    admission.source, now=trio.current_time(), dismiss=self._make_room
+                )
             self._transport.start()
             async with trio.open_nursery() as outer:
                 outer.start_soon(self._bridge.run)
@@ -117,7 +121,7 @@ class ServerConnection:
         finally:
             self._bridge.close()
             self._mailbox.close()
-            self._join()
+            await self._join()
             if self._slot is not None:
                 self._slot.release()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + self._limits.flush_seconds):
@@ -137,10 +141,12 @@ class ServerConnection:
             self.channels.lose_all()
             self._bridge.close()
 
-    def _join(self) -> None:
-        # The bridge is closed: the thread is on its way out, so this waits for microseconds.
-        if self._transport.is_alive():
-            self._transport.join(_JOIN_SECONDS)
+    async def _join(self) -> None:
+        # The bridge is closed: the thread is on its way out. To get there it needs its turn at the interpreter, and
+        # joining it would hold up all other connections until then; when hundreds are cut at once, for seconds.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _JOIN_SECONDS):
+            while self._transport.is_alive():  # noqa: ASYNC110 - a thread that ends sets no event after it
+                await trio.sleep(_JOIN_LOOK_SECONDS)
         if self._transport.is_alive():
             _log.error("a transport thread did not end")
 
@@ -148,6 +154,9 @@ class ServerConnection:
         """End the connection and tell the peer why."""
         self.error = self.error or error
         self._transport.disconnect(error)
+
+    def _make_room(self) -> None:
+        self.disconnect(ConnectionLostError("others wait to log in"))
 
     def start_soon(self, function: Callable[..., Awaitable[None]], *args: object) -> None:
         """Run a task of this connection behind an error wall: what it raises is logged and ends only

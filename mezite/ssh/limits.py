@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable
 
 import attrs
 
 from mezite.core.client_address import source_of
+from mezite.core.waiting_room import Place, WaitingRoom
 from mezite.ssh.errors import ConnectionLostError
 
 __all__ = ["Slot", "SshLimits", "StartupLimiter"]
@@ -17,9 +18,9 @@ __all__ = ["Slot", "SshLimits", "StartupLimiter"]
 class SshLimits:
     """Bounds of one connection. The defaults follow OpenSSH where it has one."""
 
-    login_grace_seconds: float = 30
+    login_grace_seconds: float = 25
     """From the first byte until authenticated (threat A11). OpenSSH waits 120 s for people who type
-    passwords; here only keys are accepted."""
+    passwords; here only keys are accepted, and a stranger is gone within 30 s."""
     key_exchange_seconds: float = 30
     """One later key exchange, from our KEXINIT to the new keys (threat A7)."""
     flush_seconds: float = 2
@@ -79,47 +80,40 @@ class StartupLimiter:
     """Each has a thread. OpenSSH's MaxStartups refuses everything at 100, for one machine; this port is everybody's."""
     per_source: int = attrs.field(default=20, kw_only=True)
     """One IPv4 address or one IPv6 /64; parallel tools open a handful at once."""
-    _by_source: Counter[str] = attrs.field(factory=Counter, init=False)
-    _pending: int = attrs.field(default=0, init=False)
+    _waiting: WaitingRoom = attrs.field(factory=WaitingRoom, init=False)
 
     @property
     def pending(self) -> int:
         """Unauthenticated connections now."""
-        return self._pending
+        return len(self._waiting)
 
-    def take(self, source: str) -> Slot:
-        """A slot for a connection from ``source``, an address.
+    def take(self, source: str, *, now: float = 0.0, dismiss: Callable[[], None] = lambda: None) -> Slot:
+        """A slot for a connection from ``source``, an address; ``now`` is of a monotonic clock.
+
+        When all are taken, one of the largest crowd is dismissed for it where that is fair; ``dismiss`` is called when
+        that happens to this one.
 
         :exc:`ConnectionLostError` when there is none: close the connection without a word.
         """
         source = source_of(source)
-        if self._pending >= self.total:
-            raise ConnectionLostError(f"{self._pending} connections have not authenticated yet")
-        if self._by_source[source] >= self.per_source:
+        if self._waiting.count(source) >= self.per_source:
             raise ConnectionLostError(
                 f"{source} has {self.per_source} connections that have not authenticated yet"
             )
-        self._pending += 1
-        self._by_source[source] += 1
-        return Slot(self, source)
-
-    def _release(self, source: str) -> None:
-        self._pending -= 1
-        self._by_source[source] -= 1
-        if not self._by_source[source]:
-            del self._by_source[source]
+        if self.pending >= self.total and not self._waiting.make_room(source, now):
+            raise ConnectionLostError(f"{self.pending} connections have not authenticated yet")
+        place = Place(source, now, dismiss)
+        self._waiting.enter(place)
+        return Slot(self._waiting, place)
 
 
 @attrs.define(eq=False)
 class Slot:
     """One unauthenticated connection; giving it back twice is harmless."""
 
-    _limiter: StartupLimiter
-    _source: str
-    _held: bool = attrs.field(default=True, init=False)
+    _room: WaitingRoom
+    _place: Place
 
     def release(self) -> None:
         """The connection has authenticated or ended."""
-        if self._held:
-            self._held = False
-            self._limiter._release(self._source)
+        self._room.leave(self._place)

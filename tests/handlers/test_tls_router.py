@@ -16,6 +16,7 @@ from mezite.handlers.ports.handshake import HANDSHAKE_SECONDS
 from mezite.handlers.ports.tls_router import TlsRoute, TlsRouter
 from mezite.net.accept_loop import Connection
 from mezite.net.byte_streams import PushbackStream
+from mezite.net.connection_limits import ConnectionLimits
 from mezite.net.tls_contexts import server_context, unverified_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
 from mezite.testing.self_signed import self_signed_pem
@@ -188,7 +189,7 @@ async def test_a_route_that_keeps_a_carried_client_waiting_ends(autojump_clock: 
         nursery.start_soon(carry, router, server)
         with pytest.raises(TlsError, match="truncated"):
             await hears(client, ("h2",))
-    assert trio.current_time() == 30
+    assert trio.current_time() == ConnectionLimits().handshake_deadline
 
 
 async def test_a_carried_client_that_sends_too_much() -> None:

@@ -14,6 +14,7 @@ from mezite.net.byte_streams import (
     RelayResult,
     abort_stream,
     can_send_eof,
+    discard_unsent,
     relay,
 )
 from mezite.testing.fault_stream import FaultPlan, FaultStream
@@ -224,3 +225,23 @@ async def test_an_aborted_tcp_connection_is_reset() -> None:
         await abort_stream(PushbackStream(await listener.accept()), ErrorCode.CANCELLED, "")
         with pytest.raises(trio.BrokenResourceError):
             await stream.receive_some()
+
+
+async def read_to_the_end(stream: trio.abc.Stream) -> None:
+    while await stream.receive_some():
+        pass
+
+
+async def test_what_was_not_sent_is_discarded() -> None:
+    """D14: a peer that does not read leaves nothing with the kernel; a stream without a socket has nothing there."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, await trio.open_tcp_stream(*listener.socket.getsockname()) as client:
+        server = await listener.accept()
+        with trio.move_on_after(0.1):
+            await server.send_all(bytes(64 * 1024 * 1024))
+        wrapped = PushbackStream(server)
+        discard_unsent(wrapped)
+        await trio.aclose_forcefully(wrapped)
+        with pytest.raises(trio.BrokenResourceError):
+            await read_to_the_end(client)
+    discard_unsent(trio.testing.memory_stream_pair()[0])

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
 import random
 import resource
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import trio
@@ -11,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mezite.net.connection_limits import (
+    Admission,
     BudgetedStream,
     BudgetExceededError,
     ConnectionLimiter,
     ConnectionLimits,
+    TooManyConnectionsError,
 )
 from mezite.testing.memory_network import MemoryNetwork, MemoryStream
 
@@ -26,54 +30,104 @@ async def connect() -> tuple[MemoryStream, MemoryStream]:
 
 def test_the_total_is_bounded() -> None:
     limiter = ConnectionLimiter(ConnectionLimits(max_connections=2))
-    assert limiter.admit("192.0.2.1") is None
-    assert limiter.admit("192.0.2.2") is None
-    assert "limit 2" in (limiter.admit("192.0.2.3") or "")
-    limiter.release("192.0.2.1", was_established=False)
-    assert limiter.admit("192.0.2.3") is None
+    first = limiter.admit("192.0.2.1")
+    limiter.admit("192.0.2.2")
+    with pytest.raises(TooManyConnectionsError, match="limit 2"):
+        limiter.admit("192.0.2.3")
+    first.release()
+    first.release()
+    limiter.admit("192.0.2.3")
     assert limiter.statistics().refused == 1
 
 
 def test_one_address_cannot_take_everything() -> None:
     limiter = ConnectionLimiter(ConnectionLimits(max_connections_per_ip=2))
-    assert [limiter.admit("192.0.2.1") for _ in range(2)] == [None, None]
-    assert "from this address" in (limiter.admit("192.0.2.1") or "")
-    assert limiter.admit("192.0.2.2") is None
+    first, _second = (limiter.admit("192.0.2.1") for _ in range(2))
+    first.established()
+    with pytest.raises(TooManyConnectionsError, match="from this address"):
+        limiter.admit("192.0.2.1")
+    other = limiter.admit("192.0.2.2")
+    with pytest.raises(TooManyConnectionsError, match="from this address"):
+        other.move("192.0.2.1")
+    first.move("192.0.2.3")
+    other.move("192.0.2.1")
+    assert limiter.statistics().addresses == 2
+
+
+def admitted(limiter: ConnectionLimiter, address: str, now: float = 0.0) -> bool:
+    try:
+        limiter.admit(address, now=now)
+    except TooManyConnectionsError:
+        return False
+    return True
 
 
 def test_a_flood_of_strangers_is_thinned_out_before_the_limit() -> None:
     """A11: random early drop, as OpenSSH's MaxStartups; established connections do not count."""
     limiter = ConnectionLimiter(ConnectionLimits(max_preauth=100), random.Random(1).random)
-    admitted = sum(limiter.admit(f"a{number}") is None for number in range(1000))
-    assert 50 < admitted <= 100
-    assert limiter.statistics().preauth == admitted
+    let_in = []
+    for number in range(1000):
+        with contextlib.suppress(TooManyConnectionsError):
+            let_in.append(limiter.admit(f"a{number}"))
+    assert 50 < len(let_in) <= 100
+    assert limiter.statistics().preauth == len(let_in)
     for number in range(50):
-        limiter.established()
-        assert limiter.statistics().preauth == admitted - number - 1
-    assert limiter.admit("late") is None
+        let_in[number].established()
+        assert limiter.statistics().preauth == len(let_in) - number - 1
+    limiter.admit("late")
 
 
 def test_the_hard_limit_holds_whatever_chance_says() -> None:
     limiter = ConnectionLimiter(ConnectionLimits(max_preauth=10), lambda: 0.999999)
-    assert sum(limiter.admit(f"a{number}") is None for number in range(100)) == 10
+    assert sum(admitted(limiter, f"a{number}") for number in range(100)) == 10
+
+
+def test_hand_shakes_of_one_address_have_a_limit_of_their_own() -> None:
+    """A11: a scanner does not fill the room, and what a balancer carries is not held against it (C7)."""
+    limits = ConnectionLimits(max_preauth_per_ip=3)
+    limiter = ConnectionLimiter(limits, speaks_for_others=lambda address: address == "balancer")
+    first, *_others = (limiter.admit("scanner") for _ in range(3))
+    with pytest.raises(TooManyConnectionsError, match="still authenticating"):
+        limiter.admit("scanner")
+    first.established()
+    limiter.admit("scanner")
+    assert sum(admitted(limiter, "balancer") for _ in range(10)) == 10
+
+
+def test_a_newcomer_replaces_who_sits_there() -> None:
+    """T8: two thousand silent connections do not keep an honest client out."""
+    cut: list[int] = []
+    limiter = ConnectionLimiter(ConnectionLimits(max_preauth=10), lambda: 0.0)
+    for number in range(5):
+        limiter.admit("sitter", cut=partial(cut.append, number))
+    guest = limiter.admit("guest")
+    assert cut == [0]
+    guest.established()
+    statistics = limiter.statistics()
+    assert (statistics.connections, statistics.preauth, statistics.replaced, statistics.refused) == (
+        6,
+        4,
+        1,
+        0,
+    )
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.booleans(), st.booleans()), max_size=60))
 def test_counters_return_to_zero(moves: list[tuple[str, bool, bool]]) -> None:
     """A11: the pre-auth counter never latches shut."""
     limiter = ConnectionLimiter(ConnectionLimits(max_connections=8, max_connections_per_ip=4, max_preauth=6))
-    open_now: list[tuple[str, bool]] = []
+    open_now: list[Admission] = []
     for address, establish, close in moves:
-        if limiter.admit(address) is None:
+        with contextlib.suppress(TooManyConnectionsError):
+            admission = limiter.admit(address)
             if establish:
-                limiter.established()
-            open_now.append((address, establish))
+                admission.established()
+            open_now.append(admission)
         if close and open_now:
-            gone, was_established = open_now.pop(0)
-            limiter.release(gone, was_established=was_established)
+            open_now.pop(0).release()
         assert limiter.statistics().connections == len(open_now)
-    for gone, was_established in open_now:
-        limiter.release(gone, was_established=was_established)
+    for admission in open_now:
+        admission.release()
     statistics = limiter.statistics()
     assert (statistics.connections, statistics.preauth, statistics.addresses) == (0, 0, 0)
 

@@ -436,10 +436,14 @@ async def test_no_settings(autojump_clock):
         assert trio.current_time() == pytest.approx(10, abs=3)
 
 
-async def test_idle(autojump_clock):
-    """D14: 60 s without a stream, whatever else the peer sends."""
+@pytest.mark.parametrize(("asked", "patience"), [(True, 60), (False, 20)])
+async def test_idle(autojump_clock, asked, patience):
+    """D14: 60 s without a stream, whatever else the peer sends; 20 s before there was one."""
     async with serving(answer) as (ours, _server), trio.open_nursery() as nursery:
         peer = H2Peer(ours)
+        if asked:
+            peer.open(end_stream=True)
+            await peer.wait_for(h2.events.StreamEnded)
 
         async def ping():
             while True:
@@ -453,7 +457,7 @@ async def test_idle(autojump_clock):
         frame_peer = FramePeer(ours)
         goaway = await frame_peer.receive_a(GoAwayFrame)
         assert goaway.error_code == ErrorCodes.NO_ERROR
-        assert trio.current_time() - started == pytest.approx(60, abs=1)
+        assert trio.current_time() - started == pytest.approx(patience, abs=1)
         await frame_peer.rest()
         nursery.cancel_scope.cancel()
 
@@ -513,7 +517,7 @@ async def test_a_stream_whose_peer_grants_no_window_is_reset(autojump_clock):
 
 @pytest.mark.parametrize("answers", [True, False])
 async def test_keepalive(autojump_clock, answers):
-    limits = Http2Limits(keepalive_interval=20, keepalive_timeout=10, idle=math.inf)
+    limits = Http2Limits(keepalive_interval=20, keepalive_timeout=10, idle=math.inf, first_request=math.inf)
     async with serving(hang, limits) as (ours, _server):
         peer = H2Peer(ours)
         await peer.flush()

@@ -35,6 +35,6 @@ async def handshake(connection: Connection, context: ssl.SSLContext) -> TlsStrea
     """
     stream = TlsStream(connection.stream, context, server_side=True)
     with handshake_deadline():
-        await stream.do_handshake()
+        await stream.do_handshake(connection.turn)
     connection.established()
     return stream

@@ -72,7 +72,7 @@ class TlsRouter:
             if route is None:
                 return
             stream = TlsStream(connection.stream, route.context, server_side=True)
-            await stream.do_handshake()
+            await stream.do_handshake(connection.turn)
         await route.serve(stream, connection)
 
     async def serve_inner(self, stream: trio.abc.Stream, *, client_address: str, local_address: str) -> None:

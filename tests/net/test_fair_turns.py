@@ -4,7 +4,7 @@
 import pytest
 import trio
 
-from mezite.services.fair_turns import FairTurns, TooManyWaitingError
+from mezite.net.fair_turns import FairTurns, TooManyWaitingError
 
 
 async def take(turns, source, order, gate):
