@@ -82,6 +82,7 @@ mezctl = program_group(
         "tokens": LazyCommand("mezite.cli.mezctl_tokens:tokens", "Join tokens for agents."),
         "nodes": LazyCommand("mezite.cli.mezctl_nodes:nodes", "Nodes of the cluster."),
         "audit": LazyCommand("mezite.cli.mezctl_audit:audit", "What happened."),
+        "doctor": LazyCommand("mezite.cli.mezctl_doctor:doctor", "Find out why the API cannot be used."),
         "completion": LazyCommand("mezite.cli.completion:completion", "Print a shell completion script."),
     },
     callback=_remember,

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from mezite.core.diagnosis import StepFailedError
-from mezite.core.wrong_doors import Advice, Door, client_advice, is_certain
+from mezite.core.wrong_doors import Advice, Door, client_advice, grpc_balancer_hint, is_certain
 
 from .addresses import connection_addresses, join_host_port, split_host_port
 from .diagnosis_walk import nothing_to_do
@@ -77,10 +77,9 @@ class Hop:
         try:
             self.transport = stream = await self.outbound.dial(self.address, self.door.port)
         except DialError as error:
-            raise StepFailedError(
-                f"{join_host_port(host, port)}: {error.why}",
-                f"{self.setting} must point to the {self.door.title} ({self.door.port}); {error.hint}",
-            ) from error
+            must = f"{self.setting} must point to the {self.door.title} ({self.door.port}); {error.hint}"
+            hint = grpc_balancer_hint(self.setting) if self.door is Door.GRPC else must
+            raise StepFailedError(f"{join_host_port(host, port)}: {error.why}", hint) from error
         proxy = self.outbound.proxies.proxy_for(host, port)
         return connection_addresses(stream)[0] if proxy is None else f"through the proxy {proxy.address}"
 

@@ -102,6 +102,9 @@ class _Knocker:
             response = await request(stream, "GET", PING, headers, host=self.address, deadline=self.seconds)
         except (Http1ClientError, trio.BrokenResourceError):
             return Answer.TLS
+        if response.status == 400 and b"MEZITE_" in response.body:
+            # A hub's other port, saying in HTTP that it is none for browsers: TLS was ended on the way to it.
+            return Answer.TLS
         return Answer.WEB if _is_hub(response) else Answer.OTHER_HTTPS
 
     async def knock_in_cleartext(self) -> Answer:

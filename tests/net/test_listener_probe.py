@@ -74,6 +74,7 @@ def context(*alpn: str) -> ssl.SSLContext:
 
 
 PAGE = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s"
+REFUSAL = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 26\r\n\r\nagents (MEZITE_PROXY_ADDR)"
 HUB = b'{"cluster_name": "test"}'
 
 
@@ -98,6 +99,7 @@ async def test_servers_without_tls(serve: Serve, found: Answer) -> None:
         ("http/1.1", PAGE % (len(HUB), HUB), Answer.WEB),
         ("http/1.1", PAGE % (5, b"hello"), Answer.OTHER_HTTPS),
         ("http/1.1", PAGE % (2, b"[]"), Answer.OTHER_HTTPS),
+        ("http/1.1", REFUSAL, Answer.TLS),
         ("h2", b"", Answer.GRPC),
         ("mezite-tunnel/1", b"", Answer.TUNNEL),
         ("mezite-connect/1", b"", Answer.CONNECT),

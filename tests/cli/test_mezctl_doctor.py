@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mezctl doctor`, and what mezctl says at a wrong port."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.commands import HubInThread, Result, run
+
+STEPS = ["gRPC: DNS", "gRPC: TCP", "gRPC: TLS", "gRPC: call", "clock", "credential", "cluster"]
+
+
+def steps(result: Result) -> dict[str, dict[str, Any]]:
+    return {step["step"]: step for step in result.json["steps"]}
+
+
+def at(hub: HubInThread, address: str, *arguments: str) -> Result:
+    environ = {"MEZITE_AUTH_TOKEN": "x" * 64, "MSH_HOME": str(hub.folder / "nobody")}
+    return run("mezctl", f"--auth-server={address}", f"--ca-pin={hub.hub.pin}", *arguments, environ=environ)
+
+
+def test_all_is_well(hub: HubInThread) -> None:
+    hub.start_echo("mezctl-doctor")
+    result = hub.mezctl("doctor", "--format=json")
+    assert (result.code, result.err) == (0, "")
+    assert list(steps(result)) == STEPS
+    assert steps(result)["gRPC: call"]["detail"] == "cluster test, the CA is the pinned one"
+    assert steps(result)["credential"]["detail"] == "a session token"
+    assert "online" in steps(result)["cluster"]["detail"]
+
+
+def test_by_the_profile_of_msh(hub: HubInThread, tmp_path: Path) -> None:
+    hub.sign_in(tmp_path, "mezctl-patient")
+    result = run("mezctl", "doctor", "--format=json", environ={"MSH_HOME": str(tmp_path)})
+    assert (result.code, result.err) == (0, "")
+    assert steps(result)["credential"]["detail"] == "the certificate of msh login"
+
+
+def test_a_token_that_is_not_known(hub: HubInThread) -> None:
+    result = at(hub, hub.hub.address("auth"), "doctor", "--format=json")
+    assert result.code == 1
+    assert result.json["first_broken"] == "credential"
+    assert steps(result)["cluster"]["outcome"] == "skipped"
+
+
+def test_a_certificate_that_nobody_vouches_for(hub: HubInThread, tmp_path: Path) -> None:
+    address = hub.hub.address("auth")
+    result = run(
+        "mezctl", f"--auth-server={address}", "doctor", "--format=json", environ={"MSH_HOME": str(tmp_path)}
+    )
+    assert result.json["first_broken"] == "gRPC: TLS"
+    assert "--ca-pin" in steps(result)["gRPC: TLS"]["remedy"]
+
+
+def test_a_pin_that_is_none(hub: HubInThread) -> None:
+    result = run("mezctl", "--auth-server=127.0.0.1:1", "--ca-pin=x", "doctor")
+    assert result.code == 2
+    assert result.err.startswith("error: --ca-pin cannot be used: ")
+
+
+@pytest.mark.parametrize(
+    ("port", "found"),
+    [
+        ("web", "not the HTTPS port ("),
+        ("tunnel", "not the tunnel port ("),
+        ("ssh", "not the SSH port ("),
+        ("diag", "a load balancer must expose it"),
+    ],
+)
+def test_a_wrong_port(hub: HubInThread, port: str, found: str) -> None:
+    result = at(hub, hub.hub.address(port), "nodes", "ls")
+    assert result.code == 1
+    assert result.err.startswith(f"error: cannot talk to the gRPC port at {hub.hub.address(port)}: ") or (
+        result.err.startswith(f"error: {hub.hub.address(port)} is not a gRPC port: ")
+    )
+    assert "--auth-server must point to the gRPC port (3025)" in result.err
+    assert found in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_nobody_listens(hub: HubInThread) -> None:
+    """The product page's second entry."""
+    for arguments in (("nodes", "ls"), ("doctor",)):
+        result = at(hub, "127.0.0.1:1", *arguments)
+        assert result.code == 1
+        assert "onnection refused" in result.err
+        assert "a load balancer must expose it and forward it as gRPC/h2c (HTTP/2 cleartext)" in result.err
