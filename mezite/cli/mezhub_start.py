@@ -19,6 +19,7 @@ from mezite.config.loader import load_hub_config
 from mezite.config.problems import ConfigProblems
 from mezite.config.schema import HubConfig
 from mezite.hub.daemon import RunningHub, run_hub
+from mezite.hub.web_certificate import KeypairError
 from mezite.net.heap import collect_rarely
 from mezite.services.certificate_authority import CaPassphraseError
 from mezite.storage.errors import StorageError
@@ -94,8 +95,8 @@ class _Control:
         configure_logging(config.log.level, config.log.format)
         try:
             if self.running is not None:
-                self.running.hub.tls.renew()
-        except OSError as error:
-            _log.error("cannot renew the hub's own certificates", extra={"reason": str(error)})
+                self.running.reload_certificates(config)
+        except (OSError, KeypairError) as error:
+            _log.error("certificates not reloaded, the old ones hold", extra={"reason": str(error)})
         else:
             _log.info("reloaded logging and certificates")

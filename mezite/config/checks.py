@@ -158,7 +158,6 @@ AGENT_CHECKS = (
 # instead. Each goes with its feature: tests/config/test_checks.py compares this list with the code.
 NOT_OBEYED_YET: Mapping[str, str] = {
     "ssh.enabled": "proxy.ssh_listen_addr is always bound",
-    "proxy.keypair": "the certificate comes from the Host CA",
     "proxy.single_port": "every protocol keeps its own port",
     "proxy.apps_domain": "applications are not served",
     "proxy.apps_keypair": "applications are not served",

@@ -32,7 +32,7 @@ from mezite.handlers.user_ssh import UserSshHandler
 from mezite.handlers.user_tunnel import UserTunnelHandler, register_channels
 from mezite.handlers.web_front import HostRouter, WebFront, applications_pending
 from mezite.hub.ground import Ground, open_ground
-from mezite.hub.hub_identity import HubTls, served_names
+from mezite.hub.hub_identity import HubTls, served_names, show_configured_keypair
 from mezite.net.asgi_types import ASGIApp
 from mezite.net.trusted_address import TrustedAddress, TrustedHeader
 from mezite.services.authentication import Authenticator
@@ -103,40 +103,23 @@ class _Services:
 
 @asynccontextmanager
 async def open_hub(config: HubConfig, sources: Sources) -> AsyncIterator[Hub]:
-    """Open the ground and wire everything upon it."""
+    """Open the ground and wire everything upon it.
+
+    :raises KeypairError: the certificate of `proxy.tls_mode: file` cannot be used.
+    """
     async with open_ground(config, sources) as ground:
-        yield _wire(config, ground)
+        names, addresses = served_names(config)
+        tls = HubTls(authorities=ground.authorities, hub_id=ground.hub_id, names=names, addresses=addresses)
+        show_configured_keypair(tls, config, sources.now())
+        yield _wire(config, ground, tls)
 
 
-def _wire(config: HubConfig, ground: Ground) -> Hub:
+def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
     services = _services(config, ground)
     verbs = VerbRegistry()
     register_channels(verbs)
     api = _api(ground, services, verbs)
-    tls = _tls(config, ground)
-
-    async def serve_api(stream: trio.abc.Stream, client_address: str, certificate_der: bytes | None) -> None:
-        peer = PeerInfo(client_address=client_address, certificate_der=certificate_der)
-        await api.serve_connection(stream, peer)
-
-    async def serve_agent_api(stream: trio.abc.Stream, client_address: str, agent: AgentIdentity) -> None:
-        await api.serve_connection(stream, PeerInfo(client_address=client_address, agent=agent))
-
-    windows = new_window_pool()
-    agent_tunnels = AgentTunnelHandler(
-        authenticator=services.authenticator,
-        registry=services.registry,
-        leases=services.leases,
-        serve_api=serve_agent_api,
-        windows=windows,
-    )
-    user_tunnels = UserTunnelHandler(
-        authenticator=services.authenticator,
-        access=services.access,
-        serve_api=serve_api,
-        verbs=verbs,
-        windows=windows,
-    )
+    agent_tunnels, user_tunnels = _tunnels(services, verbs, api)
     return Hub(
         ground=ground,
         services=services,
@@ -146,7 +129,10 @@ def _wire(config: HubConfig, ground: Ground) -> Hub:
         agent_tunnels=agent_tunnels,
         user_tunnels=user_tunnels,
         inner_tls=TlsRouter(
-            routes=(agent_route(tls.tunnel, agent_tunnels), user_route(tls.connect, user_tunnels))
+            routes=(
+                agent_route(lambda: tls.tunnel, agent_tunnels),
+                user_route(lambda: tls.connect, user_tunnels),
+            )
         ),
         jump=UserSshHandler(
             authorities=ground.authorities,
@@ -161,9 +147,32 @@ def _wire(config: HubConfig, ground: Ground) -> Hub:
     )
 
 
-def _tls(config: HubConfig, ground: Ground) -> HubTls:
-    names, addresses = served_names(config)
-    return HubTls(authorities=ground.authorities, hub_id=ground.hub_id, names=names, addresses=addresses)
+def _tunnels(
+    services: _Services, verbs: VerbRegistry, api: GrpcServer
+) -> tuple[AgentTunnelHandler, UserTunnelHandler]:
+    async def serve_api(stream: trio.abc.Stream, client_address: str, certificate_der: bytes | None) -> None:
+        peer = PeerInfo(client_address=client_address, certificate_der=certificate_der)
+        await api.serve_connection(stream, peer)
+
+    async def serve_agent_api(stream: trio.abc.Stream, client_address: str, agent: AgentIdentity) -> None:
+        await api.serve_connection(stream, PeerInfo(client_address=client_address, agent=agent))
+
+    windows = new_window_pool()
+    agents = AgentTunnelHandler(
+        authenticator=services.authenticator,
+        registry=services.registry,
+        leases=services.leases,
+        serve_api=serve_agent_api,
+        windows=windows,
+    )
+    users = UserTunnelHandler(
+        authenticator=services.authenticator,
+        access=services.access,
+        serve_api=serve_api,
+        verbs=verbs,
+        windows=windows,
+    )
+    return agents, users
 
 
 def _services(config: HubConfig, ground: Ground) -> _Services:

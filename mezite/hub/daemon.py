@@ -20,7 +20,7 @@ from mezite.config.kinds import ListenAddress
 from mezite.config.schema import HubConfig
 from mezite.core.audit.event_types import EventType
 from mezite.hub.assembly import Hub, open_hub
-from mezite.hub.hub_identity import renew_certificates
+from mezite.hub.hub_identity import renew_certificates, show_configured_keypair
 from mezite.hub.ports import Port, make_ports
 from mezite.net.accept_loop import serve_connections
 from mezite.net.addresses import join_host_port
@@ -64,6 +64,15 @@ class RunningHub:
     hub: Hub
     addresses: dict[str, str]
     """`host:port` by listener: web, ssh, tunnel, auth, diag."""
+
+    def reload_certificates(self, config: HubConfig) -> None:
+        """Issue this hub's own certificates anew and read those of `proxy.keypair`; no connection is touched.
+
+        :raises KeypairError: the files cannot be used; what was shown before stays.
+        :raises OSError: the hub's own certificates cannot be shown.
+        """
+        self.hub.tls.renew()
+        show_configured_keypair(self.hub.tls, config, self.hub.ground.sources.now())
 
 
 async def run_hub(

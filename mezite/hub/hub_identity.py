@@ -17,14 +17,24 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mezite.config.schema import HubConfig
+from mezite.core import alpn
 from mezite.core.certificates.keys import PrivateKey, generate_ed25519, generate_p256, private_key_pem
 from mezite.core.names import InvalidNameError, check_agent_id
+from mezite.hub.web_certificate import Keypair, configured_keypair, keypair_notes
 from mezite.net.tls_contexts import load_identity, mutual_server_context, server_context
 from mezite.services.certificate_authority import HUB_LIFETIME_S, CertificateAuthorities, HubCertificates
 from mezite.services.sources import Sources
 from mezite.ssh.algorithms import HostIdentity
 
-__all__ = ["HubIdDamagedError", "HubKeys", "HubTls", "load_hub_id", "renew_certificates", "served_names"]
+__all__ = [
+    "HubIdDamagedError",
+    "HubKeys",
+    "HubTls",
+    "load_hub_id",
+    "renew_certificates",
+    "served_names",
+    "show_configured_keypair",
+]
 
 _log = logging.getLogger("mezite.hub")
 
@@ -37,13 +47,6 @@ valid yet. Less than the five minutes by which certificates are backdated does n
 
 LOOK_SECONDS = 60
 """How often that is looked at, on the wall clock: a machine that sleeps, or is told the time, loses no more (P28)."""
-
-WEB_ALPN = ("http/1.1",)
-"""With a wildcard certificate, browsers would coalesce hub and application hosts onto one HTTP/2 connection."""
-
-GRPC_ALPN = ("h2",)
-TUNNEL_ALPN = ("mezite-tunnel/1",)
-CONNECT_ALPN = ("mezite-connect/1",)
 
 
 class HubIdDamagedError(Exception):
@@ -125,10 +128,12 @@ class HubTls:
         pem, key = self.certificates.tls_certificate_pem, private_key_pem(self.keys.tls)
         host_ca = _encoded(authorities.host_tls_ca_pem)
         user_ca = _encoded(authorities.user_tls_ca_pem)
-        self.web = server_context(pem, key, WEB_ALPN)
-        self.grpc = server_context(pem, key, GRPC_ALPN, client_ca_pems=[*host_ca, *user_ca])
-        self.tunnel = mutual_server_context(pem, key, host_ca, TUNNEL_ALPN)
-        self.connect = mutual_server_context(pem, key, user_ca, CONNECT_ALPN)
+        self._own_web = server_context(pem, key, (alpn.HTTP1,))
+        self.web = self._own_web
+        """For browsers and outer TLS sessions; another object after each `show`."""
+        self.grpc = server_context(pem, key, (alpn.GRPC, alpn.HTTP2), client_ca_pems=[*host_ca, *user_ca])
+        self.tunnel = mutual_server_context(pem, key, host_ca, (alpn.AGENT_TUNNEL,))
+        self.connect = mutual_server_context(pem, key, user_ca, (alpn.USER_TUNNEL,))
 
     def ssh_identity(self) -> HostIdentity:
         """Return the host key and certificate that port 3023 shows."""
@@ -142,8 +147,16 @@ class HubTls:
     def renew(self) -> None:
         """Issue fresh certificates; connections that exist keep theirs, new handshakes show the new ones."""
         self.certificates = self._issue()
-        for context in (self.web, self.grpc, self.tunnel, self.connect):
+        for context in (self._own_web, self.grpc, self.tunnel, self.connect):
             self._show(context)
+
+    def show(self, web_keypair: Keypair | None) -> None:
+        """Show browsers this pair, or this hub's own certificate, from the next handshake on.
+
+        Connections that exist keep what they have.
+        """
+        # A fresh context: one that has shown an RSA certificate keeps it beside a later one with another kind of key.
+        self.web = self._own_web if web_keypair is None else web_keypair.context((alpn.HTTP1,))
 
     def _issue(self) -> HubCertificates:
         return self._authorities.issue_hub(
@@ -156,6 +169,18 @@ class HubTls:
 
     def _show(self, context: ssl.SSLContext) -> None:
         load_identity(context, self.certificates.tls_certificate_pem, private_key_pem(self.keys.tls))
+
+
+def show_configured_keypair(tls: HubTls, config: HubConfig, now: int) -> None:
+    """Read what `proxy.keypair` names, and show it; this hub's own certificate where the mode is another.
+
+    :raises KeypairError: the files cannot be used; what was shown before stays.
+    """
+    keypair = configured_keypair(config, now)
+    tls.show(keypair)
+    if keypair is not None:
+        for note in keypair_notes(config, keypair, now):
+            _log.warning("certificate", extra={"note": note})
 
 
 async def renew_certificates(tls: HubTls, sources: Sources) -> NoReturn:

@@ -13,8 +13,11 @@ from mezite.core.audit.event_types import EventType
 from mezite.core.proxy_protocol.trust import ProxyMode, TrustPolicy
 from mezite.handlers.ports.grpc_port import GrpcPort
 from mezite.handlers.ports.ssh_port import SshPort
+from mezite.handlers.ports.tls_router import TlsRoute, TlsRouter, outer_route
 from mezite.handlers.ports.tunnel_port import TunnelPort
-from mezite.handlers.ports.web_port import WebPort
+from mezite.handlers.ports.tunnel_routes import agent_route, user_route
+from mezite.handlers.ports.web_port import WebPort, web_route
+from mezite.handlers.ports.wrong_door import WrongDoor
 from mezite.hub.assembly import Hub
 from mezite.net.accept_loop import Connection, Handler
 from mezite.net.connection_limits import ConnectionLimiter, ConnectionLimits
@@ -73,12 +76,9 @@ def make_ports(config: HubConfig, hub: Hub) -> list[Port]:
     """Return the listeners of this hub. Where the PROXY protocol is on, it is read ahead of everything."""
     wanted: dict[str, tuple[ListenAddress, Handler]] = {}
     if config.proxy.enabled:
-        web = WebPort(context=None if config.proxy.tls_mode == "off" else hub.tls.web, front=hub.web)
-        ssh = SshPort(context=hub.tls.connect, tunnels=hub.user_tunnels, jump=hub.jump)
-        tunnel = TunnelPort(context=hub.tls.tunnel, tunnels=hub.agent_tunnels)
-        wanted["web"] = (config.proxy.listen_addr, web.handle)
-        wanted["ssh"] = (config.proxy.ssh_listen_addr, ssh.handle)
-        wanted["tunnel"] = (config.proxy.tunnel_listen_addr, tunnel.handle)
+        wanted["web"] = (config.proxy.listen_addr, _web_port(config, hub).handle)
+        wanted["ssh"] = (config.proxy.ssh_listen_addr, _ssh_port(config, hub).handle)
+        wanted["tunnel"] = (config.proxy.tunnel_listen_addr, _tunnel_port(config, hub).handle)
     if config.auth.enabled:
         grpc = GrpcPort(
             context=hub.tls.grpc,
@@ -91,13 +91,64 @@ def make_ports(config: HubConfig, hub: Hub) -> list[Port]:
         Port(name=name, listen=listen, handler=_proxied(name, handler, config, hub), limiter=limiters[name])
         for name, (listen, handler) in wanted.items()
     ]
-    diagnostics = WebPort(context=None, front=hub.diagnostics)
+    diagnostics = WebPort(
+        router=None, cleartext=True, front=hub.diagnostics, wrong_door=_wrong_door(hub, _HERE["diag"])
+    )
     ports.append(
         Port(
             name="diag", listen=config.diag.listen_addr, handler=diagnostics.handle, limiter=limiters["diag"]
         )
     )
     return ports
+
+
+_HERE = {
+    "web": "This is the HTTPS port of a mezite hub (proxy.listen_addr): use https://.",
+    "cleartext": (
+        "This is the web port of a mezite hub (proxy.listen_addr). It speaks HTTP/1.1 without TLS, because a load "
+        "balancer holds the TLS (proxy.tls_mode off)."
+    ),
+    "ssh": "This is the SSH port of a mezite hub (proxy.ssh_listen_addr).",
+    "tunnel": "This is the port of a mezite hub for agents (proxy.tunnel_listen_addr).",
+    "diag": "This is the diagnostics port of a mezite hub (diag.listen_addr). It speaks HTTP/1.1 without TLS.",
+}
+"""What each port says of itself to those who meant another one."""
+
+
+def _wrong_door(hub: Hub, here: str) -> WrongDoor:
+    return WrongDoor(here=here, addresses=hub.services.addresses.advertised)
+
+
+def _web_port(config: HubConfig, hub: Hub) -> WebPort:
+    web = web_route(lambda: hub.tls.web, hub.web)
+    off = config.proxy.tls_mode == "off"
+    return WebPort(
+        router=None if off else TlsRouter(routes=(web,), otherwise=web),
+        cleartext=off or config.auth.h2c,
+        front=hub.web,
+        wrong_door=_wrong_door(hub, _HERE["cleartext" if off else "web"]),
+    )
+
+
+def _ssh_port(config: HubConfig, hub: Hub) -> SshPort:
+    users = (user_route(lambda: hub.tls.connect, hub.user_tunnels),)
+    wrong_door = _wrong_door(hub, _HERE["ssh"])
+    inside = SshPort(router=TlsRouter(routes=users), jump=hub.jump, wrong_door=wrong_door)
+    router = TlsRouter(routes=users, otherwise=_outer(config, hub, inside.handle))
+    return SshPort(router=router, jump=hub.jump, wrong_door=wrong_door)
+
+
+def _tunnel_port(config: HubConfig, hub: Hub) -> TunnelPort:
+    agents = (agent_route(lambda: hub.tls.tunnel, hub.agent_tunnels),)
+    wrong_door = _wrong_door(hub, _HERE["tunnel"])
+    inside = TunnelPort(router=TlsRouter(routes=agents), wrong_door=wrong_door)
+    router = TlsRouter(routes=agents, otherwise=_outer(config, hub, inside.handle))
+    return TunnelPort(router=router, wrong_door=wrong_door)
+
+
+def _outer(config: HubConfig, hub: Hub, inside: Handler) -> TlsRoute | None:
+    """The outer TLS session that this hub ends itself; none where a load balancer holds the TLS."""
+    return None if config.proxy.tls_mode == "off" else outer_route(lambda: hub.tls.web, inside)
 
 
 def _trust(config: HubConfig) -> TrustPolicy:

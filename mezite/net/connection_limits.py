@@ -29,6 +29,7 @@ __all__ = [
     "ConnectionLimits",
     "LimiterStatistics",
     "TooManyConnectionsError",
+    "handshake_turns",
     "raise_descriptor_limit",
 ]
 

@@ -16,11 +16,11 @@ import pytest
 import trio
 
 from mezite.cli.mezhub_start import _Control
-from mezite.hub.hub_identity import HubTls
 from mezite.storage import users
 from mezite.storage.database import Database
 from tests.cli.commands import Result, run
 from tests.e2e.harness import Daemon, clean_environment, program
+from tests.hub.keypairs import certificate, ecdsa_key, key_pem, write_pair
 from tests.hub.live_hub import PASSWORD, fill
 
 
@@ -105,6 +105,28 @@ def test_bootstrap_refuses(tmp_path: Path, options: list[str], code: int, text: 
     assert (result.code, result.out) == (code, "")
     assert result.err.startswith(f"error: {text}")
     assert result.err.count("\n") == 1
+
+
+# --- check --------------------------------------------------------------------------------------------------
+
+
+def test_check_looks_at_the_certificate_too(tmp_path: Path) -> None:
+    key = ecdsa_key()
+    pair = write_pair(tmp_path, certificate(key, "other.example"), key_pem(key))
+    files = {"cert_file": pair.cert_file, "key_file": pair.key_file}
+    proxy = {"tls_mode": "file", "keypair": files, "public_addr": "hub.example.com"}
+    config = write_config(tmp_path, proxy=proxy)
+    good = run("mezhub", "check", "--config", str(config))
+    assert (good.code, good.err) == (0, "")
+    assert "note: proxy.keypair.cert_file: the certificate does not name hub.example.com" in good.out
+    Path(files["key_file"]).unlink()
+    for command in ("check", "start"):
+        bad = run("mezhub", command, "--config", str(config))
+        assert (bad.code, bad.out) == (2, "")
+        assert bad.err.splitlines()[-1] == (
+            f"error: proxy.keypair.key_file {tmp_path}/web.key cannot be read: no such file or directory; "
+            "give the path of a PEM file"
+        )
 
 
 # --- ca-pin --------------------------------------------------------------------------------------------------
@@ -197,11 +219,10 @@ class Tls:
 
 @attrs.define
 class Hub:
-    tls: Tls | HubTls = attrs.field(factory=Tls)
+    tls: Tls = attrs.field(factory=Tls)
 
-    @property
-    def hub(self) -> Hub:
-        return self
+    def reload_certificates(self, _config: object) -> None:
+        self.tls.renew()
 
 
 @pytest.fixture
@@ -228,7 +249,7 @@ async def test_reloading(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     hub.tls.fails = True
     control.reload()
     err = capsys.readouterr().err
-    assert "cannot renew the hub's own certificates" in err
+    assert "certificates not reloaded, the old ones hold" in err
     assert "Too many open files" in err
     _Control(str(path), trio.CancelScope()).reload()
 

@@ -18,6 +18,7 @@ from mezite.config.schema import AuthConfig, ProxyConfig
 from mezite.handlers.ports.grpc_port import GrpcPort
 from mezite.handlers.ports.handshake import HANDSHAKE_SECONDS
 from mezite.handlers.ports.ssh_port import SshPort
+from mezite.handlers.ports.tls_router import TlsRoute, TlsRouter
 from mezite.handlers.ports.tunnel_port import TunnelPort
 from mezite.handlers.ports.web_port import WebPort
 from mezite.net.accept_loop import Connection
@@ -125,30 +126,35 @@ async def test_ssh_clients_that_wait_for_us_are_greeted_too(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("port", ["tunnel", "web", "ssh"])
-async def test_plaintext_gets_no_data_out_of_a_tls_port(tmp_path: Path, port: str) -> None:
+async def test_plaintext_gets_nothing_out_of_a_tls_port_but_the_way(tmp_path: Path, port: str) -> None:
     async with live_hub(tmp_path) as hub:
         answer = await answer_to(hub.address(port), GET)
-        assert b"mezite" not in answer.lower()
-        assert b"200" not in answer
+        assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert f"https://{hub.address('web')}".encode() in answer
 
 
-async def test_another_protocol_inside_tls_is_refused(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_who_ends_early_is_told_nothing(tmp_path: Path) -> None:
+    """Health probes connect and close."""
+    async with live_hub(tmp_path) as hub:
+        for port in ("tunnel", "web"):
+            async with await dial(hub.address(port), 1) as stream:
+                await stream.send_eof()
+                assert await read_all(stream) == b""
+
+
+@pytest.mark.parametrize("port", ["tunnel", "ssh"])
+async def test_our_own_protocols_are_not_taken_for_an_outer_session(
+    tmp_path: Path, port: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """An agent at the users' port, and the other way round, is told so by an alert."""
     async with live_hub(tmp_path) as hub:
         enrolled = await hub.enroll()
         _current, profile = await hub.user()
-        with caplog.at_level(logging.INFO, "mezite.ports"):
-            await ends(await dial_tls(hub.address("tunnel"), agent_context(enrolled, ("http/1.1",))))
-            await ends(await dial_tls(hub.address("ssh"), user_context(profile, ("http/1.1",))))
-            await answer_to(hub.address("ssh"), GET)
-            await answer_to(hub.address("auth"), GET)
-    assert [record.message for record in caplog.records if record.name == "mezite.ports"] == [
-        "refused a peer that does not speak the tunnel protocol",
-        "refused a peer that is not msh",
-        "refused a peer that speaks neither SSH nor TLS",
-        "refused a peer that does not speak TLS",
-    ]
+        context = user_context(profile) if port == "tunnel" else agent_context(enrolled)
+        with caplog.at_level(logging.INFO, "mezite.ports"), pytest.raises(TlsError):
+            await dial_tls(hub.address(port), context)
+    (record,) = (record for record in caplog.records if record.name == "mezite.ports")
+    assert "its protocol is not served here" in record.reason
 
 
 @pytest.mark.parametrize("port", ["tunnel", "ssh"])
@@ -208,7 +214,11 @@ def a_context() -> ssl.SSLContext:
 async def test_a_handshake_has_a_deadline(autojump_clock: MockClock) -> None:
     """It ends as a peer that went away does, which the accept loop takes for no news."""
     silence = Silence()
-    for handler in (TunnelPort(context=a_context(), tunnels=None), WebPort(context=a_context(), front=None)):
+    door = TlsRouter(routes=(TlsRoute(alpn=("h2",), context=a_context, serve=None),))
+    for handler in (
+        TunnelPort(router=door, wrong_door=None),
+        WebPort(router=door, cleartext=False, front=None, wrong_door=None),
+    ):
         begin = trio.current_time()
         with pytest.raises(trio.BrokenResourceError, match="no TLS handshake within 10 s"):
             await handler.handle(silence.connection())
@@ -237,7 +247,7 @@ async def test_silence_at_the_ssh_port_is_ssh(autojump_clock: MockClock) -> None
             await trio.lowlevel.checkpoint()
 
     begin = trio.current_time()
-    await SshPort(context=a_context(), tunnels=None, jump=Jump()).handle(Silence().connection())
+    await SshPort(router=None, jump=Jump(), wrong_door=None).handle(Silence().connection())
     assert asked == ["192.0.2.1:1"]
     assert trio.current_time() - begin == 1
 

@@ -40,7 +40,8 @@ class Door:
             await stream.send_all(name.encode())
             await stream.aclose()
 
-        return TlsRoute(alpn=alpn, context=server_context(*self_signed_pem(name), alpn), serve=serve)
+        context = server_context(*self_signed_pem(name), alpn)
+        return TlsRoute(alpn=alpn, context=lambda: context, serve=serve)
 
     def router(self, *, otherwise: bool) -> TlsRouter:
         routes = [

@@ -18,16 +18,23 @@ from contextlib import suppress
 import attrs
 import trio
 
+from mezite.core.alpn import OWN_PREFIX
 from mezite.core.client_hello import ClientHello
 from mezite.core.errors import RemoteProtocolError
 from mezite.handlers.ports.handshake import handshake_deadline
-from mezite.net.accept_loop import Connection
+from mezite.net.accept_loop import Connection, Handler
 from mezite.net.byte_streams import PushbackStream
-from mezite.net.connection_limits import BudgetedStream, BudgetExceededError, ConnectionLimits
+from mezite.net.connection_limits import (
+    BudgetedStream,
+    BudgetExceededError,
+    ConnectionLimits,
+    handshake_turns,
+)
+from mezite.net.fair_turns import FairTurns, TooManyWaitingError
 from mezite.net.protocol_router import peek_client_hello
 from mezite.net.tls_stream import TlsStream
 
-__all__ = ["ServeTls", "TlsRoute", "TlsRouter"]
+__all__ = ["ServeTls", "TlsRoute", "TlsRouter", "outer_route"]
 
 _log = logging.getLogger("mezite.ports")
 
@@ -36,6 +43,13 @@ NO_APPLICATION_PROTOCOL = 120
 
 CARRIER = "tunnel carrier"
 """What stands for the listener where the bytes come out of something else."""
+
+_PEER_WENT_AWAY = (
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    BudgetExceededError,
+    TooManyWaitingError,
+)
 
 ServeTls = Callable[[TlsStream, Connection], Awaitable[None]]
 """Serves one client behind a finished handshake: `(stream, connection)`. `connection.stream` is used up. Nothing is
@@ -48,7 +62,8 @@ class TlsRoute:
 
     alpn: tuple[str, ...] = ()
     """Its names; the context offers them too."""
-    context: ssl.SSLContext
+    context: Callable[[], ssl.SSLContext]
+    """Asked at each connection: certificates change while the hub runs."""
     serve: ServeTls
 
 
@@ -59,7 +74,10 @@ class TlsRouter:
     routes: Sequence[TlsRoute]
     """The first one that the client offers is taken."""
     otherwise: TlsRoute | None = None
-    """For clients that offer none of them; None turns them away."""
+    """For clients that offer none of them; None turns them away. Those who offer our own protocols only are always
+    turned away: they want a tunnel that is not here."""
+    _turns: FairTurns = attrs.field(factory=handshake_turns)
+    """At the processor, for those whose bytes arrive inside of something else."""
 
     async def serve(self, connection: Connection) -> None:
         """Serve one connection whose client speaks TLS; the connection's owner closes it.
@@ -71,7 +89,7 @@ class TlsRouter:
             route = await self._choose(connection)
             if route is None:
                 return
-            stream = TlsStream(connection.stream, route.context, server_side=True)
+            stream = TlsStream(connection.stream, route.context(), server_side=True)
             await stream.do_handshake(connection.turn)
         await route.serve(stream, connection)
 
@@ -90,12 +108,18 @@ class TlsRouter:
             budgeted.lift()
 
         connection = Connection(
-            PushbackStream(budgeted), client_address, local_address, CARRIER, lift, _counted_already
+            PushbackStream(budgeted),
+            client_address,
+            local_address,
+            CARRIER,
+            lift,
+            _counted_already,
+            self._turns,
         )
         try:
             with scope:
                 await self.serve(connection)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, BudgetExceededError) as error:
+        except _PEER_WENT_AWAY as error:
             _log.debug("a carried connection ended", extra={"client": client_address, "reason": str(error)})
         finally:
             await trio.aclose_forcefully(stream)
@@ -117,7 +141,23 @@ class TlsRouter:
 
     def _route(self, hello: ClientHello) -> TlsRoute | None:
         offered = set(hello.alpn)
-        return next((route for route in self.routes if offered & set(route.alpn)), self.otherwise)
+        found = next((route for route in self.routes if offered & set(route.alpn)), None)
+        if found is None and not (offered and all(name.startswith(OWN_PREFIX) for name in offered)):
+            return self.otherwise
+        return found
+
+
+def outer_route(context: Callable[[], ssl.SSLContext], inside: Handler) -> TlsRoute:
+    """A TLS session that only wraps what `inside` serves, as a balancer would end it ahead of the hub.
+
+    It proves nothing about the client: deadline and byte budget go on, over both handshakes. `inside` must not lead to
+    another outer route: one layer is all that there ever is.
+    """
+
+    async def serve(stream: TlsStream, connection: Connection) -> None:
+        await inside(connection.inside(stream))
+
+    return TlsRoute(context=context, serve=serve)
 
 
 def _counted_already(_client_ip: str) -> str | None:

@@ -3,34 +3,30 @@
 
 from __future__ import annotations
 
-import logging
-import ssl
-
 import attrs
 
-from mezite.handlers.agent_tunnel import AgentTunnelHandler
-from mezite.handlers.ports.handshake import handshake
+from mezite.core.protocol_sniffer import Protocol
+from mezite.handlers.ports.handshake import handshake_deadline
+from mezite.handlers.ports.tls_router import TlsRouter
+from mezite.handlers.ports.wrong_door import WrongDoor
 from mezite.net.accept_loop import Connection
+from mezite.net.protocol_router import peek_protocol
 
 __all__ = ["TunnelPort"]
-
-_log = logging.getLogger("mezite.ports")
 
 
 @attrs.frozen(kw_only=True)
 class TunnelPort:
-    """Agents' tunnels: mutual TLS, nothing else."""
+    """Agents' tunnels: mutual TLS, also inside of an outer TLS session, and nothing else."""
 
-    context: ssl.SSLContext
-    tunnels: AgentTunnelHandler
+    router: TlsRouter
+    wrong_door: WrongDoor
 
     async def handle(self, connection: Connection) -> None:
         """Serve one connection."""
-        stream = await handshake(connection, self.context)
-        if stream.alpn != "mezite-tunnel/1":
-            _log.info(
-                "refused a peer that does not speak the tunnel protocol",
-                extra={"client": connection.client_address},
-            )
-            return
-        await self.tunnels.serve(stream, connection.client_address)
+        with handshake_deadline():
+            protocol = await peek_protocol(connection.stream)
+        if protocol is Protocol.TLS:
+            await self.router.serve(connection)
+        else:
+            await self.wrong_door.send_away(connection, protocol)

@@ -4,32 +4,55 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 
 import attrs
-import trio
 
-from mezite.handlers.ports.handshake import handshake
+from mezite.core import alpn
+from mezite.core.protocol_sniffer import Protocol
+from mezite.handlers.ports.handshake import handshake_deadline
+from mezite.handlers.ports.tls_router import TlsRoute, TlsRouter
+from mezite.handlers.ports.wrong_door import WrongDoor
 from mezite.handlers.web_front import WebFront
 from mezite.net.accept_loop import Connection
+from mezite.net.protocol_router import peek_protocol
+from mezite.net.tls_stream import TlsStream
 
-__all__ = ["WebPort"]
+__all__ = ["WebPort", "web_route"]
+
+_NOT_HTTP1 = frozenset({Protocol.TLS, Protocol.SSH, Protocol.HTTP2_PRIOR_KNOWLEDGE})
+
+
+def web_route(context: Callable[[], ssl.SSLContext], front: WebFront) -> TlsRoute:
+    """HTTPS."""
+
+    async def serve(stream: TlsStream, connection: Connection) -> None:
+        connection.established()
+        await front.serve(stream, "https", connection.client_address, connection.local_address)
+
+    return TlsRoute(alpn=(alpn.HTTP1,), context=context, serve=serve)
 
 
 @attrs.frozen(kw_only=True)
 class WebPort:
-    """HTTPS: the web API; without a context cleartext, for a balancer that holds the TLS."""
+    """The web API in TLS, or in cleartext for a balancer that holds the TLS, or either."""
 
-    context: ssl.SSLContext | None
+    router: TlsRouter | None
+    """None where TLS is not spoken."""
+    cleartext: bool
     front: WebFront
+    wrong_door: WrongDoor
 
     async def handle(self, connection: Connection) -> None:
         """Serve one connection."""
-        if self.context is None:
+        with handshake_deadline():
+            protocol = await peek_protocol(connection.stream)
+        if protocol is Protocol.TLS and self.router is not None:
+            await self.router.serve(connection)
+        elif self.cleartext and protocol not in _NOT_HTTP1:
             connection.established()
-            await self._serve(connection, connection.stream, "http")
-            return
-        stream = await handshake(connection, self.context)
-        await self._serve(connection, stream, "https")
-
-    async def _serve(self, connection: Connection, stream: trio.abc.Stream, scheme: str) -> None:
-        await self.front.serve(stream, scheme, connection.client_address, connection.local_address)
+            await self.front.serve(
+                connection.stream, "http", connection.client_address, connection.local_address
+            )
+        else:
+            await self.wrong_door.send_away(connection, protocol)
