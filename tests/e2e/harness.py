@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -282,13 +284,44 @@ class Cluster:
             self.hub.stop()
 
 
-@contextmanager
+@attrs.frozen
+class Template:
+    """What the first hub of this process was after its bootstrap; the next ones on SQLite begin as copies of it."""
+
+    data_dir: Path
+    pin: str
+    token: str
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> Template:
+        data_dir = cluster.folder / "template"
+        shutil.copytree(cluster.folder / "hub", data_dir, ignore=shutil.ignore_patterns("mezhub.db*"))
+        source, copy = (sqlite3.connect(d / "mezhub.db") for d in (cluster.folder / "hub", data_dir))
+        with contextlib.closing(source), contextlib.closing(copy):
+            source.backup(copy)
+        return cls(data_dir, cluster.pin, cluster.token)
+
+    def give(self, cluster: Cluster) -> None:
+        shutil.copytree(self.data_dir, cluster.folder / "hub")
+        cluster.pin, cluster.token = self.pin, self.token
+
+
+templates: list[Template] = []
+
+
+@contextlib.contextmanager
 def running_cluster(folder: Path, **settings: object) -> Iterator[Cluster]:
     """A hub with an administrator, on free ports; everything ends with the block."""
     cluster = Cluster(folder, settings=dict(settings))
+    copied = bool(templates) and "database" not in settings
     try:
+        if copied:
+            templates[0].give(cluster)
         cluster.start_hub()
-        cluster.bootstrap()
+        if not copied:
+            cluster.bootstrap()
+        if not templates and "database" not in settings:
+            templates.append(Template.of(cluster))
         yield cluster
     finally:
         cluster.stop()
