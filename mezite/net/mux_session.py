@@ -352,10 +352,12 @@ class MuxSession:
 
 async def close_stream(stream: trio.abc.Stream, *, politely: bool) -> None:
     """Close for certain; ``politely`` gives the stream's own farewell a moment, where the peer expects one."""
-    if politely:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_SECONDS):
-            await stream.aclose()
-    await trio.aclose_forcefully(stream)
+    # Shielded also where it does not wait: a cancel raised here would replace an exception on its way out.
+    with trio.CancelScope(shield=True):
+        if politely:
+            with trio.move_on_after(CLOSE_SECONDS):
+                await stream.aclose()
+        await trio.aclose_forcefully(stream)
 
 
 def receiver_of(stream: trio.abc.Stream) -> Callable[[], Awaitable[bytes | bytearray | memoryview]]:

@@ -386,6 +386,33 @@ async def test_a_reason_that_came_before_the_loss_is_the_reason() -> None:
     assert peer.error.code is ErrorCode.REPLACED
 
 
+class _Faulty(trio.abc.Stream):
+    """Fails as no stream should, at the moment in which its user is cancelled; closing it is a checkpoint."""
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        self._scope = scope
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        self._scope.cancel()
+        raise LookupError("a bug")
+
+    async def send_all(self, data: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_bug_is_not_lost_to_a_cancel_p4() -> None:
+    with pytest.raises(ExceptionGroup) as caught, trio.CancelScope() as scope:
+        await MuxSession(_Faulty(scope), Side.DIALER).run()
+    assert scope.cancel_called
+    assert caught.group_contains(LookupError)
+
+
 async def test_between_the_end_and_its_announcement_nothing_opens() -> None:
     pair = SessionPair()
     async with sessions(pair):
