@@ -106,11 +106,14 @@ def _database_url(database: DatabaseConfig) -> Iterator[Finding]:
 
 
 def _listeners(config: HubConfig, _: frozenset[str]) -> Iterator[Finding]:
-    listeners = {
-        "proxy.listen_addr": config.proxy.listen_addr,
+    own_ports = {
         "proxy.ssh_listen_addr": config.proxy.ssh_listen_addr,
         "proxy.tunnel_listen_addr": config.proxy.tunnel_listen_addr,
         "auth.listen_addr": config.auth.listen_addr,
+    }
+    listeners = {
+        "proxy.listen_addr": config.proxy.listen_addr,
+        **({} if config.proxy.single_port and config.proxy.enabled else own_ports),
         "hub.peer_listen_addr": config.hub.peer_listen_addr,
         "diag.listen_addr": config.diag.listen_addr,
     }
@@ -158,8 +161,6 @@ AGENT_CHECKS = (
 # instead. Each goes with its feature: tests/config/test_checks.py compares this list with the code.
 NOT_OBEYED_YET: Mapping[str, str] = {
     "ssh.enabled": "proxy.ssh_listen_addr is always bound",
-    "proxy.single_port": "every protocol keeps its own port",
-    "proxy.apps_domain": "applications are not served",
     "proxy.apps_keypair": "applications are not served",
     "proxy.apps_oidc_connector": "applications are not served",
     "recording": "sessions are not recorded",
@@ -183,6 +184,8 @@ def hub_notes(config: HubConfig, environ: Mapping[str, str]) -> list[str]:
         )
     if config.proxy.tls_mode == "off":
         notes.append("proxy.tls_mode off: HTTPS is served without TLS; let only the load balancer reach it")
+    if config.proxy.apps_domain is not None:
+        notes.append("proxy.apps_domain: applications are not served yet: their hosts answer with status 503")
     if config.ca_key_passphrase is None:
         notes.append("ca_key_passphrase is not set: the CA's private keys are stored unencrypted")
     return notes + _not_obeyed(config, NOT_OBEYED_YET) + _unknown_variables(environ)

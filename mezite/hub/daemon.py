@@ -141,13 +141,13 @@ def _drain(hub: Hub, connections: trio.Nursery) -> None:
 async def _listen(
     config: HubConfig, hub: Hub, listeners: trio.Nursery, connections: trio.Nursery
 ) -> dict[str, str]:
-    addresses = {}
+    addresses: dict[str, str] = {}
     opened: list[tuple[Port, Sequence[trio.SocketListener]]] = []
     try:
         for port in make_ports(config, hub):
             sockets = await _open(port.name, port.listen)
             opened.append((port, sockets))
-            addresses[port.name] = _bound_address(port.listen, sockets[0])
+            addresses |= dict.fromkeys(port.serves, _bound_address(port.listen, sockets[0]))
     except BaseException:
         for _port, bound in opened:
             for listener in bound:

@@ -3,20 +3,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 import attrs
 
 from mezite.config.kinds import ListenAddress
 from mezite.config.schema import HubConfig
+from mezite.core import alpn
 from mezite.core.audit.event_types import EventType
 from mezite.core.proxy_protocol.trust import ProxyMode, TrustPolicy
 from mezite.handlers.ports.grpc_port import GrpcPort
+from mezite.handlers.ports.single_port import Share, SinglePort
 from mezite.handlers.ports.ssh_port import SshPort
 from mezite.handlers.ports.tls_router import TlsRoute, TlsRouter, outer_route
 from mezite.handlers.ports.tunnel_port import TunnelPort
 from mezite.handlers.ports.tunnel_routes import agent_route, user_route
-from mezite.handlers.ports.web_port import WebPort, web_route
+from mezite.handlers.ports.web_port import WebPort, web_handler, web_route
 from mezite.handlers.ports.wrong_door import WrongDoor
 from mezite.hub.assembly import Hub
 from mezite.net.accept_loop import Connection, Handler
@@ -38,6 +41,12 @@ class Port:
     handler: Handler
     limiter: ConnectionLimiter
     """May be shared with other listeners."""
+    serves: tuple[str, ...] = attrs.field()
+    """Under these names it is announced; just its own unless it serves several protocols."""
+
+    @serves.default
+    def _just_its_own(self) -> tuple[str, ...]:
+        return (self.name,)
 
 
 def connection_limiters(config: HubConfig) -> dict[str, ConnectionLimiter]:
@@ -68,29 +77,23 @@ def connection_limiters(config: HubConfig) -> dict[str, ConnectionLimiter]:
         "auth": anybody,
         "tunnel": proven,
         "ssh": proven,
+        "single": limiter(total),
         "diag": limiter(DIAGNOSTIC_CONNECTIONS),
     }
 
 
 def make_ports(config: HubConfig, hub: Hub) -> list[Port]:
     """Return the listeners of this hub. Where the PROXY protocol is on, it is read ahead of everything."""
-    wanted: dict[str, tuple[ListenAddress, Handler]] = {}
-    if config.proxy.enabled:
-        wanted["web"] = (config.proxy.listen_addr, _web_port(config, hub).handle)
-        wanted["ssh"] = (config.proxy.ssh_listen_addr, _ssh_port(config, hub).handle)
-        wanted["tunnel"] = (config.proxy.tunnel_listen_addr, _tunnel_port(config, hub).handle)
-    if config.auth.enabled:
-        grpc = GrpcPort(
-            context=hub.tls.grpc,
-            serve_api=hub.serve_api,
-            allow_cleartext=config.auth.grpc_allow_http or config.auth.h2c,
-        )
-        wanted["auth"] = (config.auth.listen_addr, grpc.handle)
     limiters = connection_limiters(config)
-    ports = [
-        Port(name=name, listen=listen, handler=_proxied(name, handler, config, hub), limiter=limiters[name])
-        for name, (listen, handler) in wanted.items()
-    ]
+    grpc = GrpcPort(
+        context=hub.tls.grpc,
+        serve_api=hub.serve_api,
+        allow_cleartext=config.auth.grpc_allow_http or config.auth.h2c,
+    )
+    if config.proxy.enabled and config.proxy.single_port:
+        ports = [_single_port(config, hub, grpc, limiters)]
+    else:
+        ports = _separate_ports(config, hub, grpc, limiters)
     diagnostics = WebPort(
         router=None, cleartext=True, front=hub.diagnostics, wrong_door=_wrong_door(hub, _HERE["diag"])
     )
@@ -102,6 +105,64 @@ def make_ports(config: HubConfig, hub: Hub) -> list[Port]:
     return ports
 
 
+def _separate_ports(
+    config: HubConfig, hub: Hub, grpc: GrpcPort, limiters: Mapping[str, ConnectionLimiter]
+) -> list[Port]:
+    wanted: dict[str, tuple[ListenAddress, Handler]] = {}
+    if config.proxy.enabled:
+        wanted["web"] = (config.proxy.listen_addr, _web_port(config, hub).handle)
+        wanted["ssh"] = (config.proxy.ssh_listen_addr, _ssh_port(config, hub).handle)
+        wanted["tunnel"] = (config.proxy.tunnel_listen_addr, _tunnel_port(config, hub).handle)
+    if config.auth.enabled:
+        wanted["auth"] = (config.auth.listen_addr, grpc.handle)
+    return [
+        Port(name=name, listen=listen, handler=_proxied(name, handler, config, hub), limiter=limiters[name])
+        for name, (listen, handler) in wanted.items()
+    ]
+
+
+def _single_port(
+    config: HubConfig, hub: Hub, grpc: GrpcPort, limiters: Mapping[str, ConnectionLimiter]
+) -> Port:
+    """Everything on `proxy.listen_addr`. In TLS mode `off`, tunnels and gRPC speak TLS all the same."""
+    share = Share(limiters["web"])
+    off = config.proxy.tls_mode == "off"
+    wrong_door = _wrong_door(hub, _HERE["single"])
+    tunnels = hub.inner_tls.routes
+    web = share.of_route(web_route(lambda: hub.tls.web, hub.web))
+    inside = SinglePort(
+        router=TlsRouter(routes=tunnels),
+        jump=hub.jump,
+        http1=share.of_handler(web_handler(hub.web, "https")),
+        http2=share.of_handler(grpc.serve_cleartext) if config.auth.enabled else None,
+        wrong_door=wrong_door,
+    )
+    own_grpc, any_grpc = (
+        share.of_route(TlsRoute(alpn=(name,), context=lambda: hub.tls.grpc, serve=grpc.serve_tls))
+        for name in (alpn.GRPC, alpn.HTTP2)
+    )
+    # Browsers offer h2 as well, and must not get it (see core/alpn.py); gRPC clients offer nothing else.
+    routes = [*tunnels, own_grpc, web, any_grpc]
+    left_out = [web] * off + [own_grpc, any_grpc] * (not config.auth.enabled)
+    port = SinglePort(
+        router=TlsRouter(
+            routes=[route for route in routes if route not in left_out],
+            otherwise=_outer(config, hub, inside.handle),
+        ),
+        jump=hub.jump,
+        http1=share.of_handler(web_handler(hub.web, "http")) if off or config.auth.h2c else None,
+        http2=inside.http2 if off or grpc.allow_cleartext else None,
+        wrong_door=wrong_door,
+    )
+    return Port(
+        name="web",
+        listen=config.proxy.listen_addr,
+        handler=_proxied("web", port.handle, config, hub),
+        limiter=limiters["single"],
+        serves=("web", "ssh", "tunnel", *(("auth",) if config.auth.enabled else ())),
+    )
+
+
 _HERE = {
     "web": "This is the HTTPS port of a mezite hub (proxy.listen_addr): use https://.",
     "cleartext": (
@@ -110,6 +171,10 @@ _HERE = {
     ),
     "ssh": "This is the SSH port of a mezite hub (proxy.ssh_listen_addr).",
     "tunnel": "This is the port of a mezite hub for agents (proxy.tunnel_listen_addr).",
+    "single": (
+        "This is the port of a mezite hub (proxy.single_port). It speaks HTTPS, SSH, gRPC in TLS and mezite's own "
+        "protocols; HTTP without TLS only where a load balancer holds the TLS (proxy.tls_mode off)."
+    ),
     "diag": "This is the diagnostics port of a mezite hub (diag.listen_addr). It speaks HTTP/1.1 without TLS.",
 }
 """What each port says of itself to those who meant another one."""
@@ -166,7 +231,8 @@ def _proxied(name: str, handler: Handler, config: HubConfig, hub: Hub) -> Handle
         )
 
     # Clients of the SSH port may wait for our banner before they say anything (threat C5).
+    server_first = name == "ssh" or config.proxy.single_port
     proxied = ProxiedListener(
-        policy=_trust(config), handler=handler, refused=audit, server_first=name == "ssh"
+        policy=_trust(config), handler=handler, refused=audit, server_first=server_first
     )
     return proxied.handle

@@ -22,7 +22,10 @@ class PublicAddresses:
         self._bound: dict[str, str] = {}
 
     def bound(self, addresses: Mapping[str, str]) -> None:
-        """Take over the listeners' addresses: `web`, `ssh`, `tunnel`, `auth`, each `host:port`."""
+        """Take over the listeners' addresses: `web`, `ssh`, `tunnel`, `auth`, each `host:port`.
+
+        Those that are the same as `web` are on a single port.
+        """
         self._bound = dict(addresses)
 
     def advertised(self) -> dict[str, str]:
@@ -40,8 +43,10 @@ class PublicAddresses:
             elif host in _ANY:
                 host = "localhost"
             advertised[name] = join_host_port(host, int(port))
-        if self._public is not None and "web" in advertised:
-            advertised["web"] = join_host_port(*self._public)
+        if self._public is not None:
+            web = self._bound.get("web")
+            shared = (name for name, address in self._bound.items() if address == web)
+            advertised |= dict.fromkeys(shared, join_host_port(*self._public))
         return advertised
 
     def web_url(self) -> str:

@@ -134,6 +134,12 @@ def test_two_listeners_cannot_share_an_address():
     accepted(proxy_ssh_listen_addr="0.0.0.0:0", proxy_listen_addr="0.0.0.0:0")
 
 
+def test_on_a_single_port_the_others_are_not_bound():
+    accepted(proxy_single_port="yes", proxy_listen_addr="0.0.0.0:3025")
+    assert problems(proxy_single_port="yes", proxy_listen_addr="127.0.0.1:3081")[0][0] == "diag.listen_addr"
+    assert problems(proxy_single_port="yes", proxy_enabled="no", auth_listen_addr="0.0.0.0:3080")
+
+
 def test_something_must_be_served():
     assert problems(auth_enabled="no", proxy_enabled="no")[0][0] == "proxy.enabled"
     assert problems(recording_storage="s3") == [("recording.s3.bucket", "is needed by recording.storage s3")]

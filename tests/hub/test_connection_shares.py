@@ -11,8 +11,8 @@ from mezite.net.tls_contexts import unverified_client_context
 from mezite.net.tls_stream import TlsStream
 from tests.hub.live_hub import fill, hub_config
 
-PING = b"GET /v1/webapi/ping HTTP/1.1\r\nHost: hub\r\n\r\n"
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n"
+PING = b"GET /v1/webapi/ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def web_client(address: str) -> trio.abc.Stream:

@@ -49,6 +49,21 @@ def test_with_a_public_address(public, web, ssh, url):
     assert addresses.web_url() == url
 
 
+def test_on_a_single_port_the_public_address_is_everybodys():
+    addresses = PublicAddresses("hub.example.com:8443")
+    addresses.bound(
+        dict.fromkeys(("web", "ssh", "tunnel", "auth"), "0.0.0.0:443") | {"diag": "127.0.0.1:3081"}
+    )
+    everywhere = "hub.example.com:8443"
+    assert addresses.advertised() == {
+        "web": everywhere,
+        "ssh": everywhere,
+        "tunnel": everywhere,
+        "auth": everywhere,
+        "diag": "hub.example.com:3081",
+    }
+
+
 def test_a_public_address_says_nothing_of_a_port_that_is_not_bound():
     addresses = PublicAddresses("hub.example.com")
     addresses.bound({"auth": "127.0.0.1:3025"})
