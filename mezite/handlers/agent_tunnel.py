@@ -113,7 +113,13 @@ class AgentTunnelHandler:
         try:
             with self.registry.claim(tunnel):
                 _log.info(
-                    "tunnel up", extra={"agent_id": agent.agent_id, "node": agent.node_name, "epoch": epoch}
+                    "tunnel up",
+                    extra={
+                        "agent_id": agent.agent_id,
+                        "node": agent.node_name,
+                        "epoch": epoch,
+                        "client": peer.address,
+                    },
                 )
                 with scope:
                     await self._serve_channels(session, peer)

@@ -141,7 +141,7 @@ def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
             sources=ground.sources,
             host_identity=tls.ssh_identity,
         ),
-        web=_web_front(config, _web_app(ground, services, verbs)),
+        web=_web_front(config, tls, _web_app(ground, services, verbs)),
         diagnostics=WebFront(app=create_diagnostics(ground.database, services.registry)),
         client_of=_client_of(config),
     )
@@ -232,9 +232,11 @@ def _client_of(config: HubConfig) -> ClientOf | None:
     return None if header is None else lambda address, head: header.client_address(address, head.fields)
 
 
-def _web_front(config: HubConfig, app: ASGIApp) -> WebFront:
+def _web_front(config: HubConfig, tls: HubTls, app: ASGIApp) -> WebFront:
     names, _addresses = served_names(config)
-    hosts = HostTable(names=frozenset(names), apps_domain=config.proxy.apps_domain)
+    # Not a configured wildcard: its certificate is good for many a site besides this hub.
+    given = {name.lower() for name in tls.web_names if not name.startswith("*")}
+    hosts = HostTable(names=frozenset({*names, *given}), apps_domain=config.proxy.apps_domain)
     by_host = HostRouter(hosts=hosts, hub=app, applications=applications_pending)
     header = _trusted_header(config)
     return WebFront(app=by_host if header is None else TrustedAddress(app=by_host, header=header))

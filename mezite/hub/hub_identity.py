@@ -125,6 +125,8 @@ class HubTls:
         self._addresses = addresses
         self.keys = HubKeys()
         self.certificates = self._issue()
+        self.web_names: tuple[str, ...] = ()
+        """The names in a certificate that was configured, besides those that this hub's own carries."""
         pem, key = self.certificates.tls_certificate_pem, private_key_pem(self.keys.tls)
         host_ca = _encoded(authorities.host_tls_ca_pem)
         user_ca = _encoded(authorities.user_tls_ca_pem)
@@ -157,6 +159,7 @@ class HubTls:
         """
         # A fresh context: one that has shown an RSA certificate keeps it beside a later one with another kind of key.
         self.web = self._own_web if web_keypair is None else web_keypair.context((alpn.HTTP1,))
+        self.web_names = () if web_keypair is None else web_keypair.names
 
     def _issue(self) -> HubCertificates:
         return self._authorities.issue_hub(

@@ -8,7 +8,6 @@ import json
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mezite.cli.program_path import program_command
+from tests.e2e.balancers import free_port, wait_for_listener
 from tests.e2e.harness import ME, Cluster, Daemon, clean_environment, running_cluster
 
 pytestmark = pytest.mark.e2e
@@ -24,11 +24,6 @@ CLIENT = "127.0.0.77"
 """Where clients dial from; the balancer itself dials the hub from 127.0.0.1."""
 
 PORTS = ("web", "ssh", "tunnel", "auth")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager
@@ -77,20 +72,6 @@ def nginx(cluster: Cluster) -> Iterator[dict[str, str]]:
         yield addresses
     finally:
         daemon.stop()
-
-
-def wait_for_listener(address: str, seconds: float = 15) -> None:
-    """A process of somebody else's says nothing when it is ready: try until it answers."""
-    host, port = address.split(":")
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except ConnectionRefusedError:
-            threading.Event().wait(0.05)
-        else:
-            return
-    raise AssertionError(f"nothing listens on {address}")
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from mezite.net.dialer import dial
 from mezite.net.tls_contexts import unverified_client_context
 from mezite.net.tls_stream import TlsStream
 from tests.handlers.peers import read_all
+from tests.hub.keypairs import certificate, ecdsa_key, key_pem, write_pair
 from tests.hub.live_hub import ANYWHERE, LiveHub, live_hub
 
 PING = b"/v1/webapi/ping"
@@ -100,7 +101,7 @@ ROWS = (
       for byte in WEIRD),
     *(Row(f"D2 name with {byte!r}", get(b"X" + byte + b": 1"), (400,)) for byte in WEIRD),
     # HTTP/2 is not spoken here at all.
-    Row("D3 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (505,)),
+    Row("D3 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ()),
     Row("D3 pseudo-header", get(b":path: /other"), (400,)),
     # Names for our own fields; the application answers as if they were not there.
     *(Row(f"D4 {name!r}", get(name + b": admin"), (200, 200))
@@ -233,3 +234,18 @@ async def test_a_request_in_small_pieces(tmp_path: Path, piece: int) -> None:
             await stream.send_all(FOLLOWING[start : start + piece])
             await trio.lowlevel.checkpoint()
         assert STATUS_LINE.findall(await read_all(stream)) == [b"200"]
+
+
+async def test_the_names_in_a_configured_certificate_are_the_hubs(tmp_path: Path) -> None:
+    key = ecdsa_key()
+    pair = certificate(key, "localhost", "files.example", "*.wild.example"), key_pem(key)
+    keypair = write_pair(tmp_path, *pair)
+    proxy = attrs.evolve(PROXY, tls_mode="file", keypair=keypair)
+    async with live_hub(tmp_path / "hub", proxy=proxy) as hub:
+        stream = TlsStream(
+            await dial(hub.address("web"), 1), unverified_client_context(("http/1.1",)), server_side=False
+        )
+        async with stream:
+            await stream.do_handshake()
+            await stream.send_all(get(host=b"files.example") + get(host=b"a.wild.example") + FOLLOWING)
+            assert STATUS_LINE.findall(await read_all(stream)) == [b"200", b"421", b"200"]
