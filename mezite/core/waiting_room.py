@@ -3,8 +3,8 @@
 
 Refusing newcomers when the room is full lets a few hundred silent connections shut everybody else out: an honest client
 needs its place for a second, a hostile one sits. So whoever comes in when it is crowded takes the place of the one that
-has waited longest among those from the source that has most, as long as that is fair: a source that has more places
-than the newcomer's, or somebody who has waited longer than honest clients need.
+has waited longest, when that is longer than honest clients need. Else the first of the source that has the most places
+goes, as long as the newcomer's has fewer.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Place:
 class WaitingRoom:
     """Keeps places by source, in the order in which they were taken."""
 
-    patience: float = 5.0
+    patience: float = 3.0
     """Seconds after which anybody may be replaced: honest hand-shakes are over by then, even on a busy hub."""
     _by_source: dict[str, dict[Place, None]] = attrs.field(factory=dict, init=False)
-    _count: int = attrs.field(default=0, init=False)
+    _all: dict[Place, None] = attrs.field(factory=dict, init=False)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._all)
 
     def count(self, source: str) -> int:
         """How many places a source has."""
@@ -45,34 +45,41 @@ class WaitingRoom:
     def enter(self, place: Place) -> None:
         """Take a place, without a limit: ask before."""
         self._by_source.setdefault(place.source, {})[place] = None
-        self._count += 1
+        self._all[place] = None
 
     def leave(self, place: Place) -> bool:
         """Give a place back; False when it was given back or taken away before."""
-        of_source = self._by_source.get(place.source, {})
-        if place not in of_source:
+        if place not in self._all:
             return False
+        del self._all[place]
+        self._leave_source(place)
+        return True
+
+    def _leave_source(self, place: Place) -> None:
+        of_source = self._by_source[place.source]
         del of_source[place]
         if not of_source:
             del self._by_source[place.source]
-        self._count -= 1
-        return True
 
     def move(self, place: Place, source: str) -> None:
         """The place is another source's, as turns out; one that is gone stays gone."""
-        present = self.leave(place)
+        present = place in self._all
+        if present:
+            self._leave_source(place)
         place.source = source
         if present:
-            self.enter(place)
+            self._by_source.setdefault(source, {})[place] = None
 
     def make_room(self, source: str, now: float) -> bool:
         """Dismiss somebody in favour of a newcomer from ``source``; False when that would not be fair."""
-        if not self._by_source:
+        if not self._all:
             return False
-        crowd = max(self._by_source.values(), key=len)
-        longest = next(iter(crowd))
-        if len(crowd) <= self.count(source) + 1 and now - longest.since < self.patience:
-            return False
-        self.leave(longest)
-        longest.dismiss()
+        place = next(iter(self._all))
+        if now - place.since < self.patience:
+            crowd = max(self._by_source.values(), key=len)
+            if len(crowd) <= self.count(source) + 1:
+                return False
+            place = next(iter(crowd))
+        self.leave(place)
+        place.dismiss()
         return True

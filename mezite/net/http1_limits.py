@@ -27,7 +27,7 @@ class Http1Limits:
     """bytes a second that a body must come with, on average over the time we wait for it"""
     body_grace_seconds: float = 10.0
     """waiting that is free before the rate is held against a body"""
-    write_stall_seconds: float = 20.0
+    write_stall_seconds: float = 15.0
     """how long one write of at most 64 KiB may wait for the client, and the waiting of a connection that is free
     before the rate is held against it"""
     write_rate: float = 1024.0

@@ -25,6 +25,9 @@ READ_BYTES = 64 * 1024
 #: large the response; one that stopped is cut.
 WRITE_BYTES = 64 * 1024
 
+#: A write that waits so long waits for the client, not for its turn on a busy hub.
+SLOW_WRITE_SECONDS = 1.0
+
 #: Bytes of a next request that are kept while the current one is answered. Pipelining clients wait.
 MAX_AHEAD_BYTES = 64 * 1024
 
@@ -46,6 +49,7 @@ class Http1Wire:
         self._writing = trio.Lock()
         self.heads = RequestHeadReader()
         self.h11 = h11.Connection(h11.SERVER)
+        self._slow = False
         self._taken = 0
         self._waited = 0.0
         #: no byte can be sent any more
@@ -122,8 +126,12 @@ class Http1Wire:
         if scope.cancelled_caught:
             discard_unsent(self._stream)
             raise ClientGoneError("the client does not read")
-        self._taken += len(piece)
-        self._waited += trio.current_time() - began
+        spent = trio.current_time() - began
+        self._waited += spent
+        # What went out before the client was slow may all lie with the kernel; from then on room is what it has taken.
+        self._slow = self._slow or spent > SLOW_WRITE_SECONDS
+        if self._slow:
+            self._taken += len(piece)
 
     async def refuse(self, status: int, message: str) -> None:
         """Answer with JSON ``{"error": message}`` and announce the end; does nothing when that is impossible.

@@ -119,7 +119,7 @@ class Http2Limits:
     """
     handshake: float = 10.0
     """For the peer's preface and first SETTINGS."""
-    first_request: float = 20.0
+    first_request: float = 12.0
     """For the first request to come. Who connects and asks nothing has proven nothing: it is gone within 30 s (D14)."""
     idle: float = 60.0
     """Without an open stream, after which the connection is drained."""

@@ -24,7 +24,16 @@ def test_an_empty_room_has_nobody_to_send_away() -> None:
     assert not WaitingRoom().make_room("a", 100)
 
 
-def test_the_one_who_waited_longest_of_the_largest_crowd_goes() -> None:
+def test_who_has_waited_longest_goes_whatever_crowd_it_is_of() -> None:
+    crowd = Crowd()
+    for name in ("b1", "a1", "a2", "c1", "c2", "c3"):
+        crowd.enter(name)
+    assert crowd.room.make_room("c", 5)
+    assert crowd.room.make_room("c", 5)
+    assert crowd.gone == ["b1", "a1"]
+
+
+def test_before_that_the_first_of_the_largest_crowd_goes() -> None:
     crowd = Crowd()
     for name in ("b1", "a1", "a2", "a3", "b2"):
         crowd.enter(name)

@@ -27,5 +27,5 @@ async def test_draining_wakes_those_who_wait_and_those_who_come() -> None:
 def test_the_limits_of_the_design() -> None:
     """D14."""
     limits = Http1Limits()
-    assert (limits.header_seconds, limits.idle_seconds, limits.write_stall_seconds) == (10, 60, 20)
+    assert (limits.header_seconds, limits.idle_seconds, limits.write_stall_seconds) == (10, 60, 15)
     assert (limits.body_bytes, limits.body_rate, limits.write_rate) == (1024 * 1024, 1024, 1024)
