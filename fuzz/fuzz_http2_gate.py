@@ -2,7 +2,7 @@
 """Claim: behind the gate h2 sees the bytes of the peer without its GOAWAY frames and never more; the result does
 not depend on how they were cut; and no input makes a connection raise anything but what ends it, or grow.
 
-Allowed exceptions: Http2FloodError from the gate; from a connection also h2's ProtocolError.
+Allowed exceptions: Http2GateError from the gate; from a connection also h2's ProtocolError.
 """
 
 import contextlib
@@ -11,22 +11,24 @@ import h2.exceptions
 
 from mezite.net.http2_connection import ConnectionHooks, Http2Connection
 from mezite.net.http2_frame_gate import CONNECTION_PREFACE, FrameGate
-from mezite.net.http2_limits import Http2FloodError, Http2Limits
+from mezite.net.http2_limits import Http2GateError, Http2Limits
 from mezite.net.http2_request import RequestRefusedError, parse_request
 from mezite.net.http2_stream import Http2Stream
 
 LIMITS = Http2Limits()
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 MOST_REPLY = 64 * 1024
 
 
 def through_gate(wire: bytes, size: int) -> tuple[bytes, int] | None:
     """What passes and how many GOAWAYs were taken out; None when the gate shut."""
     gate = FrameGate(LIMITS, from_client=False)
+    gate.pass_data(SETTINGS, 0.0)
     passed = b""
     try:
         for start in range(0, len(wire), size):
             passed += gate.pass_data(wire[start : start + size], 0.0)
-    except Http2FloodError:
+    except Http2GateError:
         return None
     return passed, len(gate.take_goaways())
 
@@ -43,8 +45,8 @@ def serve(wire: bytes) -> None:
     hooks = ConnectionHooks(output=lambda: None, request=refuse, stream_end=lambda _stream: None)
     connection = Http2Connection(LIMITS, hooks, client_side=False)
     connection.take_output()
-    with contextlib.suppress(Http2FloodError, h2.exceptions.ProtocolError):
-        connection.receive_data(CONNECTION_PREFACE + b"\0\0\0\4\0\0\0\0\0" + wire, 0.0)
+    with contextlib.suppress(Http2GateError, h2.exceptions.ProtocolError):
+        connection.receive_data(CONNECTION_PREFACE + SETTINGS + wire, 0.0)
     assert len(connection.streams) <= LIMITS.max_streams
     assert len(connection.take_output()) <= MOST_REPLY + 16 * len(wire)
 

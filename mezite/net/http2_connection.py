@@ -24,11 +24,12 @@ import h2.exceptions
 import h2.settings
 
 from mezite.core.h2c import UpgradeRequest
+from mezite.net.http2_decoder import FieldDecoder
 from mezite.net.http2_ending import ConnectionEnding, EndingState
 from mezite.net.http2_frame_gate import FrameGate, GoAway
 from mezite.net.http2_limits import FrameKind, Http2Limits
 from mezite.net.http2_pings import Http2Pings
-from mezite.net.http2_request import Header, check_header_block
+from mezite.net.http2_request import Header, check_header_block, is_body_whole
 from mezite.net.http2_sender import Http2Sender
 from mezite.net.http2_stream import (
     Http2ConnectionLostError,
@@ -80,6 +81,7 @@ def _make_h2(
     )
     connection = h2.connection.H2Connection(config)
     connection.local_settings = _settings(limits, client=client)
+    connection.decoder = FieldDecoder()
     # At once: a peer that never acknowledges our SETTINGS must not escape the limit.
     connection.decoder.max_header_list_size = limits.max_header_bytes
     if upgrade is None:
@@ -152,7 +154,7 @@ class Http2Connection:
     def receive_data(self, data: bytes, now: float) -> None:
         """Take bytes from the peer.
 
-        Raises Http2FloodError or h2.exceptions.ProtocolError when the connection has to end; call
+        Raises Http2GateError or h2.exceptions.ProtocolError when the connection has to end; call
         :meth:`fail` then.
         """
         self._now = now
@@ -232,6 +234,8 @@ class Http2Connection:
         stream.receive_headers(tuple(event.headers))
         if body is not None:
             stream.receive_data(body)
+        if body is not None or event.stream_ended is not None:
+            # Before anybody may answer: an answer to an unfinished request is followed by a reset.
             stream.receive_end()
         self.streams[event.stream_id] = stream
         self._hooks.request(stream)
@@ -261,10 +265,15 @@ class Http2Connection:
 
     def _stream_ended(self, event: h2.events.StreamEnded) -> None:
         stream = self.streams.get(event.stream_id)
-        if stream is not None:
-            stream.receive_end()
-            if stream.local_sent:
-                self._drop(stream, None)
+        if stream is None:
+            return
+        if not (self._client_side or is_body_whole(stream.received_headers or (), stream.received_bytes)):
+            self.gate.take(FrameKind.RESET, self._now)
+            stream.reset(h2.errors.ErrorCodes.PROTOCOL_ERROR, "the body is not as long as announced")
+            return
+        stream.receive_end()
+        if stream.local_sent:
+            self._drop(stream, None)
 
     def _stream_reset(self, event: h2.events.StreamReset) -> None:
         if not event.remote_reset:

@@ -18,7 +18,7 @@ from mezite.core.h2c import UpgradeRequest
 from mezite.net.byte_streams import discard_unsent
 from mezite.net.http2_connection import ConnectionHooks, Http2Connection
 from mezite.net.http2_ending import EndingState
-from mezite.net.http2_limits import Http2FloodError, Http2Limits
+from mezite.net.http2_limits import Http2FloodError, Http2GateError, Http2Limits
 from mezite.net.http2_stream import Http2ConnectionLostError, Http2Error, Http2Stream, WakeSignal
 
 __all__ = ["Http2Driver"]
@@ -159,9 +159,10 @@ class Http2Driver:
     def _take(self, data: bytes) -> None:
         try:
             self.connection.receive_data(data, trio.current_time())
-        except Http2FloodError as error:
-            logger.warning("http2 flood: %s", error)
-            self._fail(Http2ConnectionLostError(str(error)), h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+        except Http2GateError as error:
+            level = logging.WARNING if isinstance(error, Http2FloodError) else logging.INFO
+            logger.log(level, "http2 %s: %s", error.error_code.name, error)
+            self._fail(Http2ConnectionLostError(str(error)), error.error_code)
         except h2.exceptions.ProtocolError as error:
             logger.info("http2 protocol error: %s", error)
             self._fail(Http2ConnectionLostError(f"protocol error: {error}"))

@@ -11,16 +11,40 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import attrs
+from h2.errors import ErrorCodes
 
-__all__ = ["DEFAULT_FRAME_RATES", "FrameKind", "Http2FloodError", "Http2Limits", "Rate", "TokenBucket"]
+__all__ = [
+    "DEFAULT_FRAME_RATES",
+    "FrameKind",
+    "Http2FloodError",
+    "Http2FrameSizeError",
+    "Http2GateError",
+    "Http2Limits",
+    "Rate",
+    "TokenBucket",
+]
 
 KIB = 1024
 MAX_FRAME_BYTES = 16 * KIB
 """The smallest maximum frame size HTTP/2 allows, which is what we announce by announcing nothing."""
 
 
-class Http2FloodError(Exception):
-    """The peer sent more of something than a sane peer would; end the connection (ENHANCE_YOUR_CALM)."""
+class Http2GateError(Exception):
+    """The peer has broken a rule; end the connection with ``error_code``."""
+
+    error_code = ErrorCodes.PROTOCOL_ERROR
+
+
+class Http2FrameSizeError(Http2GateError):
+    """A frame's length is not one its type may have (RFC 9113 section 4.2)."""
+
+    error_code = ErrorCodes.FRAME_SIZE_ERROR
+
+
+class Http2FloodError(Http2GateError):
+    """The peer sent more of something than a sane peer would."""
+
+    error_code = ErrorCodes.ENHANCE_YOUR_CALM
 
 
 class FrameKind(enum.Enum):

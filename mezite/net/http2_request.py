@@ -10,7 +10,14 @@ import attrs
 
 from mezite.net.http2_limits import Http2Limits
 
-__all__ = ["Header", "RequestHead", "RequestRefusedError", "check_header_block", "parse_request"]
+__all__ = [
+    "Header",
+    "RequestHead",
+    "RequestRefusedError",
+    "check_header_block",
+    "is_body_whole",
+    "parse_request",
+]
 
 Header = tuple[bytes, bytes]
 
@@ -67,6 +74,13 @@ def check_header_block(fields: Iterable[Header], limits: Http2Limits) -> str | N
     if size > limits.max_header_bytes:
         return f"more than {limits.max_header_bytes} bytes of fields"
     return None
+
+
+def is_body_whole(fields: Iterable[Header], size: int) -> bool:
+    """Whether a request's body may have ``size`` bytes: its content-length says so, or there is none (RFC 9113 section
+    8.1.1). h2 asks that of DATA only, and a request can end in other ways.
+    """
+    return all(int(value) == size for name, value in fields if name == b"content-length")
 
 
 def _split_path(raw: bytes) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from mezite.net.http2_connection import ConnectionHooks
 from mezite.net.http2_driver import Http2Driver
 from mezite.net.http2_limits import FrameKind, Http2Limits
 from mezite.net.http2_request import RequestHead, RequestRefusedError, parse_request
-from mezite.net.http2_stream import Http2Stream
+from mezite.net.http2_stream import Http2Error, Http2Stream
 
 __all__ = ["Http2ServerConnection", "RequestHandler"]
 
@@ -90,6 +90,9 @@ class Http2ServerConnection:
         try:
             with stream.cancel_scope:
                 await self._handler(head, stream)
+        except Http2Error as error:
+            # The client or the connection has gone.
+            logger.debug("request of %s ended early: %s", head.path, error)
         except Exception:
             # The wall: whatever one request does, the connection and its other requests live on (threat P3).
             logger.exception("handler of %s failed", head.path)

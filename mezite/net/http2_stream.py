@@ -100,6 +100,8 @@ class Http2Stream:
     window_debt: int = attrs.field(default=0, init=False)
     """Bytes taken by the user for which the peer has no new window yet."""
     remote_ended: bool = attrs.field(default=False, init=False)
+    received_bytes: int = attrs.field(default=0, init=False)
+    """Of the body, without padding."""
     failure: Http2Error | None = attrs.field(default=None, init=False)
     _inbound: deque[bytes] = attrs.field(factory=deque, init=False, repr=False)
     _readable: WakeSignal = attrs.field(factory=WakeSignal, init=False)
@@ -205,6 +207,7 @@ class Http2Stream:
 
     def receive_data(self, data: bytes) -> None:
         """Body bytes arrived."""
+        self.received_bytes += len(data)
         if data and self.failure is None:
             self._inbound.append(data)
             self._readable.set()
