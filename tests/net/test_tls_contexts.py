@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
 import os
 import ssl
 from collections.abc import Callable
@@ -90,6 +91,32 @@ async def test_no_session_can_be_resumed(version: ssl.TLSVersion) -> None:
         await client.receive_some()
         session = client._engine.tls.session
         assert session is None or not session.has_ticket
+
+
+@pytest.mark.parametrize("kind", ["mutual", "optional"])
+async def test_no_client_comes_back_past_the_checks_of_its_certificate(kind: str) -> None:
+    """F1: no ticket arrives, and a session that is offered all the same is not taken up again."""
+    if kind == "mutual":
+        server_tls = mutual_server_context(CERT, KEY, [CERT], [])
+    else:
+        server_tls = server_context(CERT, KEY, [], client_ca_pems=[CERT])
+    client_tls = mutual_client_context([CERT], CERT, KEY, [])
+    session: ssl.SSLSession | None = None
+    for _ in range(2):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = client_tls.wrap_bio(incoming, outgoing, session=session)
+        server = server_tls.wrap_bio(outgoing, incoming, server_side=True)
+        for side in (client, server, client, server):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+        server.write(b"x")
+        assert client.read() == b"x"
+        assert client.session_reused is False
+        assert server.session_reused is False
+        assert server.getpeercert(binary_form=True) == ssl.PEM_cert_to_DER_cert(CERT.decode())
+        session = client.session
+        assert session is not None
+        assert not session.has_ticket
 
 
 async def test_an_optional_client_certificate_is_seen() -> None:

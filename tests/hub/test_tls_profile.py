@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mozilla's "intermediate" profile on the public ports, by `openssl s_client`: a line for each of its rules.
+
+The same rules by sslyze take half a minute with its installation; docs/listeners.md says how to run it by hand.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from tests.hub.live_hub import LiveHub, live_hub
+
+WEAKEST = "@SECLEVEL=0"
+"""Our own library would not even offer what must be refused."""
+
+GOOD_TLS12 = "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"
+GOOD_TLS13 = "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"
+EVERYTHING_ELSE = "ALL:COMPLEMENTOFALL:" + ":".join(f"!{name}" for name in GOOD_TLS12) + f":{WEAKEST}"
+
+
+@attrs.frozen
+class Rule:
+    """Options of s_client, and whether a handshake must come of them: at the web port, at the gRPC port."""
+
+    options: tuple[str, ...]
+    web: bool
+    grpc: bool
+
+
+ANY_CIPHER = ("-cipher", f"ALL:{WEAKEST}")
+RULES = [
+    Rule(("-tls1", *ANY_CIPHER), web=False, grpc=False),
+    Rule(("-tls1_1", *ANY_CIPHER), web=False, grpc=False),
+    Rule(("-tls1_2",), web=True, grpc=False),
+    Rule(("-tls1_3",), web=True, grpc=True),
+    *(Rule(("-tls1_2", "-cipher", name), web=True, grpc=False) for name in GOOD_TLS12),
+    *(Rule(("-tls1_3", "-ciphersuites", name), web=True, grpc=True) for name in GOOD_TLS13),
+    Rule(("-tls1_3", "-ciphersuites", "TLS_AES_128_CCM_SHA256"), web=False, grpc=False),
+    Rule(("-tls1_2", "-cipher", EVERYTHING_ELSE), web=False, grpc=False),
+    *(Rule(("-groups", name), web=True, grpc=True) for name in ("X25519", "P-256", "P-384")),
+    *(
+        Rule(("-tls1_2", "-cipher", f"ECDHE:{WEAKEST}", "-groups", name), web=False, grpc=False)
+        for name in ("brainpoolP256r1", "secp256k1", "secp224r1")
+    ),
+]
+
+
+async def s_client(address: str, *options: str) -> tuple[bool, str]:
+    """Whether there was a handshake, and what s_client says of it."""
+    result = await trio.run_process(
+        ["openssl", "s_client", "-connect", address, "-servername", "localhost", *options],
+        stdin=subprocess.DEVNULL,
+        check=False,
+        capture_stdout=True,
+        stderr=subprocess.STDOUT,
+    )
+    text = result.stdout.decode(errors="replace")
+    return "Cipher is (NONE)" not in text and "New, TLSv1" in text, text
+
+
+async def renegotiation_is_refused(address: str) -> None:
+    """A client must not make us work again and again."""
+    command = ["openssl", "s_client", "-connect", address, "-tls1_2"]
+    async with trio.open_nursery() as nursery:
+        start = partial(
+            trio.run_process,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        process = await nursery.start(start)
+        await process.stdin.send_all(b"R\n")
+        said = b""
+        while b"no renegotiation" not in said:
+            more = await process.stdout.receive_some()
+            assert more, said
+            said += more
+        process.terminate()
+
+
+async def obeys(hub: LiveHub, rule: Rule, wrong: list[str]) -> None:
+    for port, expected in (("web", rule.web), ("auth", rule.grpc)):
+        shaken, text = await s_client(hub.address(port), *rule.options)
+        if shaken is not expected:
+            wrong.append(f"{port} {' '.join(rule.options)}: handshake {shaken}\n{text}")
+
+
+async def test_the_profile(tmp_path: Path) -> None:
+    wrong: list[str] = []
+    async with live_hub(tmp_path) as hub:
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                for rule in RULES:
+                    nursery.start_soon(partial(obeys, hub, rule, wrong))
+            _shaken, text = await s_client(hub.address("web"), "-tls1_2")
+            assert "Secure Renegotiation IS supported" in text
+            assert "Compression: NONE" in text
+            assert "Extended master secret: yes" in text
+            await renegotiation_is_refused(hub.address("web"))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("port", ["web", "auth"])
+async def test_no_ticket_is_handed_out(tmp_path: Path, port: str) -> None:
+    """Threat F1; where clients show certificates (gRPC), nothing else of TLS 1.3 resumes a session."""
+    kept = tmp_path / "session"
+    async with live_hub(tmp_path / "hub") as hub:
+        with trio.fail_after(20):
+            shaken, text = await s_client(hub.address(port), "-tls1_3", "-sess_out", str(kept))
+        assert shaken
+        assert "New Session Ticket" not in text
+    assert not kept.exists()
