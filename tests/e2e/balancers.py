@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -52,7 +53,9 @@ def wait_for_listener(address: str, seconds: float = 15) -> None:
 
 def make_ports() -> dict[str, int]:
     """As on a real site, where hub and balancer use the same numbers on different machines."""
-    return {name: free_port() for name in STANDARD}
+    with contextlib.ExitStack() as held:
+        sockets = {name: held.enter_context(socket.create_server((CLIENT, 0))) for name in STANDARD}
+        return {name: int(listener.getsockname()[1]) for name, listener in sockets.items()}
 
 
 @attrs.frozen(kw_only=True)
@@ -99,19 +102,6 @@ class Site:
         }
         return self.cluster.start_agent(name, **settings | environment)
 
-    def audited(self, event_type: str, user: str) -> dict[str, object]:
-        """The newest event of that type about that user."""
-        return self.cluster.audit(f"--type={event_type}", f"--user={user}")[0]
-
-    def client_of_session(self, command: list[str], environment: dict[str, str] | None = None) -> object:
-        """Run a command over SSH; whom the audit log names as its client."""
-        before = len(self.cluster.audit("--type=session.start"))
-        result = self.cluster.run(command, environment=environment)
-        assert result.stdout == "made it\n", result.stderr
-        events = self.cluster.audit("--type=session.start")
-        assert len(events) == before + 1
-        return events[0]["client_ip"]
-
     def complaints(self) -> list[str]:
         """What hub and balancer have logged as warnings and errors, after the hub's notes on its configuration."""
         assert self.cluster.hub is not None
@@ -143,6 +133,49 @@ class Site:
         )
         return ["ssh", "-F", str(config), "node"]
 
+    def use_every_path(self, name: str, **agent: str) -> dict[str, object]:
+        """Log in over web and gRPC, join an agent, reach it with msh and with stock ssh; whom the audit log names."""
+        assert self.curl("/v1/webapi/ping")["cluster_name"] == "mezite"
+        login = json.dumps({"username": f"web-{name}", "password": "wrong"})
+        self.curl("/v1/webapi/login", "-H", "content-type: application/json", "-d", login)
+        refused = self.mezctl("login", f"--username=grpc-{name}", "--password-stdin", stdin="wrong")
+        assert "wrong user name or password" in refused.stderr
+        token = self.mezctl("login", "--username=admin", "--password-stdin", stdin=PASSWORD)
+        assert len(token.stdout.strip()) == 64, token.stderr
+
+        node, home = f"node-{name}", f"msh-{name}"
+        self.start_agent(node, **agent)
+        self.msh_login(home)
+        msh = [*program_command("msh"), "ssh", f"{ME}@{node}", "echo made it"]
+        for command in (msh, [*self.stock_ssh(f"stock-{name}", node), "echo made it"]):
+            result = self.cluster.run(command, environment={"MSH_HOME": str(self.cluster.folder / home)})
+            assert result.stdout == "made it\n", result.stderr
+        assert self.complaints() == []
+        return self._seen(name, node)
+
+    def _seen(self, name: str, node: str) -> dict[str, object]:
+        events = self.cluster.audit()
+
+        def client(event_type: str, field: str, value: str) -> list[object]:
+            """Newest first."""
+            return [
+                event["client_ip"]
+                for event in events
+                if (event["event_type"], event[field]) == (event_type, value)
+            ]
+
+        assert self.cluster.hub is not None
+        up = self.cluster.hub.wait_for(lambda line: '"tunnel up"' in line and f'"{node}"' in line)
+        ssh, msh = client("session.start", "server_hostname", node)
+        return {
+            "web": client("user.login.failed", "user_name", f"web-{name}")[0],
+            "grpc": client("user.login.failed", "user_name", f"grpc-{name}")[0],
+            "join": client("node.joined", "resource_name", node)[0],
+            "tunnel": str(json.loads(up)["client"]).rpartition(":")[0],
+            "msh": msh,
+            "ssh": ssh,
+        }
+
 
 @contextmanager
 def hub_behind(folder: Path, ports: dict[str, int], **settings: object) -> Iterator[Cluster]:
@@ -160,6 +193,15 @@ def hub_behind(folder: Path, ports: dict[str, int], **settings: object) -> Itera
         yield cluster
     finally:
         cluster.stop()
+
+
+def trust_the_hub(cluster: Cluster) -> None:
+    """No balancer ends TLS: what clients see is the hub's own certificate."""
+    url = f"https://{cluster.addresses['web']}/v1/webapi/ca"
+    answer = subprocess.run(
+        ["curl", "-sk", "--max-time", "20", url], capture_output=True, check=True, text=True
+    )
+    (cluster.folder / "balancer.pem").write_text("".join(json.loads(answer.stdout)["host_tls_ca_pem"]))
 
 
 def for_this_machine(text: str, folder: Path, ports: dict[str, int]) -> str:

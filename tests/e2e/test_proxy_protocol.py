@@ -7,7 +7,6 @@ import contextlib
 import json
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,7 +133,7 @@ def through(cluster: Cluster, addresses: dict[str, str], name: str) -> None:
     assert result.stdout.split()[0] == "127.0.0.1"
 
 
-@pytest.mark.parametrize("send", ["send-proxy", "send-proxy-v2", "send-proxy-v2-ssl-cn"])
+@pytest.mark.parametrize("send", ["send-proxy", "send-proxy-v2-ssl-cn"])
 def test_haproxy(cluster: Cluster, send: str) -> None:
     with haproxy(cluster, send) as addresses:
         through(cluster, addresses, send)
@@ -150,11 +149,55 @@ def test_a_trusted_peer_needs_no_header(cluster: Cluster) -> None:
     assert curl(cluster.addresses["web"], "/v1/webapi/ping", source="127.0.0.1")["cluster_name"] == "mezite"
 
 
+CHECKS = {
+    "tcp": "",
+    "tcp-with-header": "check-send-proxy",
+    "ssl": "check-ssl verify none",
+    "ssl-with-header": "check-ssl verify none check-send-proxy",
+    "httpchk": "|option httpchk GET /v1/webapi/ping",
+    "httpchk-ssl": "check-ssl verify none|option httpchk GET /v1/webapi/ping",
+    "httpchk-default": "|option httpchk",
+    "hello": "|option ssl-hello-chk",
+    "banner": "|option tcp-check\n  tcp-check expect string SSH-2.0-",
+    "smtp": "|option smtpchk",
+    "redis": "|option redis-check",
+    "ldap": "|option ldap-check",
+    "agent": "agent-check agent-inter 200ms agent-addr 127.0.0.1 agent-port {port}",
+}
+"""What HAProxy can ask a server, with a header in front or not: options of the server line, then of the section."""
+
+
+def probing(cluster: Cluster) -> str:
+    sections = [
+        "global\n  log stderr format raw local0 info\n"
+        "defaults\n  mode tcp\n  log global\n  option log-health-checks\n"
+        "  timeout connect 2s\n  timeout check 2s\n  timeout client 1m\n  timeout server 1m\n"
+        f"listen nobody\n  bind 127.0.0.1:{free_port()}\n"
+    ]
+    for name in PORTS:
+        address = cluster.addresses[name]
+        for kind, options in CHECKS.items():
+            on_server, _, in_section = options.format(port=address.rpartition(":")[2]).partition("|")
+            server = f"server hub {address} send-proxy-v2 check inter 200ms {on_server}"
+            sections.append(f"backend {name}-{kind}\n  {in_section}\n  {server}\n")
+    return "".join(sections)
+
+
 def test_health_checks_leave_no_trace(cluster: Cluster) -> None:
+    """Checks of every kind at every port, most of them at the wrong one: at most a line of information each."""
     assert cluster.hub is not None
     before, lines = len(cluster.audit()), len(cluster.hub.lines)
-    with haproxy(cluster, "send-proxy-v2 check-send-proxy"):
-        threading.Event().wait(1.0)
+    config = cluster.folder / "probes.cfg"
+    config.write_text(probing(cluster))
+    daemon = Daemon(["haproxy", "-db", "-f", str(config)], clean_environment(), config.with_suffix(".log"))
+    try:
+        for name in PORTS:
+            for kind in CHECKS:
+                daemon.wait_for(lambda line, server=f"{name}-{kind}/hub": server in line)
+        for useful in USEFUL:
+            assert any(f"{useful}/hub" in line and "succeeded" in line for line in daemon.lines), useful
+    finally:
+        daemon.stop()
     noise = [
         line
         for line in cluster.hub.lines[lines:]
@@ -162,6 +205,13 @@ def test_health_checks_leave_no_trace(cluster: Cluster) -> None:
     ]
     assert noise == []
     assert len(cluster.audit()) == before
+
+
+USEFUL = (
+    "web-tcp", "web-ssl", "web-httpchk-ssl", "web-hello", "ssh-tcp", "ssh-banner", "tunnel-tcp", "tunnel-ssl",
+    "auth-tcp", "auth-ssl", "auth-ssl-with-header", "auth-hello",
+)  # fmt: skip
+"""Those that belong where they ask: they find the hub up."""
 
 
 @pytest.mark.parametrize(
