@@ -18,6 +18,7 @@ from mezite.agent.identity_store import AgentIdentityFiles, StoredIdentity
 from mezite.agent.node_policy import HubDecision, NodePolicyOfConnection
 from mezite.agent.session_reports import SessionReports
 from mezite.agent.tunnel_client import TunnelClient, TunnelRefusedError
+from mezite.agent.ways_to_hub import inner_failure, outer_failure, route_of
 from mezite.api.client import ClientOptions, open_api_client
 from mezite.config.schema import AgentConfig
 from mezite.core.certificates.identity import PeerKind
@@ -34,7 +35,7 @@ from mezite.net.mux_session import ChannelRejectedError, MuxSession, PendingChan
 from mezite.net.outbound import Outbound, OuterTlsError
 from mezite.net.tls_contexts import mutual_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
-from mezite.net.tunnel_route import Carrier, TunnelRoute
+from mezite.net.websocket_upgrade import UpgradeError
 from mezite.ssh.algorithms import HostIdentity
 from mezite.ssh.errors import SshError
 from mezite.ssh.node_server import NodeService, serve_node_ssh
@@ -45,7 +46,6 @@ __all__ = ["Agent", "own_login"]
 
 _log = logging.getLogger("mezite.agent")
 
-TUNNEL_PORT = 3024
 TUNNEL_ALPN = ("mezite-tunnel/1",)
 HANDSHAKE_SECONDS = 15
 
@@ -99,45 +99,23 @@ class Agent:
 
     async def _connect(self) -> TlsStream:
         address = self.config.proxy_addr
+        roots = [pem.encode() for pem in self.identity.host_tls_ca_pem]
+        route = route_of(self.config, self.outbound)
         try:
-            transport = await self._route().open([pem.encode() for pem in self.identity.host_tls_ca_pem])
-        except OuterTlsError as error:
-            raise TunnelRefusedError(_outer_failure(error)) from error
+            transport = await route.open(roots)
+        except (OuterTlsError, UpgradeError) as error:
+            raise TunnelRefusedError(outer_failure(route, error)) from error
         stream = TlsStream(transport, self._context(), server_side=False)
         try:
             with trio.fail_after(HANDSHAKE_SECONDS):
                 await stream.do_handshake()
             self._check_hub(stream, address)
         except TlsError as error:
-            raise TunnelRefusedError(
-                f"{address} does not accept a tunnel: {self._inner()}{error.reason}; {self._inner_hint(error)}"
-            ) from error
+            raise TunnelRefusedError(inner_failure(route, error)) from error
         except TunnelRefusedError:
             await trio.aclose_forcefully(stream)
             raise
         return stream
-
-    def _route(self) -> TunnelRoute:
-        return TunnelRoute(
-            address=self.config.proxy_addr,
-            default_port=TUNNEL_PORT,
-            carrier=Carrier.TLS if self.config.tls_wrap else Carrier.TCP,
-            outbound=self.outbound,
-        )
-
-    def _inner(self) -> str:
-        """What to put before a reason when there is another TLS session that it could be mistaken for."""
-        return "inner TLS: " if self.config.tls_wrap else ""
-
-    def _inner_hint(self, error: TlsError) -> str:
-        port = tunnel_port_hint(self.config.proxy_addr)
-        if self.config.tls_wrap:
-            return (
-                f"{port}, and that the balancer passes on what is in its TLS session as it is (TCP, not HTTP)"
-            )
-        if "verify failed" in error.reason:
-            return f"{port}; if a load balancer ends TLS there, set tls_wrap (MEZITE_TLS_WRAP=true)"
-        return port
 
     def _context(self) -> ssl.SSLContext:
         return mutual_client_context(
@@ -221,10 +199,3 @@ class Agent:
                 await serve_node_ssh(await pending.accept(), service, policy=policy, peer=peer)
         except SshError as error:
             _log.info("SSH connection ended", extra={"reason": str(error), "user_name": decision.user})
-
-
-def _outer_failure(error: OuterTlsError) -> str:
-    hint = "tls_wrap needs a load balancer or hub that speaks TLS there: check proxy_addr, or set tls_wrap to false"
-    if error.unverified:
-        hint = "set outer_ca_file (MEZITE_OUTER_CA_FILE) to the CA of the balancer's certificate, or check the name"
-    return f"{error.address} does not accept a tunnel: outer TLS: {error.reason}; {hint}"

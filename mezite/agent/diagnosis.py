@@ -10,8 +10,9 @@ from pathlib import Path
 import attrs
 import trio
 
-from mezite.agent.assembly import TUNNEL_ALPN, TUNNEL_PORT
+from mezite.agent.assembly import TUNNEL_ALPN
 from mezite.agent.identity_store import IdentityDamagedError, IdentityStore, StoredIdentity
+from mezite.agent.ways_to_hub import TUNNEL_PORT
 from mezite.api.dialing import GRPC_ALPN
 from mezite.api.grpc_hop import GrpcHop, clock_offset
 from mezite.config.schema import AgentConfig

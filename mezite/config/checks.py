@@ -198,8 +198,10 @@ def agent_notes(config: AgentConfig, environ: Mapping[str, str]) -> list[str]:
         notes.append(
             "join_token stands in the file: it is used up at the first start and can then be removed"
         )
-    if config.proxy_addr.startswith("https://"):
-        notes.append("proxy_addr: not obeyed yet: there is no WebSocket transport")
+    if config.proxy_addr.startswith("https://") and config.tls_wrap:
+        notes.append(
+            "tls_wrap: has no effect with an https:// proxy_addr, which has an outer TLS session anyway"
+        )
     return notes + _not_obeyed(config, AGENT_NOT_OBEYED_YET) + _unknown_variables(environ)
 
 

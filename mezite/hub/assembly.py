@@ -25,12 +25,14 @@ from mezite.config.schema import HubConfig
 from mezite.core.h2c import UpgradeRequest
 from mezite.core.http1.host_table import HostTable
 from mezite.handlers.agent_tunnel import AgentTunnelHandler
+from mezite.handlers.carried_tunnels import add_web_sockets
 from mezite.handlers.ports.tls_router import TlsRouter
 from mezite.handlers.ports.tunnel_routes import agent_route, user_route
 from mezite.handlers.session_life import new_window_pool
 from mezite.handlers.user_ssh import UserSshHandler
 from mezite.handlers.user_tunnel import UserTunnelHandler, register_channels
 from mezite.handlers.web_front import HostRouter, WebFront, applications_pending
+from mezite.handlers.web_sockets import WebSockets
 from mezite.hub.ground import Ground, open_ground
 from mezite.hub.hub_identity import HubTls, served_names, show_configured_keypair
 from mezite.net.asgi_types import ASGIApp
@@ -120,6 +122,14 @@ def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
     register_channels(verbs)
     api = _api(ground, services, verbs)
     agent_tunnels, user_tunnels = _tunnels(services, verbs, api)
+    inner_tls = TlsRouter(
+        routes=(
+            agent_route(lambda: tls.tunnel, agent_tunnels),
+            user_route(lambda: tls.connect, user_tunnels),
+        )
+    )
+    sockets = _with_web_sockets(_web_app(ground, services, verbs), ground, services, verbs)
+    add_web_sockets(sockets, inner_tls)
     return Hub(
         ground=ground,
         services=services,
@@ -128,12 +138,7 @@ def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
         api=api,
         agent_tunnels=agent_tunnels,
         user_tunnels=user_tunnels,
-        inner_tls=TlsRouter(
-            routes=(
-                agent_route(lambda: tls.tunnel, agent_tunnels),
-                user_route(lambda: tls.connect, user_tunnels),
-            )
-        ),
+        inner_tls=inner_tls,
         jump=UserSshHandler(
             authorities=ground.authorities,
             authenticator=services.authenticator,
@@ -141,7 +146,7 @@ def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
             sources=ground.sources,
             host_identity=tls.ssh_identity,
         ),
-        web=_web_front(config, tls, _web_app(ground, services, verbs)),
+        web=_web_front(config, tls, sockets),
         diagnostics=WebFront(app=create_diagnostics(ground.database, services.registry)),
         client_of=_client_of(config),
     )
@@ -245,6 +250,10 @@ def _web_front(config: HubConfig, tls: HubTls, app: ASGIApp) -> WebFront:
 def _trusted_header(config: HubConfig) -> TrustedHeader | None:
     name = config.proxy.trusted_ip_header
     return None if name is None else TrustedHeader(name=name, trusted=config.proxy.trusted_ip_header_cidrs)
+
+
+def _with_web_sockets(app: ASGIApp, ground: Ground, services: _Services, verbs: VerbRegistry) -> WebSockets:
+    return WebSockets(app, verbs, services.authenticator, ground.audit, ground.sources)
 
 
 def _web_app(ground: Ground, services: _Services, verbs: VerbRegistry) -> ASGIApp:

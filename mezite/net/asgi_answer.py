@@ -26,11 +26,8 @@ _PAGE = """<!doctype html>
 async def answer(scope: Scope, send: Send, status: int, title: str, message: str) -> None:
     """Answer a request: a page where the client prefers HTML, else the JSON of the web API's errors.
 
-    A WebSocket is refused before it is accepted. `message` is one sentence, and may hold what the client sent.
+    A request for a WebSocket is refused in the same way. `message` is one sentence, and may hold what the client sent.
     """
-    if scope["type"] != "http":
-        await send({"type": "websocket.close", "code": 1008, "reason": title})
-        return
     accepted = [value for name, value in scope["headers"] if name == b"accept"]
     if any(b"text/html" in value for value in accepted):
         kind = b"text/html; charset=utf-8"
@@ -39,5 +36,7 @@ async def answer(scope: Scope, send: Send, status: int, title: str, message: str
         kind = b"application/json"
         body = json.dumps({"error": {"message": message, "event_id": ""}}).encode() + b"\n"
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *_HEADERS]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    # A refused WebSocket is answered in HTTP (the extension websocket.http.response of ASGI).
+    part = "http.response" if scope["type"] == "http" else "websocket.http.response"
+    await send({"type": f"{part}.start", "status": status, "headers": headers})
+    await send({"type": f"{part}.body", "body": body})

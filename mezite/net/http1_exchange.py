@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import email.utils
+import http
 import http.client
 import logging
 from collections import deque
@@ -114,6 +115,16 @@ class Http1Exchange:
             await self._send_body(message)
         else:
             raise RuntimeError(f"the application sent {kind!r}, which was not offered")
+
+    async def hand_over(self, response: bytes) -> tuple[trio.abc.Stream, bytes]:
+        """Answer with ``response``, status 101, and give the connection away; HTTP is over on it.
+
+        Raises :exc:`ClientGoneError`, and :exc:`RuntimeError` when there was an answer already.
+        """
+        if self._status is not None:
+            raise RuntimeError("the application has answered already")
+        self._status = http.HTTPStatus.SWITCHING_PROTOCOLS
+        return await self.wire.hand_over(response)
 
     # -- the request body
 

@@ -22,7 +22,9 @@ from .addresses import split_host_port
 from .asgi_types import ASGIApp, Scope
 from .http1_exchange import Http1Exchange
 from .http1_limits import DrainSignal, Http1Limits
+from .http1_websocket import WebSocketOffer
 from .http1_wire import Http1Wire
+from .websocket_upgrade import check_upgrade, wants_websocket
 
 __all__ = ["DrainSignal", "Http1Limits", "serve_http1"]
 
@@ -43,7 +45,7 @@ async def serve_http1(
 
     ``scheme`` is ``http`` or ``https``; ``client`` and ``server`` are ``ip:port`` for the ASGI scope.
     Whatever the client or the application does, nothing is raised but cancellation, which closes the stream.
-    WebSocket upgrades are answered 501.
+    A request for a WebSocket comes to the application as in ``http1_websocket``.
     """
     limits = limits or Http1Limits()
     front = _Front(
@@ -126,7 +128,8 @@ class _Front:
         except h11.RemoteProtocolError as error:
             raise RemoteProtocolError("the request is malformed", 400) from error
         exchange = Http1Exchange(self.wire, head, self.limits, keep=keep, drain=self.drain)
-        if not await exchange.run(self.app, scope):
+        app = WebSocketOffer(self.app, exchange) if wants_websocket(head) else self.app
+        if not await exchange.run(app, scope):
             return False
         self.wire.end()
         return True
@@ -136,8 +139,8 @@ def check_request(head: RequestHead, limits: Http1Limits) -> None:
     """Refuse what this server does not do; :exc:`RemoteProtocolError` carries the status."""
     if head.method in (b"CONNECT", b"TRACE"):
         raise RemoteProtocolError(f"{head.method.decode()} is not allowed here", 405)
-    if b"upgrade" in head.tokens(b"connection") and b"websocket" in head.tokens(b"upgrade"):
-        raise RemoteProtocolError("WebSockets are not available here yet", 501)
+    if wants_websocket(head):
+        check_upgrade(head)
     if head.content_length is not None and head.content_length > limits.body_bytes:
         raise RemoteProtocolError(f"the request body is larger than {limits.body_bytes} bytes", 413)
     expect = head.field(b"expect")

@@ -72,6 +72,17 @@ class Http1Wire:
         rest, _ = self.h11.trailing_data
         self.heads.receive_data(rest)
 
+    async def hand_over(self, response: bytes) -> tuple[trio.abc.Stream, bytes]:
+        """Answer with ``response``, which ends HTTP here, and return the stream and what the client has sent behind.
+
+        Nothing is read or written by this wire from now on. Raises :exc:`ClientGoneError`.
+        """
+        async with self._writing:
+            await self._write(response)
+            self.dead = True
+        rest, _ = self.h11.trailing_data
+        return self._stream, rest
+
     # -- reading
 
     async def read(self) -> bytes | bytearray:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What carries the inner TLS session of a tunnel: TCP, or TCP in an outer TLS session that a balancer ends."""
+"""What carries the inner TLS session of a tunnel: TCP, an outer TLS session, or a WebSocket."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from enum import Enum
 import attrs
 import trio
 
+from .addresses import join_host_port, split_host_port
 from .outbound import Outbound
+from .websocket_stream import WebSocketStream
+from .websocket_upgrade import open_websocket
 
-__all__ = ["Carrier", "TunnelRoute"]
+__all__ = ["HTTPS_PORT", "Carrier", "TunnelRoute"]
+
+TUNNEL_PATH = "/v1/tunnel"
+HTTPS_PORT = 443
+HTTP_ALPN = ("http/1.1",)
 
 OUTER_SECONDS = 15
 """For the outer TLS handshake; a healthy balancer takes milliseconds."""
@@ -23,6 +30,8 @@ class Carrier(Enum):
     TCP = "tcp"
     TLS = "tls"
     """An outer TLS session, ended by a balancer or by the hub itself."""
+    WEBSOCKET = "websocket"
+    """A WebSocket on the hub's HTTPS port, where only HTTP passes."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,10 +54,19 @@ class TunnelRoute:
 
         :raises DialError: nobody answers, or the proxy refuses.
         :raises OuterTlsError: the outer session failed.
+        :raises UpgradeError: there is no WebSocket for tunnels.
         """
         stream = await self.outbound.dial(self.address, self.default_port, deadline_seconds=deadline_seconds)
         if self.carrier is Carrier.TCP:
             return stream
-        return await self.outbound.outer_tls(
-            stream, self.address, also=also_trusted, deadline_seconds=OUTER_SECONDS
+        alpn = HTTP_ALPN if self.carrier is Carrier.WEBSOCKET else ()
+        outer = await self.outbound.outer_tls(
+            stream, self.address, alpn=alpn, also=also_trusted, deadline_seconds=OUTER_SECONDS
+        )
+        if self.carrier is Carrier.TLS:
+            return outer
+        host, port = split_host_port(self.address, self.default_port)
+        named = join_host_port(host, port).removesuffix(f":{HTTPS_PORT}")
+        return WebSocketStream(
+            await open_websocket(outer, named, TUNNEL_PATH, deadline_seconds=OUTER_SECONDS)
         )

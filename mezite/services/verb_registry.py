@@ -21,6 +21,8 @@ class DoorKind(Enum):
     """An HTTP method and path of the web API."""
     RPC = "rpc"
     """A gRPC method path."""
+    WEBSOCKET = "websocket"
+    """A path of the web port that is asked for a WebSocket."""
     CHANNEL = "channel"
     """A channel kind that users may open on `mezite-connect/1`, or that port 3023 opens for them."""
 

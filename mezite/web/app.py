@@ -183,6 +183,7 @@ class _Routes:
             "addresses": self._services.addresses.advertised(),
             "host_ca_pin": f"sha256:{self._services.authorities.host_pin}",
             "connectors": [],
+            "capabilities": {"tunnel_websocket": True},
         }
 
     async def _ca(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mezite.net.outbound import Outbound
 from mezite.ssh.spawn import ProcessSpawner
 from mezite.testing.self_signed import self_signed_pem
 from tests.hub.live_hub import Enrolled, LiveHub, hub_config, live_hub
-from tests.net.fronts import tls_front
+from tests.net.fronts import answering, listening, tls_front
 
 PEM = self_signed_pem()
 TRUSTING = Outbound(extra_roots=(PEM[0],))
@@ -108,3 +108,64 @@ async def test_joining_through_a_front_that_ends_tls(tmp_path: Path) -> None:
             await join_through(hub, front, tmp_path / "other", Outbound())
         with pytest.raises(ApiConnectError, match="is not the one that the CA pin names"):
             await join_through(hub, front, tmp_path / "third", TRUSTING, ca_pin="sha256:" + "0" * 64)
+
+
+# --- WebSockets ----------------------------------------------------------------------------------------------
+
+
+def https(address: str) -> str:
+    return f"https://{address}"
+
+
+async def test_a_tunnel_in_a_websocket(tmp_path: Path) -> None:
+    """Straight to the hub's own HTTPS port, whose certificate is of the cluster's CA."""
+    async with live_hub(tmp_path) as hub, trio.open_nursery() as nursery:
+        agent = agent_of(hub, await hub.enroll(), tmp_path, Outbound(), proxy_addr=https(hub.address("web")))
+        nursery.start_soon(agent.tunnel_client().run)
+        tunnel = await hub.hub.services.registry.wait_tunnel()
+        await tunnel.session.wait_round_trip()
+        assert tunnel.node_name == "web-1"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (404, "passes on WebSockets"),
+        (426, "passes on WebSockets"),
+        (421, "use the address in its proxy.public_addr"),
+        (502, "the balancer cannot reach the hub"),
+    ],
+)
+async def test_a_front_without_websockets(tmp_path: Path, status: int, hint: str) -> None:
+    answer = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
+    async with (
+        live_hub(tmp_path) as hub,
+        listening(answering(answer)) as plain,
+        tls_front(plain, PEM) as front,
+    ):
+        agent = agent_of(hub, await hub.enroll(), tmp_path, TRUSTING, proxy_addr=https(front))
+        with pytest.raises(TunnelRefusedError) as refused:
+            await agent._connect()
+    assert f"WebSocket: it answered with status {status}; " in str(refused.value)
+    assert hint in str(refused.value)
+
+
+async def test_a_websocket_to_another_cluster(tmp_path: Path) -> None:
+    async with (
+        live_hub(tmp_path / "a") as hub,
+        live_hub(tmp_path / "b", fresh=True) as other,
+    ):
+        roots = Outbound(
+            extra_roots=tuple(pem.encode() for pem in other.hub.ground.authorities.host_tls_ca_pem)
+        )
+        agent = agent_of(hub, await hub.enroll(), tmp_path, roots, proxy_addr=https(other.address("web")))
+        with pytest.raises(TunnelRefusedError, match="inner TLS: certificate verify failed"):
+            await agent._connect()
+        stranger = agent_of(
+            hub, await hub.enroll("web-2"), tmp_path, Outbound(), proxy_addr=https(other.address("web"))
+        )
+        with pytest.raises(
+            TunnelRefusedError, match=r"outer TLS: certificate verify failed.*set outer_ca_file"
+        ):
+            await stranger._connect()

@@ -199,4 +199,6 @@ def test_notes_of_the_agent(tmp_path):
     assert agent_notes(load_agent_config(None, environ), environ) == []
     environ = {"MEZITE_PROXY_ADDR": "https://hub", "MEZITE_TLS_WRAP": "true"}
     notes = agent_notes(load_agent_config(None, environ), environ)
-    assert notes == ["proxy_addr: not obeyed yet: there is no WebSocket transport"]
+    assert notes == [
+        "tls_wrap: has no effect with an https:// proxy_addr, which has an outer TLS session anyway"
+    ]

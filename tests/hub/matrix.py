@@ -30,6 +30,7 @@ from mezite.net.http1_client import request
 from mezite.net.mux_session import ChannelRejectedError, MuxSession, TunnelClosedError
 from mezite.net.tls_contexts import mutual_client_context, unverified_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
+from mezite.net.websocket_upgrade import UpgradeError, open_websocket
 from mezite.services.enrollment import JoinRequest, secret_part
 from mezite.services.login import token_hash
 from mezite.services.sources import system_sources
@@ -212,6 +213,19 @@ class Cluster:
         async with self.web() as stream:
             answer = await request(stream, method, path, headers, body, host="localhost")
         return answer.status
+
+    async def upgrade(self, person: Person, path: str) -> int:
+        """Ask for a WebSocket; the status of the answer."""
+        headers = []
+        if person.user:
+            headers.append(("authorization", f"Bearer {await self.session(person.user)}"))
+        async with self.web() as stream:
+            try:
+                connection = await open_websocket(stream, "localhost", path, headers=headers)
+            except UpgradeError as error:
+                return error.status
+            await connection.close()
+        return 101
 
     @asynccontextmanager
     async def web(self) -> AsyncIterator[trio.abc.Stream]:

@@ -92,6 +92,12 @@ ROUTES = {
 }
 """Routes know sessions only: an agent is nobody there."""
 
+WEBSOCKETS = {
+    # What is inside proves who it is.
+    "/v1/tunnel": (ALL, 101),
+    "/v1/webapi/echo": (USERS, 101),
+}
+
 NO_TLS, GOODBYE = "no tls", "goodbye REFUSED"
 STRANGERS = {"nobody": NO_TLS, "disabled user": GOODBYE, "locked agent": NO_TLS, "agent": NO_TLS}
 CHANNELS = {
@@ -135,7 +141,7 @@ async def walk(folder):
     """Everybody at every door: a dict of answers, and what there is to compare the tables with."""
     async with open_cluster(folder) as cluster:
         found = {"doors": cluster.hub.verbs.doors(), "methods": dict(cluster.hub.api.methods)}
-        found["rules"] = list(cluster.hub.web.app.hub.url_map.iter_rules())
+        found["rules"] = list(cluster.hub.web.app.hub.behind.url_map.iter_rules())
         visits, positions = {}, [await cluster.position()]
 
         async def note(key, visit):
@@ -151,6 +157,8 @@ async def walk(folder):
                         await note((door, person.name, by), cluster.call(client, person, method, message, by))
             for door in ROUTES:
                 await note((door, person.name), cluster.visit(person, door, b"{}"))
+            for path in WEBSOCKETS:
+                await note((path, person.name), cluster.upgrade(person, path))
             for kind in CHANNELS:
                 await note((kind, person.name), cluster.open_channel(person, kind))
         chain = await cluster.events()
@@ -187,6 +195,7 @@ def test_the_tables_have_every_door(found):
     assert names(found, DoorKind.RPC) == set(RPCS)
     assert names(found, DoorKind.ROUTE) == set(ROUTES)
     assert names(found, DoorKind.CHANNEL) == set(CHANNELS)
+    assert names(found, DoorKind.WEBSOCKET) == set(WEBSOCKETS)
 
 
 def test_every_method_that_is_served_is_a_door(found):
@@ -207,6 +216,8 @@ def test_doors_are_public_only_where_the_table_lets_all_in(found):
             assert door.public == (RPCS[door.name][0] == ALL), door
         elif door.kind is DoorKind.ROUTE:
             assert door.public == (ROUTES[door.name][0] == ALL), door
+        elif door.kind is DoorKind.WEBSOCKET:
+            assert door.public == (WEBSOCKETS[door.name][0] == ALL), door
         else:
             assert not door.public
 
@@ -241,6 +252,13 @@ def test_route(answers, door):
     expected = {who: inside if who in passing else 401 for who in EVERYBODY}
     assert {who: answers[door, who].status for who in EVERYBODY} == expected
     assert not any(answers[door, who].denials for who in EVERYBODY)
+
+
+@pytest.mark.parametrize("path", WEBSOCKETS)
+def test_web_socket(answers, path):
+    passing, inside = WEBSOCKETS[path]
+    expected = {who: inside if who in passing else 401 for who in EVERYBODY}
+    assert {who: answers[path, who].status for who in EVERYBODY} == expected
 
 
 @pytest.mark.parametrize("kind", CHANNELS)

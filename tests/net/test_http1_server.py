@@ -242,8 +242,8 @@ async def test_hop_by_hop_fields_of_the_application_are_ours_to_write() -> None:
         (b"POST / HTTP/1.1\r\nHost: h\r\nExpect: the-worst\r\n\r\n", 417, "100-continue"),
         (
             b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\n",
-            501,
-            "WebSockets",
+            426,
+            "version of WebSocket spoken here is 13",
         ),
     ],
 )

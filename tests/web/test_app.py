@@ -41,6 +41,7 @@ async def test_ping_needs_no_credential(world, app):
             "addresses": {"web": "hub.example.com:443", "ssh": "hub.example.com:3023"},
             "host_ca_pin": f"sha256:{world.authorities.host_pin}",
             "connectors": [],
+            "capabilities": {"tunnel_websocket": True},
         },
     )
 

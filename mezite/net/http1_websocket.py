@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests for WebSockets, offered to an ASGI application.
+
+The scope is that of ASGI's ``websocket``, so whatever routes by host or finds out the client's address works as for
+other requests. To accept, the application awaits ``scope["extensions"]["mezite.websocket"]()``, which gives it the
+connection itself: no message passes through ASGI, and back-pressure is that of the stream. To refuse, it answers with
+``websocket.http.response.start`` and ``.body``, or with ``websocket.close`` for a plain 403.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+from wsproto.connection import Connection, ConnectionType
+
+from .asgi_types import ASGIApp, Message, Receive, Scope, Send
+from .http1_exchange import Http1Exchange
+from .websocket_connection import WebSocketConnection
+from .websocket_upgrade import switching_response
+
+__all__ = ["ACCEPT", "Accept", "WebSocketOffer"]
+
+ACCEPT: Final = "mezite.websocket"
+"""The name of the extension in the scope."""
+
+Accept = Callable[[], Awaitable[WebSocketConnection]]
+"""Sends the 101 and gives the connection; may be called once. Raises :exc:`trio.BrokenResourceError`."""
+
+REFUSAL = b'{"error": {"message": "this WebSocket is not open to you", "event_id": ""}}\n'
+
+
+@attrs.frozen
+class WebSocketOffer:
+    """``app`` for one request that asks well for a WebSocket."""
+
+    app: ASGIApp
+    exchange: Http1Exchange
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application; the connection is over when it returns."""
+        schemes = {"http": "ws", "https": "wss"}
+        websocket = {
+            **scope,
+            "type": "websocket",
+            "scheme": schemes.get(scope["scheme"], scope["scheme"]),
+            "subprotocols": [],
+            "extensions": {ACCEPT: self._accept, "websocket.http.response": {}},
+        }
+
+        async def refuse(message: Message) -> None:
+            kind = message["type"]
+            if kind == "websocket.close":
+                headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(REFUSAL))]
+                await send({"type": "http.response.start", "status": 403, "headers": headers})
+                await send({"type": "http.response.body", "body": REFUSAL})
+            else:
+                await send({**message, "type": kind.removeprefix("websocket.")})
+
+        await self.app(websocket, receive, refuse)
+
+    async def _accept(self) -> WebSocketConnection:
+        stream, rest = await self.exchange.hand_over(switching_response(self.exchange.head))
+        return WebSocketConnection(stream, Connection(ConnectionType.SERVER, [], rest))
