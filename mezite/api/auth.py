@@ -12,6 +12,7 @@ from mezite.api.service_methods import unary, user_of
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
 from mezite.services.login import LoginRefusedError, LoginService, WeakPasswordError
+from mezite.services.self_probes import PROBE_HEADER, SelfProbes, Sighting
 from mezite.services.sources import Sources
 from mezite.services.user_certificates import UserCertificateService
 
@@ -28,6 +29,7 @@ class AuthApi:
     certificates: UserCertificateService
     authorities: CertificateAuthorities
     sources: Sources
+    probes: SelfProbes = attrs.field(factory=SelfProbes)
 
     def methods(self) -> list[RpcMethod]:
         """Return every RPC with its verb and resource."""
@@ -48,8 +50,11 @@ class AuthApi:
             logout(self.log_out, "self.logout", "account"),
         ]
 
-    async def ping(self, _request: pb.PingRequest, _context: CallContext) -> pb.PingResponse:
+    async def ping(self, _request: pb.PingRequest, context: CallContext) -> pb.PingResponse:
         """Who this cluster is."""
+        probe = context.metadata.get(PROBE_HEADER)
+        if isinstance(probe, str):
+            self.probes.note(probe, Sighting(context.peer.client_address))
         return pb.PingResponse(
             cluster_name=self.authorities.cluster,
             version=__version__,

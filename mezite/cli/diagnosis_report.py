@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -22,11 +22,13 @@ _COLUMNS = (
 )
 
 
-def report(findings: Sequence[Finding], output_format: OutputFormat) -> None:
-    """Print the findings.
+def report(
+    findings: Sequence[Finding], output_format: OutputFormat, snippets: Mapping[str, str] | None = None
+) -> None:
+    """Print the findings, and configurations by the program they are for.
 
     In text, each step that failed gets a line of its own below the table, where nothing is cut. JSON and YAML are one
-    record: ``ok``, ``first_broken`` and ``steps``.
+    record: ``ok``, ``first_broken``, ``steps`` and the snippets.
 
     :raises CliError: a step failed; the error names the first one.
     """
@@ -35,9 +37,12 @@ def report(findings: Sequence[Finding], output_format: OutputFormat) -> None:
     if output_format is OutputFormat.TEXT:
         print_rows(rows, _COLUMNS, output_format)
         _print_remedies(findings)
+        for program, text in (snippets or {}).items():
+            click.echo(f"\n# {program}, for these ports:\n{text.rstrip()}")
     else:
         name = None if broken is None else broken.step
-        print_record({"ok": broken is None, "first_broken": name, "steps": rows}, output_format)
+        record = {"ok": broken is None, "first_broken": name, "steps": rows, **(snippets or {})}
+        print_record(record, output_format)
     if broken is not None:
         raise CliError(f"{broken.step} failed", broken.detail, broken.remedy)
 

@@ -12,14 +12,16 @@ import click
 
 from mezite.api.dialing import GRPC_ALPN
 from mezite.api.grpc_hop import GrpcHop, clock_offset
+from mezite.api.pb.mezite.v1 import doctor_pb2
 from mezite.api.pb.mezite.v1 import nodes_pb2 as pb
 from mezite.cli.diagnosis_report import report
-from mezite.cli.errors import run_command
+from mezite.cli.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.hub_connection import address_of, context_of, open_hub, pin_of, profile_of
 from mezite.cli.mezctl import AuthServer, auth_server
 from mezite.cli.output import OutputFormat, format_option
 from mezite.cli.way_out import way_out
-from mezite.core.diagnosis import Finding
+from mezite.core.diagnosis import Finding, Outcome
+from mezite.core.durations import parse_duration
 from mezite.core.wrong_doors import Door
 from mezite.net.diagnosis_walk import Walk
 from mezite.net.hop import Hop
@@ -27,15 +29,52 @@ from mezite.net.tls_contexts import unverified_client_context
 
 __all__ = ["doctor"]
 
+LB_SECONDS = 300
+"""The longest silence twice, and every probe at its deadline."""
+
 TRUST_HINT = "give --ca-pin with what `mezhub ca-pin` prints on the hub, or --ca-file"
 
 
 @click.command(help="Find out why the gRPC API cannot be used, and how the cluster is.")
+@click.option("--lb", is_flag=True, help="Have the hub test its public addresses instead.")
+@click.option(
+    "--idle", default="3s", metavar="DURATION", help="With --lb: silence to try, at most 50s.  [default: 3s]"
+)
 @format_option
 @click.pass_context
-def doctor(ctx: click.Context, output_format: OutputFormat) -> None:
+def doctor(ctx: click.Context, lb: bool, idle: str, output_format: OutputFormat) -> None:
     """Print every step; exit code 1 when one failed."""
-    report(run_command(_diagnose, auth_server(ctx)), output_format)
+    if not lb:
+        report(run_command(_diagnose, auth_server(ctx)), output_format)
+        return
+    try:
+        seconds = parse_duration(idle)
+    except ValueError as error:
+        raise CliError("--idle cannot be read", str(error), exit_code=EXIT_USAGE) from None
+    answer = run_command(_test_load_balancer, auth_server(ctx), seconds)
+    snippets = {"nginx": answer.nginx, "haproxy": answer.haproxy}
+    report([_finding(step) for step in answer.steps], output_format, snippets)
+
+
+async def _test_load_balancer(options: AuthServer, idle_seconds: int) -> doctor_pb2.TestLoadBalancerResponse:
+    async with open_hub(options) as hub:
+        return await hub.unary(
+            "/mezite.v1.DoctorService/TestLoadBalancer",
+            doctor_pb2.TestLoadBalancerRequest(idle_seconds=idle_seconds),
+            doctor_pb2.TestLoadBalancerResponse,
+            deadline=LB_SECONDS,
+        )
+
+
+def _finding(step: doctor_pb2.DoctorStep) -> Finding:
+    outcome = Outcome(step.outcome)
+    return Finding(
+        step=step.step,
+        outcome=outcome,
+        milliseconds=None if outcome is Outcome.SKIPPED else step.milliseconds,
+        detail=step.detail,
+        remedy=step.remedy,
+    )
 
 
 async def _diagnose(options: AuthServer) -> Sequence[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import cast
 
 import attrs
@@ -13,6 +14,7 @@ import trio
 from mezite.api.access import ApiAccess, register_methods
 from mezite.api.audit import AuditApi
 from mezite.api.auth import AuthApi
+from mezite.api.doctor import DoctorApi, LoadBalancerReport
 from mezite.api.enrollment import EnrollmentApi
 from mezite.api.health import HealthService
 from mezite.api.nodes import NodesApi
@@ -22,6 +24,11 @@ from mezite.api.server import ClientOf, GrpcServer
 from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
 from mezite.config.schema import HubConfig
+from mezite.core.certificates.identity import PeerKind
+from mezite.core.certificates.refusal import CertificateRefused
+from mezite.core.certificates.x509_issue import load_certificates
+from mezite.core.certificates.x509_verify import verify_x509
+from mezite.core.client_hello import ClientHello
 from mezite.core.h2c import UpgradeRequest
 from mezite.core.http1.host_table import HostTable
 from mezite.handlers.agent_tunnel import AgentTunnelHandler
@@ -33,8 +40,10 @@ from mezite.handlers.user_ssh import UserSshHandler
 from mezite.handlers.user_tunnel import UserTunnelHandler, register_channels
 from mezite.handlers.web_front import HostRouter, WebFront, applications_pending
 from mezite.handlers.web_sockets import WebSockets
+from mezite.hub.balancer_probe import BalancerProbe, run_balancer_probe
 from mezite.hub.ground import Ground, open_ground
 from mezite.hub.hub_identity import HubTls, served_names, show_configured_keypair
+from mezite.net.accept_loop import Connection
 from mezite.net.asgi_types import ASGIApp
 from mezite.net.trusted_address import TrustedAddress, TrustedHeader
 from mezite.services.authentication import Authenticator
@@ -43,6 +52,7 @@ from mezite.services.live_connections import LiveConnections
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
 from mezite.services.public_addresses import PublicAddresses
+from mezite.services.self_probes import SelfProbes, Sighting
 from mezite.services.sources import Sources
 from mezite.services.tunnel_leases import TunnelLeases
 from mezite.services.tunnel_registry import TunnelRegistry
@@ -50,8 +60,9 @@ from mezite.services.user_certificates import UserCertificateService
 from mezite.services.verb_registry import VerbRegistry
 from mezite.web.app import WebServices, create_app
 from mezite.web.diagnostics import create_diagnostics
+from mezite.web.probe_notes import ProbeNotes
 
-__all__ = ["Hub", "open_hub"]
+__all__ = ["Hub", "open_hub", "probe_balancer"]
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +83,11 @@ class Hub:
     diagnostics: WebFront
     client_of: ClientOf | None
     """Whom a gRPC call is from, when a balancer that ends HTTP says so in a header."""
+
+    def saw(self, hello: ClientHello, connection: Connection) -> None:
+        """Note a ClientHello that is the hub's own probe."""
+        sighting = Sighting(connection.client_address, connection.peer_address)
+        self.services.probes.note_protocols(hello.alpn, sighting)
 
     async def serve_api(
         self,
@@ -101,6 +117,7 @@ class _Services:
     certificates: UserCertificateService
     authenticator: Authenticator
     addresses: PublicAddresses
+    probes: SelfProbes
 
 
 @asynccontextmanager
@@ -198,6 +215,7 @@ def _services(config: HubConfig, ground: Ground) -> _Services:
         certificates=UserCertificateService(authorities=ground.authorities, audit=audit, sources=sources),
         authenticator=Authenticator(database=database, authorities=ground.authorities, sources=sources),
         addresses=PublicAddresses(None if public is None else str(public)),
+        probes=SelfProbes(),
     )
 
 
@@ -208,7 +226,9 @@ def _api(ground: Ground, services: _Services, verbs: VerbRegistry) -> GrpcServer
             certificates=services.certificates,
             authorities=ground.authorities,
             sources=ground.sources,
+            probes=services.probes,
         ).methods(),
+        *DoctorApi(partial(probe_balancer, ground, services)).methods(),
         *EnrollmentApi(
             enrollment=ground.enrollment,
             connections=services.connections,
@@ -229,6 +249,35 @@ def _api(ground: Ground, services: _Services, verbs: VerbRegistry) -> GrpcServer
         authenticate=access.authenticate,
         authorize=access.authorize,
         admit_stranger=access.admit_stranger,
+    )
+
+
+async def probe_balancer(ground: Ground, services: _Services, idle_seconds: int) -> LoadBalancerReport:
+    """Have the hub test its own public addresses, leaving connections idle for so long."""
+    authorities = ground.authorities
+    roots = load_certificates("".join(authorities.host_tls_ca_pem).encode())
+
+    def is_own(certificate: bytes) -> bool:
+        try:
+            verify_x509(
+                certificate,
+                ca_certs=roots,
+                cluster=authorities.cluster,
+                kind=PeerKind.HUB,
+                now=ground.sources.now() // 1000,
+            )
+        except CertificateRefused:
+            return False
+        return True
+
+    return await run_balancer_probe(
+        BalancerProbe(
+            public=services.addresses.advertised(),
+            hub=services.addresses.listening(),
+            is_own_certificate=is_own,
+            probes=services.probes,
+            idle_seconds=idle_seconds,
+        )
     )
 
 
@@ -269,4 +318,4 @@ def _web_app(ground: Ground, services: _Services, verbs: VerbRegistry) -> ASGIAp
         ),
         verbs,
     )
-    return cast("ASGIApp", app)
+    return ProbeNotes(app=cast("ASGIApp", app), probes=services.probes)

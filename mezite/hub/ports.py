@@ -188,7 +188,7 @@ def _web_port(config: HubConfig, hub: Hub) -> WebPort:
     web = web_route(lambda: hub.tls.web, hub.web)
     off = config.proxy.tls_mode == "off"
     return WebPort(
-        router=None if off else TlsRouter(routes=(web,), otherwise=web),
+        router=None if off else TlsRouter(routes=(web,), otherwise=web, saw=hub.saw),
         cleartext=off or config.auth.h2c,
         front=hub.web,
         wrong_door=_wrong_door(hub, _HERE["cleartext" if off else "web"]),
@@ -198,16 +198,16 @@ def _web_port(config: HubConfig, hub: Hub) -> WebPort:
 def _ssh_port(config: HubConfig, hub: Hub) -> SshPort:
     users = (user_route(lambda: hub.tls.connect, hub.user_tunnels),)
     wrong_door = _wrong_door(hub, _HERE["ssh"])
-    inside = SshPort(router=TlsRouter(routes=users), jump=hub.jump, wrong_door=wrong_door)
-    router = TlsRouter(routes=users, otherwise=_outer(config, hub, inside.handle))
+    inside = SshPort(router=TlsRouter(routes=users, saw=hub.saw), jump=hub.jump, wrong_door=wrong_door)
+    router = TlsRouter(routes=users, otherwise=_outer(config, hub, inside.handle), saw=hub.saw)
     return SshPort(router=router, jump=hub.jump, wrong_door=wrong_door)
 
 
 def _tunnel_port(config: HubConfig, hub: Hub) -> TunnelPort:
     agents = (agent_route(lambda: hub.tls.tunnel, hub.agent_tunnels),)
     wrong_door = _wrong_door(hub, _HERE["tunnel"])
-    inside = TunnelPort(router=TlsRouter(routes=agents), wrong_door=wrong_door)
-    router = TlsRouter(routes=agents, otherwise=_outer(config, hub, inside.handle))
+    inside = TunnelPort(router=TlsRouter(routes=agents, saw=hub.saw), wrong_door=wrong_door)
+    router = TlsRouter(routes=agents, otherwise=_outer(config, hub, inside.handle), saw=hub.saw)
     return TunnelPort(router=router, wrong_door=wrong_door)
 
 

@@ -28,6 +28,10 @@ class PublicAddresses:
         """
         self._bound = dict(addresses)
 
+    def listening(self) -> dict[str, str]:
+        """Return where this hub itself listens, by listener."""
+        return dict(self._bound)
+
     def advertised(self) -> dict[str, str]:
         """Return what clients should dial, by listener: the public host with each listener's port.
 

@@ -88,3 +88,26 @@ def test_nobody_listens(hub: HubInThread) -> None:
         assert result.code == 1
         assert "onnection refused" in result.err
         assert "a load balancer must expose it and forward it as gRPC/h2c (HTTP/2 cleartext)" in result.err
+
+
+def test_the_hub_tests_its_public_addresses(hub: HubInThread) -> None:
+    """There is no balancer; tests/hub/test_balancer_probe.py has real ones."""
+    result = hub.mezctl("doctor", "--lb", "--idle=1s", "--format=json")
+    assert (result.code, result.err) == (0, "")
+    assert steps(result)["auth: HTTP/2 call"]["detail"] == "cluster test"
+    assert result.json["nginx"].startswith("# On the hub: ")
+    assert "listen mezite_tunnel" in result.json["haproxy"]
+    text = hub.mezctl("doctor", "--lb", "--idle=1s")
+    assert "\n# nginx, for these ports:\n" in text.out
+
+
+@pytest.mark.parametrize(("idle", "code"), [("soon", 2), ("51s", 1)])
+def test_a_silence_that_cannot_be_tried(hub: HubInThread, idle: str, code: int) -> None:
+    assert hub.mezctl("doctor", "--lb", f"--idle={idle}").code == code
+
+
+def test_the_self_test_is_for_administrators(hub: HubInThread, tmp_path: Path) -> None:
+    hub.sign_in(tmp_path, "curious")
+    result = run("mezctl", "doctor", "--lb", environ={"MSH_HOME": str(tmp_path)})
+    assert result.code == 1
+    assert result.out == ""

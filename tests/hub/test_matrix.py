@@ -12,7 +12,15 @@ import trio
 from mezite.api.pb.grpc.health.v1 import health_pb2
 from mezite.api.pb.grpc.reflection.v1 import reflection_pb2
 from mezite.api.pb.grpc.reflection.v1alpha import reflection_pb2 as reflection_alpha_pb2
-from mezite.api.pb.mezite.v1 import audit_pb2, auth_pb2, enrollment_pb2, nodes_pb2, tokens_pb2, users_pb2
+from mezite.api.pb.mezite.v1 import (
+    audit_pb2,
+    auth_pb2,
+    doctor_pb2,
+    enrollment_pb2,
+    nodes_pb2,
+    tokens_pb2,
+    users_pb2,
+)
 from mezite.api.rpc import StatusCode
 from mezite.services.verb_registry import DoorKind
 from tests.hub.matrix import EVERYBODY, ROLES, open_cluster
@@ -75,6 +83,9 @@ RPCS = {
     f"{MEZITE}NodeService/ListNodes": rpc(USERS, nodes_pb2.ListNodesRequest(), OK),
     f"{MEZITE}NodeService/GetNode": rpc(USERS, nodes_pb2.GetNodeRequest(), NOT_FOUND),
     f"{MEZITE}NodeService/RemoveNode": rpc(ADMIN, nodes_pb2.RemoveNodeRequest(), NOT_FOUND),
+    f"{MEZITE}DoctorService/TestLoadBalancer": rpc(
+        ADMIN, doctor_pb2.TestLoadBalancerRequest(idle_seconds=-1), BAD
+    ),
     f"{MEZITE}AuditService/ListAuditEvents": rpc(AUDIT, audit_pb2.ListAuditEventsRequest(), OK),
 }
 
@@ -141,7 +152,7 @@ async def walk(folder):
     """Everybody at every door: a dict of answers, and what there is to compare the tables with."""
     async with open_cluster(folder) as cluster:
         found = {"doors": cluster.hub.verbs.doors(), "methods": dict(cluster.hub.api.methods)}
-        found["rules"] = list(cluster.hub.web.app.hub.behind.url_map.iter_rules())
+        found["rules"] = list(cluster.hub.web.app.hub.behind.app.url_map.iter_rules())
         visits, positions = {}, [await cluster.position()]
 
         async def note(key, visit):

@@ -79,6 +79,9 @@ class TlsRouter:
     _turns: FairTurns = attrs.field(factory=handshake_turns)
     """At the processor, for those whose bytes arrive inside of something else."""
 
+    saw: Callable[[ClientHello, Connection], None] = lambda _hello, _connection: None
+    """Told of every ClientHello, whatever becomes of it."""
+
     async def serve(self, connection: Connection) -> None:
         """Serve one connection whose client speaks TLS; the connection's owner closes it.
 
@@ -131,6 +134,7 @@ class TlsRouter:
         except RemoteProtocolError as error:
             await _refuse(connection, error.code, str(error))
             return None
+        self.saw(hello, connection)
         route = self._route(hello)
         if route is None:
             offered = ", ".join(hello.alpn) or "none"
