@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     )
     from mezite.core.mux.header import ChannelHeader
     from mezite.core.protocol_sniffer import Protocol, sniff
+    from mezite.core.rbac.changes import find_flip, flip_text
+    from mezite.core.rbac.evaluator import AppRequest, Decision, NodeRequest, evaluate
+    from mezite.core.rbac.label_matcher import LabelSelector
+    from mezite.core.rbac.role_options import RoleOptions
+    from mezite.core.rbac.roles import BUILT_IN_ROLES, Conditions, Role
     from mezite.net.accept_loop import Connection, serve_connections
     from mezite.net.byte_streams import PushbackStream, RelayResult, relay
     from mezite.net.connection_limits import ConnectionLimiter, ConnectionLimits
@@ -68,6 +73,11 @@ _MODULES = {
     ),
     "mezite.core.mux.header": ("ChannelHeader",),
     "mezite.core.protocol_sniffer": ("Protocol", "sniff"),
+    "mezite.core.rbac.changes": ("find_flip", "flip_text"),
+    "mezite.core.rbac.evaluator": ("AppRequest", "Decision", "NodeRequest", "evaluate"),
+    "mezite.core.rbac.label_matcher": ("LabelSelector",),
+    "mezite.core.rbac.role_options": ("RoleOptions",),
+    "mezite.core.rbac.roles": ("BUILT_IN_ROLES", "Conditions", "Role"),
     "mezite.net.accept_loop": ("Connection", "serve_connections"),
     "mezite.net.byte_streams": ("PushbackStream", "RelayResult", "relay"),
     "mezite.net.connection_limits": ("ConnectionLimiter", "ConnectionLimits"),
@@ -81,7 +91,9 @@ _MODULES = {
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "BUILT_IN_ROLES",
     "NEED_DATA",
+    "AppRequest",
     "Backoff",
     "ByteBuffer",
     "ChannelAccepted",
@@ -92,23 +104,27 @@ __all__ = [
     "ChannelRejectedError",
     "ChannelReset",
     "ChannelResetError",
+    "Conditions",
     "Connection",
     "ConnectionClosed",
     "ConnectionLimiter",
     "ConnectionLimits",
     "ConnectionReady",
     "DataReceived",
+    "Decision",
     "DialError",
     "EofReceived",
     "ErrorCode",
     "GoAwayReceived",
     "Keepalive",
+    "LabelSelector",
     "LocalProtocolError",
     "MuxChannel",
     "MuxConnection",
     "MuxLimits",
     "MuxSession",
     "MuxStatistics",
+    "NodeRequest",
     "PendingChannel",
     "PongReceived",
     "Protocol",
@@ -116,11 +132,16 @@ __all__ = [
     "PushbackStream",
     "RelayResult",
     "RemoteProtocolError",
+    "Role",
+    "RoleOptions",
     "SendBufferSpace",
     "Side",
     "TlsStream",
     "TunnelClosedError",
     "dial",
+    "evaluate",
+    "find_flip",
+    "flip_text",
     "peek_protocol",
     "relay",
     "serve_connections",

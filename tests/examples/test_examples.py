@@ -10,6 +10,17 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 EXPECTED = {
+    "who_may_what.py": [
+        "  to flip it: add deploy to allow.logins of role developer",
+        "  to flip it: let deny.logins of role developer no longer match and "
+        "add root to allow.logins of role developer",
+        "  to flip it: set the label env=development on it",
+        "  to flip it: take role developer from the user",
+        "alice on production: no, no role allows this node",
+        "alice on staging: yes, role developer allows it",
+        "deploy on staging: no, the login 'deploy' is not among those that developer allows",
+        "root on staging: no, role developer denies the login 'root'",
+    ],
     "mux_echo.py": ["done", "hello on channel 1", "hello on channel 2", "hello on channel 3"],
     "custom_gateway.py": ["you said: hello through the tunnel"],
 }

@@ -8,7 +8,7 @@ import attrs
 
 from mezite.core.names import InvalidNameError, check_login
 
-__all__ = ["ANY_LOGIN", "InvalidLoginError", "Traits", "check_login_entry", "expand_logins"]
+__all__ = ["ANY_LOGIN", "InvalidLoginError", "Traits", "check_login_entry", "expand_logins", "is_login"]
 
 ANY_LOGIN = "*"
 """In a deny list only: every login. An allow list names logins, so that a new account is never open by
@@ -53,7 +53,7 @@ def expand_logins(entries: Iterable[str], traits: Traits) -> frozenset[str]:
     """
     logins: set[str] = set()
     for entry in entries:
-        match = TEMPLATE.fullmatch(entry)
+        match = TEMPLATE.fullmatch(entry) if "{" in entry else None
         if match is None:
             logins.add(entry)
             continue
@@ -64,6 +64,7 @@ def expand_logins(entries: Iterable[str], traits: Traits) -> frozenset[str]:
 
 
 def is_login(text: str) -> bool:
+    """Whether ``text`` may be the name of an account on a node."""
     try:
         check_login(text)
     except InvalidNameError:

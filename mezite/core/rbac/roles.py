@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Roles as values, the roles that every cluster has, and which verbs they may use."""
 
-import enum
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -10,57 +9,18 @@ import attrs
 from mezite.core.names import check_role_name
 from mezite.core.rbac.label_matcher import NOTHING, LabelSelector
 from mezite.core.rbac.login_templates import ANY_LOGIN, check_login_entry
+from mezite.core.rbac.role_options import RoleOptions
 
 __all__ = [
     "BUILT_IN_ROLES",
     "Conditions",
-    "RecordSession",
     "Role",
-    "RoleOptions",
-    "SessionMfa",
     "role_allows_verb",
 ]
 
 OWN_LOGINS = "{{internal.logins}}"
 EVERYTHING = LabelSelector.parse({"*": "*"})
-
-
-class SessionMfa(enum.Enum):
-    """Which second factor a session needs."""
-
-    NONE = ""
-    TOTP = "totp"
-    WEBAUTHN = "webauthn"
-    HARDWARE_KEY = "hardware_key"
-    ANY = "any"
-
-
-class RecordSession(enum.Enum):
-    """How sessions are recorded; DEFAULT is the hub's ``recording.mode``."""
-
-    DEFAULT = "default"
-    NODE = "node"
-    NODE_SYNC = "node-sync"
-    OFF = "off"
-
-
-@attrs.frozen(kw_only=True)
-class RoleOptions:
-    """What an access by this role is like. Over several roles that grant it the strictest counts."""
-
-    max_session_ttl: int = 12 * 3600
-    """Seconds."""
-    require_session_mfa: SessionMfa = SessionMfa.NONE
-    require_trusted_device: bool = False
-    port_forwarding: bool = True
-    file_copy: bool = True
-    agent_forwarding: bool = True
-    pin_source_ip: bool = False
-    record_session: RecordSession = RecordSession.DEFAULT
-    idle_timeout: int = 0
-    """Seconds; 0 is no limit."""
-    max_connections: int = 0
-    """0 is no limit."""
+DEFAULT_OPTIONS = RoleOptions()
 
 
 def check_logins(instance: "Conditions", attribute: object, logins: tuple[str, ...]) -> None:
@@ -93,7 +53,7 @@ class Role:
 
     name: str = attrs.field(validator=lambda _instance, _attribute, name: check_role_name(name))
     description: str = ""
-    options: RoleOptions = RoleOptions()
+    options: RoleOptions = DEFAULT_OPTIONS
     allow: Conditions = attrs.field(default=Conditions(), validator=check_allow)
     deny: Conditions = Conditions()
 

@@ -1,10 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mezite.core.rbac.evaluator import AppRequest, Effect, NodeRequest, all_logins, allowed_logins, evaluate
+from mezite.core.rbac.evaluator import (
+    AppRequest,
+    Effect,
+    NodeGrants,
+    NodeRequest,
+    Rule,
+    all_logins,
+    allowed_logins,
+    denying_rules,
+    evaluate,
+)
 from mezite.core.rbac.label_matcher import LabelSelector
+from mezite.core.rbac.role_options import RoleOptions
 from mezite.core.rbac.roles import BUILT_IN_ROLES, Conditions, Role
 
 PROD = {"env": "prod"}
@@ -125,3 +137,46 @@ def test_a_denial_survives_every_further_role(roles, more, labels, login):
     request = NodeRequest(labels=labels, login=login)
     if evaluate(roles, request).effect in (Effect.DENIED_LOGIN, Effect.DENIED_RESOURCE):
         assert not evaluate([*roles, *more], request).allowed
+
+
+def test_a_decision_names_its_rule_and_the_values_it_was_held_against():
+    role = Role(
+        name="eng",
+        allow=Conditions(node_labels=select(env="^p.*$"), logins=("{{internal.logins}}", "deploy")),
+        deny=Conditions(node_labels=select(zone="*"), app_labels=select(env="prod"), logins=("root", "*")),
+    )
+    open_role = attrs.evolve(role, deny=Conditions())
+    labels = {**PROD, "team": "web"}
+    granted = evaluate([open_role], NodeRequest(labels=labels, login="deploy", traits=TRAITS))
+    values = {"{{internal.logins}}": ("ubuntu",), "deploy": ("deploy",)}
+    assert granted.rule == Rule(role="eng", path="allow.logins", labels=PROD, logins=values)
+    missing = evaluate([open_role], NodeRequest(labels=labels, login="root", traits={}))
+    assert missing.rule.logins == {"{{internal.logins}}": (), "deploy": ("deploy",)}
+    assert evaluate([ACCESS], AppRequest(labels=PROD)).rule == Rule(role="access", path="allow.app_labels")
+    request = NodeRequest(labels={"zone": "z"}, login="root", traits=TRAITS)
+    assert denying_rules([role], request) == [
+        Rule(role="eng", path="deny.node_labels", labels={"zone": "z"}),
+        Rule(role="eng", path="deny.logins", logins={"root": ("root",), "*": ("*",)}),
+    ]
+    app = evaluate([role], AppRequest(labels=PROD))
+    assert app.rule == Rule(role="eng", path="deny.app_labels", labels=PROD)
+    assert app.reason == "role eng denies it by its labels"
+    assert evaluate([], request).rule is None
+
+
+def test_options_are_the_strictest_of_the_roles_that_grant_this_access():
+    closed = Role(
+        name="closed",
+        options=RoleOptions(port_forwarding=False, max_session_ttl=600),
+        allow=Conditions(node_labels=select(env="prod"), logins=("ubuntu",)),
+    )
+    prod = NodeRequest(labels=PROD, login="ubuntu", traits=TRAITS)
+    assert evaluate([ACCESS, closed], prod).options == RoleOptions(port_forwarding=False, max_session_ttl=600)
+    assert evaluate([ACCESS, closed], attrs.evolve(prod, labels={})).options == RoleOptions()
+    assert evaluate([closed], attrs.evolve(prod, labels={})).options is None
+
+
+def test_grants_are_prepared_once_for_many_nodes():
+    grants = NodeGrants([ACCESS], TRAITS)
+    assert grants.granting(PROD) == [(ACCESS, frozenset({"ubuntu"}))]
+    assert grants.logins({}) == grants.everywhere() == {"ubuntu"}

@@ -29,6 +29,13 @@ PROD = {"env": "prod", "team": "web"}
         ({}, PROD, False),
         ({}, {}, False),
         ({"env": "prod"}, {}, False),
+        ({"env": "^pr.*$"}, PROD, True),
+        ({"env": "^r.*$"}, PROD, False),
+        ({"env": ["dev", "^(dev|prod)$"]}, PROD, True),
+        ({"env": "^prod|x$"}, {"env": "production"}, False),
+        ({"env": "^PROD$"}, PROD, False),
+        ({"zone": "^.*$"}, PROD, False),
+        ({"*": "*", "env": "^d.*$"}, PROD, False),
     ],
 )
 def test_the_contract_of_selectors(selector, resource, matches):
@@ -38,9 +45,10 @@ def test_the_contract_of_selectors(selector, resource, matches):
 @pytest.mark.parametrize(
     ("selector", "why"),
     [
-        ({"team": "^eng-.*$"}, "regular expression, not supported yet"),
-        ({"team": ["a", "^b"]}, "regular expression"),
-        ({"team": "b$"}, "regular expression"),
+        ({"team": "^eng-(.*$"}, "label 'team': .* is not a regular expression: missing"),
+        ({"team": ["a", "^b"]}, "half a regular expression"),
+        ({"team": "b$"}, "half a regular expression"),
+        ({"*": "^.*$"}, r"'\*' goes with the value '\*' only"),
         ({"*": "prod"}, r"'\*' goes with the value '\*' only"),
         ({"*": ["*", "prod"]}, r"'\*' goes with the value '\*' only"),
         ({"env": []}, "is empty"),
@@ -67,3 +75,11 @@ def test_matching_is_inclusion_for_plain_values(selector, resource):
     assert LabelSelector.parse(plain).matches(resource) is expected
     if plain:
         assert LabelSelector.parse(plain).matches({**resource, **plain})
+
+
+def test_what_a_selector_says_about_itself():
+    selector = LabelSelector.parse({"team": ["web", "^eng-.*$"], "env": "prod"})
+    assert selector.document() == {"env": ["prod"], "team": ["^eng-.*$", "web"]}
+    assert LabelSelector.parse(selector.document()) == selector
+    assert selector.unmatched({"env": "prod", "team": "eng-1"}) == ()
+    assert selector.unmatched({"team": "ops"}) == ("team", "env")
