@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resident memory of a hub per idle agent, and how long it lets others wait.
+"""Resident memory of a hub per idle agent, at most 64 KiB (T7), and how long it lets others wait (P13).
 
     python -m bench.idle_agents [--agents 1000] [--seconds 20]
 
