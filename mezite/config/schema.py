@@ -178,7 +178,10 @@ class ProxyConfig:
     )
     keypair: KeypairConfig = section(KeypairConfig, "Certificate for tls_mode file.")
     single_port: bool = key(
-        BOOLEAN, False, "Serve everything on proxy.listen_addr, told apart by ALPN and first bytes."
+        BOOLEAN,
+        False,
+        "Serve everything on proxy.listen_addr, told apart by ALPN and first bytes; the ports of SSH, tunnels and gRPC "
+        "are then not opened.",
     )
     proxy_protocol: str = key(
         choice("off", "on", "require"),

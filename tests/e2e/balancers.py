@@ -185,6 +185,7 @@ def hub_behind(folder: Path, ports: dict[str, int], **settings: object) -> Itera
     cluster = Cluster(folder, settings={"proxy": proxy, **settings}, addresses=addresses)
     certificate, key = self_signed_pem()
     (folder / "balancer.pem").write_bytes(certificate)
+    (folder / "balancer.key").touch(mode=0o600)
     (folder / "balancer.key").write_bytes(key)
     (folder / "balancer-both.pem").write_bytes(certificate + key)
     try:

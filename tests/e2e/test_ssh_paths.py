@@ -209,3 +209,19 @@ def test_python_is_the_same(cluster: Cluster) -> None:
     """The programs under test are this checkout's, not some other installation's."""
     version = cluster.run([sys.executable, "-m", "mezite.cli.msh", "--version"]).stdout
     assert version == "msh 0.1.0.dev0\n"
+
+
+def test_ssh_inside_tls(cluster: Cluster) -> None:
+    """The hub ends the outer session itself; what is inside is the SSH of any other route."""
+    jump = jump_command(cluster)
+    address = cluster.addresses["ssh"]
+    roots = cluster.folder / "msh" / address.partition(":")[0] / "ca.pem"
+    tls = f"openssl s_client -quiet -verify_quiet -verify_return_error -CAfile {roots} -connect {address}"
+    config = cluster.folder / "tls.ssh_config"
+    config.write_text(
+        f"Include {jump[2]}\n"
+        f"Host hub\n  User admin\n  HostKeyAlias {address.partition(':')[0]}\n  ProxyCommand {tls}\n"
+        f"Host web-1\n  User {ME}\n  ProxyJump hub\n"
+    )
+    result = run(cluster, ["ssh", "-F", str(config), "web-1", "echo made it"], stdin=subprocess.DEVNULL)
+    assert result.stdout == b"made it\n", result.stderr.decode()
