@@ -51,8 +51,7 @@ class HostRouter:
             return
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         kind = self.hosts.look_up(host)
-        if scope["type"] == "http":
-            scope = {**scope, "headers": without_reserved(scope["headers"])}
+        scope = {**scope, "headers": without_reserved(scope["headers"])}
         if kind is HostKind.HUB:
             await self.hub(scope, receive, send)
         elif kind is HostKind.APPLICATION:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
+import trio
+import trio_websocket
 
 from mezite.cli.program_path import program_command
 from mezite.testing.self_signed import self_signed_pem
@@ -102,6 +105,24 @@ class Site:
         }
         return self.cluster.start_agent(name, **settings | environment)
 
+    async def echo(self, text: str, token: str) -> bytes:
+        """Say something on a WebSocket and return the answer."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        url = f"wss://{self.front('web')}/v1/webapi/echo"
+        with trio.fail_after(20):
+            opened = trio_websocket.open_websocket_url(
+                url, ssl_context=context, extra_headers=[("Authorization", f"Bearer {token}")]
+            )
+            async with opened as websocket:
+                await websocket.send_message(text.encode())
+                return bytes(await websocket.get_message())
+
+    def tunnel_client(self, node: str) -> str:
+        """From where the hub has got the node's tunnel."""
+        assert self.cluster.hub is not None
+        up = self.cluster.hub.wait_for(lambda line: '"tunnel up"' in line and f'"{node}"' in line)
+        return str(json.loads(up)["client"]).rpartition(":")[0]
+
     def complaints(self) -> list[str]:
         """What hub and balancer have logged as warnings and errors, after the hub's notes on its configuration."""
         assert self.cluster.hub is not None
@@ -118,17 +139,16 @@ class Site:
         return [line for line in (*lines, *self.balancer.lines) if any(mark in line for mark in loud)]
 
     def stock_ssh(self, home: str, node: str) -> list[str]:
-        """OpenSSH to the node over the hub's SSH port, inside TLS made by openssl."""
-        identity = self.cluster.folder / f"{home}-identity"
-        self.msh_login(home, "--out", str(identity))
+        """OpenSSH to the node over the hub's SSH port, inside TLS made by openssl, with the files of `msh login`."""
+        files = self.cluster.folder / home / "localhost"
         tls = f"openssl s_client -quiet -verify_quiet -verify_return_error -CAfile {self.ca_file}"
         config = self.cluster.folder / f"{home}.ssh_config"
         config.write_text(
             f"Host hub\n  User admin\n  HostKeyAlias {HUB}\n"
             f"  ProxyCommand {tls} -servername localhost -connect {self.front('ssh')}\n"
             f"Host node\n  User {ME}\n  HostName {node}\n  ProxyJump hub\n"
-            f"Host *\n  IdentityFile {identity}\n  CertificateFile {identity}-cert.pub\n  IdentitiesOnly yes\n"
-            f"  UserKnownHostsFile {identity}.known_hosts\n  GlobalKnownHostsFile none\n"
+            f"Host *\n  IdentityFile {files}/admin/key\n  CertificateFile {files}/admin/key-cert.pub\n"
+            f"  IdentitiesOnly yes\n  UserKnownHostsFile {files}/known_hosts\n  GlobalKnownHostsFile none\n"
             "  StrictHostKeyChecking yes\n"
         )
         return ["ssh", "-F", str(config), "node"]
@@ -142,12 +162,13 @@ class Site:
         assert "wrong user name or password" in refused.stderr
         token = self.mezctl("login", "--username=admin", "--password-stdin", stdin=PASSWORD)
         assert len(token.stdout.strip()) == 64, token.stderr
+        assert trio.run(self.echo, "there and back", token.stdout.strip()) == b"there and back"
 
         node, home = f"node-{name}", f"msh-{name}"
         self.start_agent(node, **agent)
         self.msh_login(home)
         msh = [*program_command("msh"), "ssh", f"{ME}@{node}", "echo made it"]
-        for command in (msh, [*self.stock_ssh(f"stock-{name}", node), "echo made it"]):
+        for command in (msh, [*self.stock_ssh(home, node), "echo made it"]):
             result = self.cluster.run(command, environment={"MSH_HOME": str(self.cluster.folder / home)})
             assert result.stdout == "made it\n", result.stderr
         assert self.complaints() == []
@@ -164,14 +185,12 @@ class Site:
                 if (event["event_type"], event[field]) == (event_type, value)
             ]
 
-        assert self.cluster.hub is not None
-        up = self.cluster.hub.wait_for(lambda line: '"tunnel up"' in line and f'"{node}"' in line)
         ssh, msh = client("session.start", "server_hostname", node)
         return {
             "web": client("user.login.failed", "user_name", f"web-{name}")[0],
             "grpc": client("user.login.failed", "user_name", f"grpc-{name}")[0],
             "join": client("node.joined", "resource_name", node)[0],
-            "tunnel": str(json.loads(up)["client"]).rpartition(":")[0],
+            "tunnel": self.tunnel_client(node),
             "msh": msh,
             "ssh": ssh,
         }

@@ -71,6 +71,9 @@ def test_the_pages_own_configuration(terminated: Cluster, ports: dict[str, int])
         assert site.use_every_path("page", MEZITE_TLS_WRAP="true") == {
             **HTTP_PATHS, "tunnel": BALANCER, "msh": BALANCER, "ssh": BALANCER,
         }  # fmt: skip
+        # An agent where only HTTPS passes: its tunnel is a WebSocket, and the header names it too.
+        site.start_agent("node-websocket", MEZITE_PROXY_ADDR=f"https://{site.front('web')}")
+        assert site.tunnel_client("node-websocket") == CLIENT
 
 
 def test_the_example_with_the_proxy_protocol(terminated: Cluster, ports: dict[str, int]) -> None:

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which application a request reaches, and what of its header."""
+
+from __future__ import annotations
+
+import pytest
+
+from mezite.core.http1.host_table import HostTable
+from mezite.handlers.web_front import HostRouter, applications_pending
+from mezite.net.asgi_types import ASGIApp, Message, Receive, Scope, Send
+
+HOSTS = HostTable(names=frozenset({"hub.example"}), apps_domain="apps.example")
+
+
+def noting(name: str, seen: list[tuple[str, Scope]]) -> ASGIApp:
+    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+        seen.append((name, scope))
+
+    return app
+
+
+async def reached(scope: Scope) -> tuple[str, Scope]:
+    seen: list[tuple[str, Scope]] = []
+
+    async def nothing(*_arguments: object) -> Message:
+        raise AssertionError("nobody answers here")
+
+    router = HostRouter(hosts=HOSTS, hub=noting("hub", seen), applications=noting("applications", seen))
+    await router(scope, nothing, nothing)  # type: ignore[arg-type]
+    (found,) = seen
+    return found
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize(("host", "name"), [(b"hub.example", "hub"), (b"a.apps.example", "applications")])
+async def test_no_application_sees_fields_that_only_the_hub_writes(kind: str, host: bytes, name: str) -> None:
+    """D4, D5: one place for all, and for WebSockets like for the rest."""
+    lies = [(b"x_mezite_user", b"admin"), (b"x-forwarded-for", b"1.2.3.4"), (b"Mezite-Jwt-Assertion", b"x")]
+    kept = [(b"host", host), (b"cookie", b"a=b"), (b"sec-websocket-key", b"k")]
+    found, scope = await reached({"type": kind, "headers": [*kept, *lies], "path": "/"})
+    assert (found, scope["headers"]) == (name, kept)
+
+
+async def test_what_is_no_request_goes_to_the_hub() -> None:
+    assert (await reached({"type": "lifespan"}))[0] == "hub"
+
+
+@pytest.mark.parametrize(("kind", "part"), [("http", "http"), ("websocket", "websocket.http")])
+async def test_applications_are_refused_in_http(kind: str, part: str) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is read")
+
+    await applications_pending({"type": kind, "headers": []}, receive, send)
+    assert [message["type"] for message in sent] == [f"{part}.response.start", f"{part}.response.body"]
+    assert sent[0]["status"] == 503
