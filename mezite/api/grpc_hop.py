@@ -87,13 +87,13 @@ def failed_call(error: RpcError, setting: str) -> StepFailedError:
     )
 
 
-def clock_offset(own_ms: int, hub_ms: int) -> str:
-    """Return how far this machine's clock is from the hub's, in words.
+def clock_offset(own_ms: int, other_ms: int, whose: str = "the hub's") -> str:
+    """Return how far this machine's clock is from another, in words.
 
     Raises :exc:`StepFailedError` when it is more than five minutes.
     """
-    off = (own_ms - hub_ms) / 1000
-    words = f"{abs(off):.1f} s {'ahead of' if off > 0 else 'behind'} the hub's"
+    off = (own_ms - other_ms) / 1000
+    words = f"{abs(off):.1f} s {'ahead of' if off > 0 else 'behind'} {whose}"
     if abs(off) > MAX_SKEW_SECONDS:
         raise StepFailedError(
             f"this machine's clock is {words}, so certificates are not valid",

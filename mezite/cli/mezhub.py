@@ -40,6 +40,7 @@ mezhub = program_group(
         "init": LazyCommand("mezite.cli.mezhub_init:init", "Write a commented example configuration."),
         "bootstrap": LazyCommand("mezite.cli.mezhub_bootstrap:bootstrap", "Create the first administrator."),
         "ca-pin": LazyCommand("mezite.cli.mezhub_ca_pin:ca_pin", "Print the pin of the cluster's Host CA."),
+        "doctor": LazyCommand("mezite.cli.mezhub_doctor:doctor", "Find out why the hub does not work."),
         "demo": LazyCommand("mezite.cli.mezhub_demo:demo", "Try everything on this machine."),
     },
     callback=_start_by_default,

@@ -24,10 +24,6 @@ from mezite.api.server import ClientOf, GrpcServer
 from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
 from mezite.config.schema import HubConfig
-from mezite.core.certificates.identity import PeerKind
-from mezite.core.certificates.refusal import CertificateRefused
-from mezite.core.certificates.x509_issue import load_certificates
-from mezite.core.certificates.x509_verify import verify_x509
 from mezite.core.client_hello import ClientHello
 from mezite.core.h2c import UpgradeRequest
 from mezite.core.http1.host_table import HostTable
@@ -43,6 +39,7 @@ from mezite.handlers.web_sockets import WebSockets
 from mezite.hub.balancer_probe import BalancerProbe, run_balancer_probe
 from mezite.hub.ground import Ground, open_ground
 from mezite.hub.hub_identity import HubTls, served_names, show_configured_keypair
+from mezite.hub.own_certificates import own_certificate_check
 from mezite.net.accept_loop import Connection
 from mezite.net.asgi_types import ASGIApp
 from mezite.net.trusted_address import TrustedAddress, TrustedHeader
@@ -254,27 +251,11 @@ def _api(ground: Ground, services: _Services, verbs: VerbRegistry) -> GrpcServer
 
 async def probe_balancer(ground: Ground, services: _Services, idle_seconds: int) -> LoadBalancerReport:
     """Have the hub test its own public addresses, leaving connections idle for so long."""
-    authorities = ground.authorities
-    roots = load_certificates("".join(authorities.host_tls_ca_pem).encode())
-
-    def is_own(certificate: bytes) -> bool:
-        try:
-            verify_x509(
-                certificate,
-                ca_certs=roots,
-                cluster=authorities.cluster,
-                kind=PeerKind.HUB,
-                now=ground.sources.now() // 1000,
-            )
-        except CertificateRefused:
-            return False
-        return True
-
     return await run_balancer_probe(
         BalancerProbe(
             public=services.addresses.advertised(),
             hub=services.addresses.listening(),
-            is_own_certificate=is_own,
+            is_own_certificate=own_certificate_check(ground.authorities, ground.sources),
             probes=services.probes,
             idle_seconds=idle_seconds,
         )

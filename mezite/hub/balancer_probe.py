@@ -51,6 +51,8 @@ class BalancerProbe:
     """Whether a certificate (DER) is one that this cluster's hubs show."""
     probes: SelfProbes
     idle_seconds: int
+    inside_the_hub: bool = True
+    """False in a command beside the hub: what the hub sees is not seen then."""
 
 
 async def run_balancer_probe(test: BalancerProbe) -> LoadBalancerReport:
@@ -68,6 +70,7 @@ async def run_balancer_probe(test: BalancerProbe) -> LoadBalancerReport:
                 hello=expected.enter_context(test.probes.expect()),
                 inside=expected.enter_context(test.probes.expect()),
                 is_own_certificate=test.is_own_certificate,
+                inside_the_hub=test.inside_the_hub,
             )
             await _walk_port(walk, name, line, test.idle_seconds)
         ends_tls = ends_tls or line.ended_by_hub is False
@@ -130,9 +133,10 @@ class _TunnelProbes:
         self.line.hop.transport = stream
         try:
             await stream.do_handshake()
-        except TlsError as error:
+        except trio.BrokenResourceError as error:
+            reason = error.reason if isinstance(error, TlsError) else "the connection was cut"
             raise StepFailedError(
-                f"the hub is not reached inside of the balancer's TLS: {error.reason}",
+                f"the hub is not reached inside of the balancer's TLS: {reason}",
                 f"let the load balancer forward it as plain TCP to the hub's {self.name} port "
                 f"({self.line.hop.door.port})",
             ) from error

@@ -11,6 +11,7 @@ import trio
 from mezite.core.diagnosis import StepFailedError
 from mezite.core.wrong_doors import Door, grpc_balancer_hint
 from mezite.net.addresses import connection_addresses
+from mezite.net.diagnosis_walk import nothing_to_do
 from mezite.net.hop import Hop, describe_session
 from mezite.net.tls_contexts import unverified_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
@@ -32,6 +33,8 @@ class Line:
     inside: str
     """The secret in what is said behind TLS."""
     is_own_certificate: Callable[[bytes], bool]
+    inside_the_hub: bool = True
+    """Whether this is the process whose ports meet the probes."""
     local_address: str = ""
     """Where the last connection came from."""
     ended_by_hub: bool | None = None
@@ -88,19 +91,22 @@ class Line:
         self.hop.transport = stream
         try:
             await stream.do_handshake()
-        except TlsError as error:
+        except trio.BrokenResourceError as error:
+            reason = error.reason if isinstance(error, TlsError) else "the connection was cut"
             hint = (
                 "let the load balancer end TLS there, or pass the connection on to a hub whose proxy.tls_mode is auto "
                 "or file"
             )
             if self.hop.door is Door.GRPC:
                 hint = grpc_balancer_hint("the balancer's port")
-            raise StepFailedError(f"no TLS session comes about: {error.reason}", hint) from error
+            raise StepFailedError(f"no TLS session comes about: {reason}", hint) from error
         return stream
 
     async def judge_address(self) -> str:
         """Whether the hub knows where the probe came from."""
         await trio.lowlevel.checkpoint()
+        if not self.inside_the_hub:
+            raise nothing_to_do("only the hub that runs can tell: ask it with `mezctl doctor --lb`")
         sighting = self.probes.seen(self.inside) or self.probes.seen(self.hello)
         if sighting is None:
             raise StepFailedError(

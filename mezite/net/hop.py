@@ -99,6 +99,8 @@ class Hop:
             if hint and "verify failed" in error.reason:
                 raise StepFailedError(error.reason, hint) from error
             raise await wrong_door(self, error.reason) from error
+        except trio.BrokenResourceError as error:
+            raise await wrong_door(self, "the connection was cut") from error
         return stream
 
     async def aclose(self) -> None:

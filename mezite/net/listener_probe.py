@@ -89,7 +89,11 @@ class _Knocker:
                 return await self._ask_for_a_hub(stream)
             return Answer.SILENT
         except TlsError as error:
-            return None if _is_no_tls(error) else Answer.TLS
+            if _is_no_tls(error):
+                return None
+            # A port of a hub that speaks no TLS refuses it politely, in TLS.
+            cleartext = await self.knock_in_cleartext()
+            return Answer.HTTP if cleartext is Answer.HTTP else Answer.TLS
         except trio.BrokenResourceError:
             return None
         finally:

@@ -117,6 +117,16 @@ async def test_a_server_whose_tls_refuses_ours() -> None:
         assert await what_listens(address, 1) is Answer.TLS
 
 
+async def test_a_server_without_tls_that_refuses_it_politely() -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        data = await stream.receive_some()
+        alert = bytes((21, 3, 3, 0, 2, 2, 40))
+        await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n" if data.startswith(b"GET") else alert)
+
+    async with server(serve) as address:
+        assert await what_listens(address, 1) is Answer.HTTP
+
+
 async def test_a_server_that_says_nothing() -> None:
     async with server(say_nothing) as address:
         assert await what_listens(address, 1, knock_seconds=0.2) is Answer.SILENT
