@@ -21,6 +21,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=__doc__)
     parser.add_argument("--connections", type=int, default=2000, help="of each class")
     parser.add_argument("--per-second", type=float, default=500, help="new hostile connections")
+    parser.add_argument(
+        "--baseline", type=float, default=9, help="seconds without an attack, to compare with"
+    )
     parser.add_argument("--together", action="store_true", help="all classes at once instead of one by one")
     parser.add_argument("classes", nargs="*", metavar="CLASS", help=f"of {', '.join(KINDS)}; all by default")
     options = parser.parse_args()
@@ -28,7 +31,7 @@ def main() -> int:
     bad = 0
     with tempfile.TemporaryDirectory() as folder, cluster_under_attack(Path(folder)) as cluster:
         for together in [classes] if options.together else [[name] for name in classes]:
-            run = partial(fight, baseline_seconds=9, per_second=options.per_second)
+            run = partial(fight, baseline_seconds=options.baseline, per_second=options.per_second)
             report = trio.run(run, cluster, together, options.connections)
             print(report, *report.complaints(), sep="\n", flush=True)
             bad += bool(report.complaints())

@@ -169,6 +169,18 @@ async def ssh_banner_stall(attacker: Attacker) -> None:
     await attacker.over.wait()
 
 
+async def idle_websocket(attacker: Attacker) -> None:
+    """The tunnel inside a WebSocket, which is opened and stays empty, or begins with half a greeting."""
+    stream = await attacker.connect_tls("web", WEB)
+    await stream.send_all(
+        b"GET /v1/tunnel HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    if attacker.number % 2:
+        await stream.send_all(b"\x82\x85\x00\x00\x00\x00" + CLIENT_HELLO[:5])
+    await attacker.over.wait()
+
+
 async def idle_h2(attacker: Attacker) -> None:
     stream = await attacker.connect_tls("auth", GRPC)
     await stream.send_all(CONNECTION_PREFACE + (SETTINGS_FRAME if attacker.number % 2 else b""))
@@ -196,8 +208,8 @@ async def connect_flood(attacker: Attacker) -> None:
 KINDS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     kind.__name__: kind
     for kind in (
-        slow_header, slow_body, slow_reader, stalled_tls, stalled_proxy, ssh_banner_stall, idle_h2, half_open,
-        connect_flood,
+        slow_header, slow_body, slow_reader, stalled_tls, stalled_proxy, ssh_banner_stall, idle_h2, idle_websocket,
+        half_open, connect_flood,
     )
 }  # fmt: skip
 

@@ -7,23 +7,34 @@ after the other and more of them: `python -m tests.attack --connections 2000`.
 
 from __future__ import annotations
 
-from functools import partial
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import trio
-
-from tests.attack.attackers import KINDS
-from tests.attack.battle import cluster_under_attack, fight
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
-CONNECTIONS = 300
+
+ROOT = Path(__file__).parents[2]
+ALL_AT_ONCE = ("--together", "--connections", "300", "--per-second", "400", "--baseline", "6")
+LONGEST_SECONDS = 110
 
 
-def test_honest_clients_notice_next_to_nothing(tmp_path: Path) -> None:
-    """As root: a peer that vanishes without a FIN is made with TCP_REPAIR."""
-    with cluster_under_attack(tmp_path) as cluster:
-        run = partial(fight, baseline_seconds=6, per_second=400)
-        report = trio.run(run, cluster, list(KINDS), CONNECTIONS)
-    print(report)
-    assert report.complaints() == [], str(report)
+def test_honest_clients_notice_next_to_nothing() -> None:
+    """As root: a peer that vanishes without a FIN is made with TCP_REPAIR.
+
+    In processes whose lines are not counted: that makes them several times as slow, and latencies are what is judged.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.attack", *ALL_AT_ONCE],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_SECONDS,
+        check=False,
+    )
+    print(result.stdout)
+    assert result.returncode == 0, result.stdout + result.stderr
