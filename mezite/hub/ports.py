@@ -8,8 +8,8 @@ from ipaddress import ip_address
 
 import attrs
 
-from mezite.config.kinds import ListenAddress
-from mezite.config.schema import HubConfig
+from mezite.config.kinds import ListenAddress, Network
+from mezite.config.schema import HubConfig, ProxyConfig
 from mezite.core import alpn
 from mezite.core.audit.event_types import EventType
 from mezite.core.proxy_protocol.trust import ProxyMode, TrustPolicy
@@ -58,13 +58,15 @@ def connection_limiters(config: HubConfig) -> dict[str, ConnectionLimiter]:
     limit for one address (C7).
     """
     total, per_ip = config.proxy.max_connections, config.proxy.max_connections_per_ip
-    policy = _trust(config)
+    policy, named = _trust(config), _named_balancers(config)
 
     def speaks_for_others(client_ip: str) -> bool:
         try:
-            return config.proxy.proxy_protocol != ProxyMode.OFF.value and policy.trusts(ip_address(client_ip))
+            address = ip_address(client_ip)
         except ValueError:
             return False
+        proxied = config.proxy.proxy_protocol != ProxyMode.OFF.value and policy.trusts(address)
+        return proxied or any(address in network for network in named if network.version == address.version)
 
     def limiter(share: int) -> ConnectionLimiter:
         limits = ConnectionLimits(max_connections=share, max_connections_per_ip=per_ip)
@@ -80,6 +82,13 @@ def connection_limiters(config: HubConfig) -> dict[str, ConnectionLimiter]:
         "single": limiter(total),
         "diag": limiter(DIAGNOSTIC_CONNECTIONS),
     }
+
+
+def _named_balancers(config: HubConfig) -> tuple[Network, ...]:
+    """Balancers that write a header, if they were listed: the default, all private networks, is no such list."""
+    cidrs = config.proxy.trusted_ip_header_cidrs
+    listed = config.proxy.trusted_ip_header is not None and cidrs != ProxyConfig().trusted_ip_header_cidrs
+    return cidrs if listed else ()
 
 
 def make_ports(config: HubConfig, hub: Hub) -> list[Port]:

@@ -169,3 +169,16 @@ def test_docker_compose(tmp_path: Path) -> None:
 
 def test_the_hub_file_of_the_examples(tmp_path: Path) -> None:
     hub_config((EXAMPLES / "mezhub.yaml").read_text(), tmp_path, {})
+
+
+def test_the_page_about_balancers_names_what_there_is() -> None:
+    page = EXAMPLES.parent / "docs/behind-a-load-balancer.md"
+    text = page.read_text()
+    links = set(re.findall(r"\]\(([^)]+)\)", text))
+    assert {link for link in links if not (page.parent / link).exists()} == set()
+    balancers = {
+        f"../examples/{path.name}" for pattern in ("*.cfg", "*.conf") for path in EXAMPLES.glob(pattern)
+    }
+    assert balancers <= links
+    for key in re.findall(r"`((?:proxy|auth|diag)\.[a-z_]+)`", text):
+        assert key in (EXAMPLES.parent / "docs/configuration.md").read_text(), key

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Threats A11, D14: strangers who hold connections do not take the places of agents, users and whoever watches."""
 
+from ipaddress import ip_network
+
 import attrs
 import pytest
 import trio
@@ -60,3 +62,23 @@ def test_shares(tmp_path, total, anybody, proven):
     assert limiters["web"].limits.max_connections == anybody
     assert limiters["tunnel"].limits.max_connections == proven
     assert limiters["diag"] not in (limiters["web"], limiters["tunnel"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "exempt"),
+    [
+        ({}, False),
+        ({"trusted_ip_header": "X-Forwarded-For"}, False),
+        ({"trusted_ip_header_cidrs": (ip_network("10.0.0.5/32"),)}, False),
+        ({"trusted_ip_header": "X-Real-IP", "trusted_ip_header_cidrs": (ip_network("10.0.0.5/32"),)}, True),
+        ({"trusted_ip_header": "X-Real-IP", "trusted_ip_header_cidrs": (ip_network("fd00::/64"),)}, False),
+    ],
+)
+def test_balancers_that_were_listed_speak_for_others(tmp_path, settings, exempt):
+    """Threat C7: a balancer has the connections of all its clients; a neighbour in a private network has its own."""
+    config = hub_config(tmp_path)
+    limiters = connection_limiters(attrs.evolve(config, proxy=attrs.evolve(config.proxy, **settings)))
+    for name in ("web", "tunnel"):
+        assert limiters[name].speaks_for_others("10.0.0.5") is exempt
+        assert not limiters[name].speaks_for_others("10.0.0.6")
+        assert not limiters[name].speaks_for_others("unknown")
