@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -12,7 +13,7 @@ import trio
 
 from mezite.agent.assembly import TUNNEL_ALPN
 from mezite.agent.identity_store import IdentityDamagedError, IdentityStore, StoredIdentity
-from mezite.agent.ways_to_hub import TUNNEL_PORT
+from mezite.agent.ways_to_hub import TUNNEL_PORT, route_of
 from mezite.api.dialing import GRPC_ALPN
 from mezite.api.grpc_hop import GrpcHop, clock_offset
 from mezite.config.schema import AgentConfig
@@ -27,11 +28,15 @@ from mezite.core.mux.connection import MuxConnection, Side
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.core.mux.events import NEED_DATA, ConnectionClosed, GoAwayReceived
 from mezite.core.wrong_doors import Door
+from mezite.net.addresses import join_host_port, split_host_port
 from mezite.net.diagnosis_walk import Walk, nothing_to_do
 from mezite.net.hop import Hop, describe_session, wrong_door
 from mezite.net.outbound import Outbound
 from mezite.net.tls_contexts import mutual_client_context, unverified_client_context
 from mezite.net.tls_stream import TlsStream
+from mezite.net.tunnel_route import HTTP_ALPN, HTTPS_PORT, TUNNEL_PATH, Carrier
+from mezite.net.websocket_stream import WebSocketStream
+from mezite.net.websocket_upgrade import UpgradeError, open_websocket
 
 __all__ = ["diagnose_agent"]
 
@@ -51,12 +56,13 @@ async def diagnose_agent(
     walk = Walk()
     doctor = _AgentDoctor(config=config, outbound=outbound, now=now)
     await walk.step("identity", doctor.look_at_identity)
-    tunnel = Hop(config.proxy_addr, Door.TUNNEL, "MEZITE_PROXY_ADDR", outbound)
+    tunnel = doctor.tunnel_hop()
     try:
         await walk.chain(
             ("tunnel: DNS", tunnel.look_up),
             ("tunnel: TCP", tunnel.connect),
             ("tunnel: outer TLS", lambda: doctor.wrap(tunnel)),
+            ("tunnel: WebSocket", lambda: doctor.upgrade(tunnel)),
             ("tunnel: handshake", lambda: doctor.shake_hands(tunnel)),
         )
     finally:
@@ -133,17 +139,49 @@ class _AgentDoctor:
             raise StepFailedError(f"the join token cannot be used: {error}", hint) from None
         return "not joined yet; there is a join token"
 
+    @property
+    def carrier(self) -> Carrier:
+        """What the tunnel travels in."""
+        return route_of(self.config, self.outbound).carrier
+
+    def tunnel_hop(self) -> Hop:
+        """The port that the tunnel is opened to."""
+        route = route_of(self.config, self.outbound)
+        door = Door.WEB if route.carrier is Carrier.WEBSOCKET else Door.TUNNEL
+        hop = Hop(route.address, door, "MEZITE_PROXY_ADDR", self.outbound)
+        with suppress(ValueError):  # an address that cannot be read is the first step's finding
+            hop.address = join_host_port(*split_host_port(route.address, route.default_port))
+        return hop
+
     async def wrap(self, hop: Hop) -> str:
-        """The outer TLS session, which a load balancer ends."""
-        if not self.config.tls_wrap:
+        """The outer TLS session, which a load balancer ends, or the hub's HTTPS port."""
+        if self.carrier is Carrier.TCP:
             raise nothing_to_do("MEZITE_TLS_WRAP is not set")
         roots = () if self.identity is None else self.identity.host_tls_ca_pem
+        alpn = HTTP_ALPN if self.carrier is Carrier.WEBSOCKET else ()
         stream = await hop.secure(
-            self.outbound.context((), [pem.encode() for pem in roots]),
+            self.outbound.context(alpn, [pem.encode() for pem in roots]),
             server_hostname=hop.host_port[0],
             hint="set MEZITE_OUTER_CA_FILE to the roots of the load balancer's certificate",
         )
         return describe_session(stream)
+
+    async def upgrade(self, hop: Hop) -> str:
+        """The WebSocket, where only HTTP passes."""
+        if self.carrier is not Carrier.WEBSOCKET:
+            raise nothing_to_do("MEZITE_PROXY_ADDR does not begin with https://")
+        assert hop.transport is not None, "connect() comes first"
+        host, port = hop.host_port
+        named = join_host_port(host, port).removesuffix(f":{HTTPS_PORT}")
+        try:
+            hop.transport = WebSocketStream(await open_websocket(hop.transport, named, TUNNEL_PATH))
+        except UpgradeError as error:
+            raise StepFailedError(
+                error.reason,
+                "let the load balancer pass on WebSockets (nginx: proxy_http_version 1.1, the Upgrade and Connection "
+                "headers); MEZITE_PROXY_ADDR must point to the hub's HTTPS port, at the name in proxy.public_addr",
+            ) from error
+        return "switched"
 
     async def shake_hands(self, hop: Hop) -> str:
         """The tunnel's own TLS session, and whether the hub takes this agent.

@@ -29,6 +29,8 @@ from mezite.net.hop import Hop, describe_session, other_door, wrong_door
 from mezite.net.http1_client import Http1ClientError, request
 from mezite.net.outbound import Outbound
 from mezite.net.tls_stream import TlsStream
+from mezite.net.tunnel_route import Carrier
+from mezite.net.websocket_stream import WebSocketStream
 
 __all__ = ["diagnose_user"]
 
@@ -139,12 +141,7 @@ class _UserDoctor:
     async def walk_ssh(self, walk: Walk, identity: tuple[CurrentProfile, Profile]) -> None:
         """The SSH port, and through it the node."""
         current, profile = identity
-        hop = Hop(
-            current.ssh_addr or current.host,
-            Door.SSH,
-            "the SSH address that the hub told at login",
-            self.outbound,
-        )
+        hop = self._ssh_hop(current)
         steps = [
             ("ssh: DNS", hop.look_up),
             ("ssh: TCP", hop.connect),
@@ -158,6 +155,12 @@ class _UserDoctor:
         finally:
             await hop.aclose()
 
+    def _ssh_hop(self, current: CurrentProfile) -> Hop:
+        if current.carrier == Carrier.WEBSOCKET.value:
+            return Hop(current.proxy_addr, Door.WEB, "--proxy", self.outbound)
+        address = current.ssh_addr or current.host
+        return Hop(address, Door.SSH, "the SSH address that the hub told at login", self.outbound)
+
     async def _prove_hub(self, hop: Hop, current: CurrentProfile, profile: Profile) -> str:
         """The session that proves both sides, the way `msh ssh` makes it: bare, or in one that a balancer ends."""
         await hop.aclose()
@@ -169,8 +172,7 @@ class _UserDoctor:
                 raise
             raise StepFailedError(f"{advice.why} ({error.why or error.what})", advice.hint) from error
         hop.transport = stream
-        wrapped = ", inside a TLS session that a load balancer ends" if _is_wrapped(stream) else ""
-        return describe_session(stream) + wrapped
+        return describe_session(stream) + _carried_in(stream)
 
     async def _list_nodes(self) -> str:
         async with open_api() as hub:
@@ -216,5 +218,7 @@ class _UserDoctor:
         return banner
 
 
-def _is_wrapped(stream: TlsStream) -> bool:
-    return isinstance(stream.transport, TlsStream)
+def _carried_in(stream: TlsStream) -> str:
+    if isinstance(stream.transport, WebSocketStream):
+        return ", inside a WebSocket"
+    return ", inside another TLS session" if isinstance(stream.transport, TlsStream) else ""

@@ -14,7 +14,7 @@ from .outbound import Outbound
 from .websocket_stream import WebSocketStream
 from .websocket_upgrade import open_websocket
 
-__all__ = ["HTTPS_PORT", "Carrier", "TunnelRoute"]
+__all__ = ["HTTPS_PORT", "HTTP_ALPN", "TUNNEL_PATH", "Carrier", "TunnelRoute"]
 
 TUNNEL_PATH = "/v1/tunnel"
 HTTPS_PORT = 443

@@ -17,6 +17,7 @@ STEPS = [
     "tunnel: DNS",
     "tunnel: TCP",
     "tunnel: outer TLS",
+    "tunnel: WebSocket",
     "tunnel: handshake",
     "gRPC: DNS",
     "gRPC: TCP",
@@ -62,6 +63,7 @@ def test_all_is_well(hub: HubInThread, tmp_path: Path) -> None:
     assert {name for name, how in outcome(result).items() if how == "skipped"} == {
         "tunnel: DNS",
         "tunnel: outer TLS",
+        "tunnel: WebSocket",
         "gRPC: DNS",
     }
     assert all(step["milliseconds"] >= 0 for step in steps(result).values() if step["outcome"] == "ok")
@@ -182,3 +184,21 @@ def test_an_agent_that_was_removed(hub: HubInThread, tmp_path: Path) -> None:
     result = doctor(hub, folder, "--format=json")
     assert result.json["first_broken"] == "tunnel: handshake"
     assert steps(result)["tunnel: handshake"]["detail"].startswith("the hub refuses this agent: ")
+
+
+def test_where_only_https_passes(hub: HubInThread, tmp_path: Path) -> None:
+    folder = joined(hub, tmp_path, "doctor-websocket")
+    result = doctor(hub, folder, "--format=json", MEZITE_PROXY_ADDR=f"https://{hub.hub.address('web')}")
+    assert result.err == ""
+    assert steps(result)["tunnel: WebSocket"]["detail"] == "switched"
+    assert "mezite-tunnel/1" in steps(result)["tunnel: handshake"]["detail"]
+
+
+@pytest.mark.parametrize(("port", "broken"), [("diag", "tunnel: outer TLS"), ("auth", "tunnel: ")])
+def test_a_websocket_at_a_wrong_port(hub: HubInThread, tmp_path: Path, port: str, broken: str) -> None:
+    folder = joined(hub, tmp_path, f"doctor-websocket-{port}")
+    address = f"https://{hub.hub.address(port)}"
+    result = doctor(hub, folder, "--format=json", MEZITE_PROXY_ADDR=address)
+    assert result.json["first_broken"].startswith(broken)
+    remedy = steps(result)[result.json["first_broken"]]["remedy"]
+    assert "MEZITE_PROXY_ADDR must point to the" in remedy
