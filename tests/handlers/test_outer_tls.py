@@ -53,51 +53,39 @@ async def inside(stream: trio.abc.Stream, context: ssl.SSLContext) -> TlsStream:
     return inner
 
 
-@pytest.mark.parametrize("alpn", [(), ("h2", "http/1.1"), ("acme-tls/1",)])
-async def test_an_agents_tunnel(tmp_path: Path, alpn: tuple[str, ...]) -> None:
+async def test_tunnels_and_ssh(tmp_path: Path) -> None:
+    """Whatever else the outer session offers; also for SSH clients that wait for us (threat C5)."""
     async with shared_hub(tmp_path) as hub, trio.open_nursery() as nursery:
-        enrolled = await hub.enroll()
-        tunnel = await inside(await wrapped(hub, "tunnel", alpn), agent_context(enrolled))
-        async with session_on(tunnel) as session:
-            nursery.start_soon(serve_quietly, FakeAgent(session))
-            while hub.hub.services.registry.find(enrolled.identity.agent_id) is None:
-                await hub.hub.services.registry.wait_tunnel()
-        nursery.cancel_scope.cancel()
-
-
-async def test_a_users_tunnel(tmp_path: Path) -> None:
-    async with shared_hub(tmp_path) as hub:
+        for number, alpn in enumerate([(), ("h2", "http/1.1"), ("acme-tls/1",)]):
+            enrolled = await hub.enroll(f"node-{number}")
+            tunnel = await inside(await wrapped(hub, "tunnel", alpn), agent_context(enrolled))
+            async with session_on(tunnel) as session:
+                nursery.start_soon(serve_quietly, FakeAgent(session))
+                while hub.hub.services.registry.find(enrolled.identity.agent_id) is None:
+                    await hub.hub.services.registry.wait_tunnel()
         _current, profile = await hub.user()
         async with session_on(await inside(await wrapped(hub, "ssh"), user_context(profile))) as session:
             await session.wait_round_trip()
+        for greeting in (b"SSH-2.0-test\r\n", b""):
+            async with await wrapped(hub, "ssh") as stream:
+                if greeting:
+                    await stream.send_all(greeting)
+                assert bytes(await stream.receive_some()).startswith(b"SSH-2.0-")
+        nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("greeting", [b"SSH-2.0-test\r\n", b""])
-async def test_plain_ssh(tmp_path: Path, greeting: bytes) -> None:
-    """Threat C5 for clients that wait for us."""
-    async with shared_hub(tmp_path) as hub, await wrapped(hub, "ssh") as stream:
-        if greeting:
-            await stream.send_all(greeting)
-        assert bytes(await stream.receive_some()).startswith(b"SSH-2.0-")
-
-
-async def test_the_inner_handshake_stays_mutual(tmp_path: Path) -> None:
-    """Threat F2: the outer session opens nothing by itself."""
+async def test_it_opens_nothing_by_itself(tmp_path: Path) -> None:
+    """Threat F2: the inner handshake stays mutual, and there is only one layer."""
     async with shared_hub(tmp_path) as hub:
         for port, alpn in (("tunnel", "mezite-tunnel/1"), ("ssh", "mezite-connect/1")):
             stream = await inside(await wrapped(hub, port), unverified_client_context((alpn,)))
             with pytest.raises(TlsError, match="certificate required"):
                 await stream.receive_some()
             await trio.aclose_forcefully(stream)
-
-
-@pytest.mark.parametrize("port", ["tunnel", "ssh"])
-async def test_there_is_only_one_layer(tmp_path: Path, port: str) -> None:
-    async with shared_hub(tmp_path) as hub:
-        outer = await wrapped(hub, port)
-        with pytest.raises(TlsError):
-            await inside(outer, client_context(roots(hub), ()))
-        await trio.aclose_forcefully(outer)
+            outer = await wrapped(hub, port)
+            with pytest.raises(TlsError):
+                await inside(outer, client_context(roots(hub), ()))
+            await trio.aclose_forcefully(outer)
 
 
 async def test_a_browser_at_the_agents_port_is_shown_the_way(tmp_path: Path) -> None:
@@ -108,14 +96,14 @@ async def test_a_browser_at_the_agents_port_is_shown_the_way(tmp_path: Path) -> 
         assert f"https://{hub.address('web')}".encode() in answer
 
 
-@pytest.mark.parametrize("port", ["tunnel", "ssh"])
-async def test_there_is_none_where_a_balancer_holds_the_tls(tmp_path: Path, port: str) -> None:
+async def test_there_is_none_where_a_balancer_holds_the_tls(tmp_path: Path) -> None:
     proxy = ProxyConfig(
         listen_addr=ANYWHERE, ssh_listen_addr=ANYWHERE, tunnel_listen_addr=ANYWHERE, tls_mode="off"
     )
     async with live_hub(tmp_path, proxy=proxy) as hub:
-        with pytest.raises(TlsError):
-            await wrapped(hub, port)
+        for port in ("tunnel", "ssh"):
+            with pytest.raises(TlsError):
+                await wrapped(hub, port)
 
 
 # --- what it may cost ----------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ import trio
 from trio.testing import MockClock, memory_stream_pair
 
 from mezite.api.dialing import ApiConnectError, connect_api
-from mezite.api.pb.mezite.v1 import auth_pb2
+from mezite.api.pb.mezite.v1 import auth_pb2, nodes_pb2
+from mezite.api.rpc import RpcError
 from mezite.config.schema import AuthConfig, ProxyConfig
 from mezite.handlers.ports.grpc_port import GrpcPort
 from mezite.handlers.ports.handshake import HANDSHAKE_SECONDS
@@ -87,6 +88,34 @@ async def test_http_behind_a_balancer(tmp_path: Path) -> None:
     async with live_hub(tmp_path, proxy=proxy) as hub, await dial(hub.address("web"), 1) as stream:
         response = await request(stream, "GET", PING, [], b"", host="localhost", max_body=65536)
         assert response.status == 200
+
+
+async def test_cleartext_beside_tls_on_every_port(tmp_path: Path) -> None:
+    """`auth.h2c`: nobody must show a certificate, calls need a credential, tunnels stay mutual (threats F2, F3)."""
+    auth = AuthConfig(listen_addr=ANYWHERE, h2c=True)
+    async with live_hub(tmp_path, auth=auth) as hub:
+        roots = [pem.encode() for pem in hub.hub.ground.authorities.host_tls_ca_pem]
+        for stream in (await dial(hub.address("web"), 1), await _https(hub, roots)):
+            async with stream:
+                response = await request(stream, "GET", PING, [], b"", host="localhost", max_body=65536)
+                assert response.status == 200
+                response = await request(
+                    stream, "GET", "/v1/webapi/nodes", [], b"", host="localhost", max_body=65536
+                )
+                assert response.status in {401, 404}
+        for context in (None, unverified_client_context(("h2",))):
+            async with connect_api(hub.address("auth"), context) as client:
+                assert (await ca(client)).cluster_name == "test"
+                with pytest.raises(RpcError, match="UNAUTHENTICATED"):
+                    await client.unary(
+                        "/mezite.v1.NodeService/ListNodes",
+                        nodes_pb2.ListNodesRequest(),
+                        nodes_pb2.ListNodesResponse,
+                    )
+        for port, alpn in (("tunnel", "mezite-tunnel/1"), ("ssh", "mezite-connect/1")):
+            async with await dial_tls(hub.address(port), unverified_client_context((alpn,))) as stream:
+                with pytest.raises(TlsError, match="certificate required"):
+                    await stream.receive_some()
 
 
 async def test_diagnostics(tmp_path: Path) -> None:

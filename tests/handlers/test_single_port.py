@@ -6,8 +6,9 @@ from __future__ import annotations
 import itertools
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
 
 import attrs
@@ -83,18 +84,18 @@ async def calls(stream: trio.abc.Stream) -> None:
         assert answer.cluster_name == "test"
 
 
-async def tunnels(hub: LiveHub, carrier: trio.abc.Stream, other: trio.abc.Stream) -> None:
-    """An agent over one stream, a user over the other."""
+async def tunnels(hub: LiveHub, carry: Callable[[LiveHub], Awaitable[trio.abc.Stream]]) -> None:
+    """An agent and a user, each over a stream that `carry` opens for it: who waits for a second is greeted in SSH."""
     registry = hub.hub.services.registry
     number = next(NUMBERS)
     enrolled = await hub.enroll(f"node-{number}")
     _current, profile = await hub.user(f"user-{number}")
     async with trio.open_nursery() as nursery:
-        async with session_on(await in_tls(carrier, agent_context(enrolled))) as agent:
+        async with session_on(await in_tls(await carry(hub), agent_context(enrolled))) as agent:
             nursery.start_soon(serve_quietly, FakeAgent(agent))
             while registry.find(enrolled.identity.agent_id) is None:
                 await registry.wait_tunnel()
-            async with session_on(await in_tls(other, user_context(profile))) as user:
+            async with session_on(await in_tls(await carry(hub), user_context(profile))) as user:
                 await user.wait_round_trip()
         nursery.cancel_scope.cancel()
 
@@ -107,8 +108,8 @@ async def test_every_protocol_in_tls(tmp_path: Path) -> None:
         await calls(await public(hub, "h2"))
         await calls(await public(hub, "mezite-grpc/1", "h2"))
         await calls(await public(hub))
-        await tunnels(hub, await plain(hub), await plain(hub))
-        await tunnels(hub, await public(hub), await public(hub))
+        await tunnels(hub, plain)
+        await tunnels(hub, public)
         async with connect_api(hub.address("auth"), unverified_client_context(("h2",))) as client:
             assert client is not None
 
@@ -119,6 +120,29 @@ async def test_ssh_raw_and_in_tls(tmp_path: Path) -> None:
         for words in (b"SSH-2.0-test\r\n", b""):
             await greets(await plain(hub), words)
             await greets(await public(hub), words)
+
+
+async def test_behind_a_proxy_header(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It comes ahead of everything; a trusted peer that sends none and waits for a greeting still gets it (C5)."""
+    header = b"PROXY TCP4 192.0.2.77 192.0.2.1 4711 443\r\n"
+    proxy = attrs.evolve(
+        SINGLE, proxy_protocol="on", proxy_protocol_trusted_cidrs=(ip_network("127.0.0.1/32"),)
+    )
+    async with single_hub(tmp_path, proxy=proxy) as hub:
+        await greets(await plain(hub), header + b"SSH-2.0-test\r\n")
+        await greets(await plain(hub), header)
+        await greets(await plain(hub), b"")
+        behind = await plain(hub)
+        await behind.send_all(header)
+        await pings(await in_tls(behind, client_context(roots(hub), ("http/1.1",))))
+        behind = await plain(hub)
+        with caplog.at_level(logging.INFO, "mezite.ports"):
+            await behind.send_all(header + b"GET / HTTP/1.1\r\n\r\n")
+            await behind.send_eof()
+            assert b"proxy.single_port" in await read_all(behind)
+        await behind.aclose()
+    (record,) = (record for record in caplog.records if record.name == "mezite.ports")
+    assert record.client == "192.0.2.77:4711"
 
 
 async def test_a_grpc_clients_certificate_counts(tmp_path: Path) -> None:
@@ -163,7 +187,7 @@ async def test_behind_a_balancer_that_holds_the_tls(tmp_path: Path) -> None:
         await calls(await plain(hub))
         await greets(await plain(hub), b"SSH-2.0-test\r\n")
         await greets(await plain(hub), b"")
-        await tunnels(hub, await plain(hub), await plain(hub))
+        await tunnels(hub, plain)
         await calls(await public(hub, "h2"))
         for offered in ((), ("http/1.1",)):
             with pytest.raises(TlsError):
@@ -176,7 +200,7 @@ async def test_cleartext_beside_tls(tmp_path: Path) -> None:
         await pings(await plain(hub))
         await pings(await public(hub, "http/1.1"))
         await calls(await plain(hub))
-        await tunnels(hub, await plain(hub), await plain(hub))
+        await tunnels(hub, plain)
 
 
 async def test_without_the_grpc_api(tmp_path: Path) -> None:
@@ -206,7 +230,7 @@ async def test_strangers_do_not_take_the_places_of_tunnels(tmp_path: Path) -> No
             with pytest.raises(trio.BrokenResourceError):
                 await read_all(late)
         await greets(await plain(hub), b"SSH-2.0-test\r\n")
-        await tunnels(hub, await plain(hub), await plain(hub))
+        await tunnels(hub, plain)
         await trio.aclose_forcefully(held[0])
         await pings(await public(hub, "http/1.1"))
         for stream in held:
