@@ -78,15 +78,19 @@ class DirectSocket:
         waited = False
         with memoryview(data) as rest:
             sent = 0
-            while sent < len(rest):
-                try:
-                    sent += os.write(self._descriptor(), rest[sent:])
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(self._descriptor())
-                    waited = True
-                except OSError as error:
-                    raise broken(error) from error
+            while (sent := sent + self.send_at_once(rest[sent:])) < len(rest):
+                await trio.lowlevel.wait_writable(self._descriptor())
+                waited = True
         return waited
+
+    def send_at_once(self, data: bytes | bytearray | memoryview) -> int:
+        """Send what the kernel takes without waiting; how many bytes that were."""
+        try:
+            return os.write(self._descriptor(), data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise broken(error) from error
 
     async def _wait_for_data(self) -> int:
         if self._drained:
@@ -129,6 +133,11 @@ class PromptPath:
             await self._stream.send_all(data)
             return True
         return await direct.send_promptly(data)
+
+    def send_at_once(self, data: bytes | bytearray | memoryview) -> int:
+        """Send what can be sent without waiting, which is nothing while something is in between."""
+        direct = self._find()
+        return 0 if direct is None else direct.send_at_once(data)
 
     def _find(self) -> DirectSocket | None:
         if self._direct is None:

@@ -167,6 +167,8 @@ class Http2Connection:
                     handler(event)
         finally:
             self.control_backlog += len(self._output) + self._flush_h2() - before
+            if self._output:
+                self._hooks.output()
         for goaway in self.gate.take_goaways():
             self._goaway_received(goaway)
 

@@ -16,16 +16,21 @@ import trio
 
 from mezite.core.h2c import UpgradeRequest
 from mezite.net.byte_streams import discard_unsent
+from mezite.net.direct_socket import PromptPath
 from mezite.net.http2_connection import ConnectionHooks, Http2Connection
 from mezite.net.http2_ending import EndingState
 from mezite.net.http2_limits import Http2FloodError, Http2GateError, Http2Limits
 from mezite.net.http2_stream import Http2ConnectionLostError, Http2Error, Http2Stream, WakeSignal
+from mezite.net.shared_buffer import SharedBuffer
 
 __all__ = ["Http2Driver"]
 
 logger = logging.getLogger("mezite.net.http2")
 
+SMALL_OUTPUT = 16 * 1024
+"""Behind more than this the writer lets others have a turn."""
 READ_BYTES = 64 * 1024
+_RECEIVED = SharedBuffer("mezite http2 receive", READ_BYTES)
 
 
 class Http2Driver:
@@ -41,6 +46,7 @@ class Http2Driver:
         upgrade: UpgradeRequest | None = None,
     ) -> None:
         self._stream = stream
+        self._path = PromptPath(stream)
         self._client_side = client_side
         self._limits = limits
         self._writable = WakeSignal()
@@ -105,12 +111,7 @@ class Http2Driver:
             output = self.connection.take_output()
             control = self.connection.control_backlog
             if output:
-                with trio.move_on_after(self._stall_limit()) as scope:
-                    if not await self._send(output):
-                        return
-                if scope.cancelled_caught:
-                    discard_unsent(self._stream)
-                    self._fail(Http2ConnectionLostError("the peer does not read"))
+                if not await self._send(output):
                     return
                 self.connection.control_backlog -= control
                 self._drained.set()
@@ -130,12 +131,23 @@ class Http2Driver:
         return self._limits.closing if self._closing else self._limits.write_stall
 
     async def _send(self, output: bytearray) -> bool:
+        """Whether all was sent. A small answer that the kernel takes at once costs no deadline and no turn."""
         try:
-            await self._stream.send_all(output)
+            sent = self._path.send_at_once(output)
+            if sent == len(output) < SMALL_OUTPUT:
+                return True
+            with trio.move_on_after(self._stall_limit()) as scope:
+                if sent < len(output):
+                    await self._stream.send_all(output[sent:])
+                else:
+                    await trio.lowlevel.checkpoint()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._fail(Http2ConnectionLostError(f"the connection broke: {error}"))
             return False
-        return True
+        if scope.cancelled_caught:
+            discard_unsent(self._stream)
+            self._fail(Http2ConnectionLostError("the peer does not read"))
+        return not scope.cancelled_caught
 
     def _is_finished(self) -> bool:
         return self.connection.ending.state is EndingState.FINAL and not self.connection.streams
@@ -143,7 +155,7 @@ class Http2Driver:
     async def _read(self) -> None:
         while not self._closing:
             try:
-                data = await self._stream.receive_some(READ_BYTES)
+                data = await self._path.receive(_RECEIVED)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 self._fail(Http2ConnectionLostError(f"the connection broke: {error}"))
                 break
@@ -166,7 +178,6 @@ class Http2Driver:
         except h2.exceptions.ProtocolError as error:
             logger.info("http2 protocol error: %s", error)
             self._fail(Http2ConnectionLostError(f"protocol error: {error}"))
-        self._writable.set()
 
     async def _watch(self) -> None:
         """Deadlines of the connection as a whole."""

@@ -128,12 +128,18 @@ class Http2Stream:
         most one stream window in a row. Raises StreamResetError or Http2ConnectionLostError when the stream
         ended early.
         """
-        while not self._inbound:
+        while (data := self.receive_nowait()) is None:
+            await self._readable.wait()
+        return data
+
+    def receive_nowait(self) -> bytes | None:
+        """As :meth:`receive_some`; None when there is nothing yet."""
+        if not self._inbound:
             if self.remote_ended:
                 return b""
             if self.failure is not None:
                 raise self._failure()
-            await self._readable.wait()
+            return None
         data = self._inbound.popleft() if len(self._inbound) == 1 else b"".join(self._inbound)
         self._inbound.clear()
         self.port.consumed(self, len(data))

@@ -10,7 +10,7 @@ import trio.testing
 
 from mezite.net.byte_streams import LINGER_NOT, PushbackStream, relay
 from mezite.net.connection_limits import BudgetedStream
-from mezite.net.direct_socket import DirectSocket, direct_socket
+from mezite.net.direct_socket import DirectSocket, PromptPath, direct_socket
 
 
 @asynccontextmanager
@@ -164,3 +164,31 @@ async def test_a_relay_between_two_connections() -> None:
         await node.send_all(got[::-1])
         await node.send_eof()
         assert b"".join([part async for part in user]) == data[::-1]
+
+
+async def test_what_the_kernel_does_not_take_is_left_to_the_sender() -> None:
+    async with tcp_pair() as (client, server):
+        outlet, data = direct(client), bytes(1_000_000)
+        sent = 0
+        while taken := outlet.send_at_once(data):
+            sent += taken
+        assert sent
+        assert outlet.send_at_once(b"x") == 0
+        got = 0
+        with trio.fail_after(5):
+            while got < sent:
+                got += len(await server.receive_some())
+        assert got == sent
+
+
+async def test_nothing_is_sent_past_what_is_in_between() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    path = PromptPath(ours)
+    assert path.send_at_once(b"x") == 0
+    async with tcp_pair() as (client, server):
+        path = PromptPath(PushbackStream(client))
+        assert path.send_at_once(b"abc") == 3
+        assert await server.receive_some() == b"abc"
+    with pytest.raises(trio.ClosedResourceError):
+        path.send_at_once(b"x")
+    await theirs.aclose()
