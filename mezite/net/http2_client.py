@@ -62,7 +62,7 @@ class Http2ClientConnection:
         fields = list(fields)
         while True:
             if not self.is_usable:
-                reason = str(self._driver.lost or "the server is going away")
+                reason = str(self._driver.lost or self._driver.connection.ending.farewell)
                 raise Http2ConnectionLostError(reason, unprocessed=True)
             try:
                 return self._driver.connection.open_stream(fields, end_stream=end_stream)

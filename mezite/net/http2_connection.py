@@ -293,7 +293,7 @@ class Http2Connection:
     def _goaway_received(self, goaway: GoAway) -> None:
         self.ending.receive_goaway(goaway)
         if self._client_side:
-            lost = Http2ConnectionLostError("the server is going away", unprocessed=True)
+            lost = Http2ConnectionLostError(self.ending.farewell, unprocessed=True)
             for stream in list(self.streams.values()):
                 if stream.stream_id > goaway.last_stream_id:
                     self._drop(stream, lost)

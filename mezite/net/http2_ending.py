@@ -21,6 +21,9 @@ from mezite.net.http2_frame_gate import GoAway
 __all__ = ["ConnectionEnding", "EndingState"]
 
 PING_DATA = b"mzgoaway"
+MAX_FAREWELL_BYTES = 1024
+"""Of the text in a GOAWAY: room for a few sentences, as a hub's wrong port says them."""
+
 ALL_STREAMS = 2**31 - 1
 
 
@@ -76,6 +79,13 @@ class ConnectionEnding:
         """The peer ends the connection: no new streams either way."""
         self.received = goaway
         self.state = EndingState.FINAL
+
+    @property
+    def farewell(self) -> str:
+        """What the peer's GOAWAY says, on one line. It may hold any text."""
+        words = b"" if self.received is None else self.received.debug_data[:MAX_FAREWELL_BYTES]
+        text = " ".join(words.decode("utf-8", "replace").split())
+        return f"the server is going away: {text}" if text else "the server is going away"
 
     def abort(self, error_code: h2.errors.ErrorCodes) -> None:
         """Last words before the connection is cut."""
