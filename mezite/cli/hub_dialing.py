@@ -22,10 +22,12 @@ from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.refusal import CertificateRefused
 from mezite.core.certificates.x509_issue import load_certificates
 from mezite.core.certificates.x509_verify import verify_x509
+from mezite.net.dialer import DialError
 from mezite.net.outbound import Outbound, OuterTlsError
 from mezite.net.tls_contexts import mutual_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
-from mezite.net.tunnel_route import Carrier, TunnelRoute
+from mezite.net.tunnel_route import HTTPS_PORT, Carrier, TunnelRoute
+from mezite.net.websocket_upgrade import UpgradeError
 
 __all__ = ["ALPN", "CONNECT_SECONDS", "SYSTEM", "connect_hub", "front_outbound"]
 
@@ -33,12 +35,20 @@ SSH_PORT = 3023
 ALPN = ("mezite-connect/1",)
 CONNECT_SECONDS = 15
 
+NOT_TLS = "wrong version number"
+"""What OpenSSL calls bytes that are no TLS record."""
+
 SYSTEM = b"system"
 """`Profile.front_roots` for a front that the system's roots vouch for."""
 
 
 class _NotTheHubError(Exception):
     """What answers there is not the hub's own TLS; the message says what it is."""
+
+    def __init__(self, reason: str, *, inside: bool = False) -> None:
+        super().__init__(reason)
+        self.inside = inside
+        """Whether there was a good outer session, and it is what is inside that is wrong."""
 
 
 def front_outbound(front_roots: bytes) -> Outbound:
@@ -52,17 +62,34 @@ async def connect_hub(current: CurrentProfile, profile: Profile) -> TlsStream:
     :raises CliError: it cannot be reached, or is not the hub of the profile.
     :raises DialError: nobody answers there.
     """
+    if current.carrier == Carrier.WEBSOCKET.value:
+        return await _over_websocket(current, profile)
     known, other = _carriers(current)
     try:
         return await _attempt(known, current, profile)
     except _NotTheHubError as failure:
         first = failure
+    except DialError as error:
+        hint = f"{error.hint}; where only HTTPS passes: msh login --proxy={current.proxy_addr} --websocket"
+        raise DialError(error.what, error.why, hint) from error
     try:
         stream = await _attempt(other, current, profile)
     except _NotTheHubError as second:
         raise _neither(current, {known: first, other: second}) from None
     ProfileStore.from_environment(os.environ).remember_carrier(current, other.value)
     return stream
+
+
+async def _over_websocket(current: CurrentProfile, profile: Profile) -> TlsStream:
+    """Chosen at login, so nothing else is tried."""
+    try:
+        return await _attempt(Carrier.WEBSOCKET, current, profile)
+    except _NotTheHubError as failure:
+        raise CliError(
+            f"cannot connect to the hub at {current.proxy_addr} in a WebSocket",
+            str(failure),
+            f"does a balancer in front pass on WebSockets? without one: msh login --proxy={current.proxy_addr}",
+        ) from None
 
 
 def _carriers(current: CurrentProfile) -> tuple[Carrier, Carrier]:
@@ -72,16 +99,16 @@ def _carriers(current: CurrentProfile) -> tuple[Carrier, Carrier]:
 
 
 async def _attempt(carrier: Carrier, current: CurrentProfile, profile: Profile) -> TlsStream:
-    route = TunnelRoute(
-        address=current.ssh_addr or current.host,
-        default_port=SSH_PORT,
-        carrier=carrier,
-        outbound=front_outbound(profile.front_roots),
-    )
+    outbound = front_outbound(profile.front_roots)
+    if carrier is Carrier.WEBSOCKET:
+        address, port = current.proxy_addr, HTTPS_PORT
+    else:
+        address, port = current.ssh_addr or current.host, SSH_PORT
+    route = TunnelRoute(address=address, default_port=port, carrier=carrier, outbound=outbound)
     context = _context(profile)
     try:
         transport = await route.open([profile.ca_pem], deadline_seconds=CONNECT_SECONDS)
-    except OuterTlsError as error:
+    except (OuterTlsError, UpgradeError) as error:
         raise _NotTheHubError(error.reason) from None
     stream = TlsStream(transport, context, server_side=False, server_hostname=None)
     try:
@@ -89,7 +116,7 @@ async def _attempt(carrier: Carrier, current: CurrentProfile, profile: Profile) 
             await stream.do_handshake()
         _check_hub(stream, current, profile)
     except TlsError as error:
-        raise _NotTheHubError(error.reason) from None
+        raise _NotTheHubError(error.reason, inside=carrier is not Carrier.TCP) from None
     except (CliError, _NotTheHubError):
         await trio.aclose_forcefully(stream)
         raise
@@ -97,7 +124,7 @@ async def _attempt(carrier: Carrier, current: CurrentProfile, profile: Profile) 
         raise CliError(
             f"the hub at {route.address} does not answer within {CONNECT_SECONDS} s",
             "",
-            "is this its SSH port (3023)?",
+            "try again" if carrier is Carrier.WEBSOCKET else "is this its SSH port (3023)?",
         ) from None
     return stream
 
@@ -126,12 +153,12 @@ def _check_hub(stream: TlsStream, current: CurrentProfile, profile: Profile) -> 
 
 
 def _neither(current: CurrentProfile, failures: dict[Carrier, _NotTheHubError]) -> CliError:
-    bare, wrapped = str(failures[Carrier.TCP]), str(failures[Carrier.TLS])
+    bare, wrapped = failures[Carrier.TCP], failures[Carrier.TLS]
     address = current.ssh_addr or current.host
-    if "does not offer" in bare:
+    if wrapped.inside and NOT_TLS in str(wrapped):
         return CliError(
             f"{address} is not a hub's SSH port",
-            f"{bare}, neither does what is behind its TLS ({wrapped})",
+            "it speaks TLS, but what is inside is another protocol",
             f"check the hub's addresses and log in again: msh login --proxy={current.proxy_addr}",
         )
     return CliError(

@@ -34,6 +34,7 @@ from mezite.core.join_token import InvalidJoinTokenError, parse_ca_pin
 from mezite.core.secret import Secret
 from mezite.core.timestamps import format_timestamp
 from mezite.net.addresses import host_of
+from mezite.net.tunnel_route import Carrier
 
 __all__ = ["login"]
 
@@ -51,6 +52,7 @@ class _Request:
     mfa_code: str
     ca_pin: str | None
     ca_file: str | None
+    websocket: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -71,6 +73,9 @@ class _Issued:
 @click.option("--mfa-code", default="", metavar="CODE", help="Code of a second factor.")
 @click.option("--ca-pin", metavar="PIN", help="What the hub's CA must hash to (`mezhub ca-pin`).")
 @click.option("--ca-file", metavar="FILE", help="Further roots, PEM.")
+@click.option(
+    "--websocket", is_flag=True, help="Reach nodes through the HTTPS port too, where no other port passes."
+)
 def login(**given: Any) -> None:
     """Ask for what is missing, then log in."""
     try:
@@ -87,6 +92,7 @@ def login(**given: Any) -> None:
         mfa_code=given["mfa_code"],
         ca_pin=given["ca_pin"],
         ca_file=given["ca_file"],
+        websocket=given["websocket"],
     )
     issued = run_command(_login, request)
     if given["out"]:
@@ -112,6 +118,10 @@ async def _login(request: _Request) -> _Issued:
     web = WebClient(address=address, context=trust.context())
     hub = await web.get("/v1/webapi/ping")
     _check_clock(int(hub["server_time_ms"]))
+    if request.websocket and not hub.get("capabilities", {}).get("tunnel_websocket"):
+        raise CliError(
+            "--websocket cannot be used", f"the hub at {address} has no such door", "leave it away"
+        )
     fields = {"username": request.user, "password": request.password.reveal()}
     if request.mfa_code:
         fields["totp"] = request.mfa_code
@@ -129,7 +139,12 @@ async def _login(request: _Request) -> _Issued:
     # The certificates are all that is kept: the session would only lie around.
     await web.post("/v1/webapi/logout", {}, token=session)
     issued = _issued(address, hub, answer, ssh_key, tls_key)
-    return attrs.evolve(issued, profile=attrs.evolve(issued.profile, front_roots=trust.front_roots))
+    carrier = Carrier.WEBSOCKET if request.websocket else Carrier.TCP
+    return attrs.evolve(
+        issued,
+        current=attrs.evolve(issued.current, carrier=carrier.value),
+        profile=attrs.evolve(issued.profile, front_roots=trust.front_roots),
+    )
 
 
 def _issued(

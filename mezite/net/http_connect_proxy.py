@@ -57,9 +57,9 @@ async def dial_through_proxy(
 
 def refusal_hint(answer: ConnectAnswer, proxy: HttpProxy, host: str) -> str:
     """What the user can do about an answer that is no acceptance."""
-    if answer.status == 407:
+    if answer.status in (401, 407):  # 401 is what tinyproxy says of a wrong password
         return f"{'set' if proxy.credentials is None else 'check'} the user and password in HTTPS_PROXY"
-    if answer.status in (502, 503, 504):
+    if answer.status in (500, 502, 503, 504):  # 500 is what tinyproxy says
         return (
             f"the proxy cannot reach {host}: check the address, or name it in NO_PROXY to go there directly"
         )

@@ -16,9 +16,11 @@ from mezite.cli.hub_dialing import connect_hub
 from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
 from mezite.net.addresses import split_host_port
 from mezite.net.byte_streams import relay
+from mezite.net.dialer import DialError
+from mezite.net.tls_stream import TlsStream
 from mezite.testing.self_signed import self_signed_pem
 from tests.hub.live_hub import LiveHub, live_hub
-from tests.net.fronts import listening, tls_front
+from tests.net.fronts import answering, listening, tls_front
 
 PEM = self_signed_pem()
 
@@ -54,10 +56,22 @@ async def test_a_balancer_is_noticed_and_remembered(tmp_path: Path, store: Profi
         assert store.load(behind).front_roots == PEM[0]
         # The next connection does not pay twice.
         assert await connects(store.current(), profile)
-        # The balancer is gone: found out in the same way.
-        direct = attrs.evolve(store.current(), ssh_addr=current.ssh_addr)
-        store.save(direct, profile)
-        assert await connects(direct, profile)
+
+
+async def test_a_balancer_that_is_gone(tmp_path: Path, store: ProfileStore) -> None:
+    """Found out in the same way; a hub that ends outer sessions itself would not even notice."""
+    async with hub_and_alice(tmp_path) as (hub, current, profile):
+
+        async def mutual_only(stream: trio.SocketStream) -> None:
+            tls = TlsStream(stream, hub.hub.tls.connect, server_side=True)
+            await tls.do_handshake()
+            await tls.receive_some()
+
+        assert await connects(attrs.evolve(current, carrier="tls"), profile)
+        async with listening(mutual_only) as address:
+            direct = attrs.evolve(current, carrier="tls", ssh_addr=address)
+            store.save(direct, profile)
+            assert await connects(direct, profile)
         assert store.current().carrier == "tcp"
 
 
@@ -135,3 +149,30 @@ async def test_an_answer_that_never_comes(
     async with hub_and_alice(tmp_path) as (_hub, current, profile), listening(serve) as address:
         with pytest.raises(CliError, match=r"does not answer within 0\.3 s"):
             await connect_hub(attrs.evolve(current, ssh_addr=address), profile)
+
+
+# --- WebSockets ----------------------------------------------------------------------------------------------
+
+
+async def test_a_websocket_that_was_chosen(tmp_path: Path, store: ProfileStore) -> None:
+    async with hub_and_alice(tmp_path) as (_hub, current, profile):
+        # The SSH port is out of reach, and nobody asks for it.
+        chosen = attrs.evolve(current, carrier="websocket", ssh_addr="127.0.0.1:1")
+        store.save(chosen, profile)
+        assert await connects(chosen, profile)
+        assert store.current() == chosen
+        with pytest.raises(DialError, match=r"where only HTTPS passes: msh login --proxy=.* --websocket"):
+            await connect_hub(attrs.evolve(chosen, carrier="tcp"), profile)
+
+
+async def test_a_front_that_passes_no_websocket(tmp_path: Path, store: ProfileStore) -> None:
+    async with (
+        hub_and_alice(tmp_path) as (_hub, current, profile),
+        listening(answering(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")) as plain,
+        tls_front(plain, PEM) as front,
+    ):
+        with pytest.raises(CliError) as refused:
+            await connect_hub(attrs.evolve(current, carrier="websocket", proxy_addr=front), profile)
+        assert refused.value.what == f"cannot connect to the hub at {front} in a WebSocket"
+        assert refused.value.why == "it answered with status 502"
+        assert "does a balancer in front pass on WebSockets?" in refused.value.hint

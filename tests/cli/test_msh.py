@@ -48,6 +48,15 @@ def test_login_writes_a_profile(hub: HubInThread, tmp_path: Path) -> None:
     assert hub.msh(tmp_path, "ls").code == 0
 
 
+def test_a_websocket_on_request(hub: HubInThread, tmp_path: Path) -> None:
+    result = login(hub, tmp_path, "--websocket")
+    assert result.code == 0, result.err
+    store = ProfileStore(tmp_path)
+    assert store.current().carrier == "websocket"
+    store.save(attrs.evolve(store.current(), ssh_addr="127.0.0.1:1"), store.load(store.current()))
+    assert hub.msh(tmp_path, "ls").code == 0
+
+
 def test_the_session_is_not_left_behind(hub: HubInThread, tmp_path: Path) -> None:
     before = len(hub.do(hub.hub.audited, "user.login"))
     login(hub, tmp_path)
