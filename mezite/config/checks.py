@@ -184,6 +184,11 @@ def hub_notes(config: HubConfig, environ: Mapping[str, str]) -> list[str]:
         )
     if config.proxy.tls_mode == "off":
         notes.append("proxy.tls_mode off: HTTPS is served without TLS; let only the load balancer reach it")
+        if config.proxy.public_addr is None:
+            notes.append(
+                "proxy.public_addr is not set: the web port answers for this machine's own names only, which is seldom "
+                "what the load balancer is called"
+            )
     if config.proxy.apps_domain is not None:
         notes.append("proxy.apps_domain: applications are not served yet: their hosts answer with status 503")
     if config.ca_key_passphrase is None:

@@ -153,6 +153,9 @@ def test_notes_tell_what_is_weaker_than_it_looks():
     )
     assert any("gRPC port accepts cleartext" in note for note in hub_notes(accepted(grpc_allow_http="1"), {}))
     assert any("without TLS" in note for note in hub_notes(accepted(proxy_tls_mode="off"), {}))
+    assert any("own names only" in note for note in hub_notes(accepted(proxy_tls_mode="off"), {}))
+    named = accepted(proxy_tls_mode="off", proxy_public_addr="hub.example")
+    assert not any("own names only" in note for note in hub_notes(named, {}))
     assert any("stored unencrypted" in note for note in hub_notes(accepted(), {}))
     assert hub_notes(accepted(ca_key_passphrase="x"), {}) == []
 

@@ -71,6 +71,10 @@ def test_the_pages_own_configuration(terminated: Cluster, ports: dict[str, int])
         assert site.use_every_path("page", MEZITE_TLS_WRAP="true") == {
             **HTTP_PATHS, "tunnel": BALANCER, "msh": BALANCER, "ssh": BALANCER,
         }  # fmt: skip
+        # D13: nginx hands `Upgrade` on to the hub, which goes on in HTTP/1.1.
+        upgrade = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__")
+        fields = [argument for field in upgrade for argument in ("-H", field)]
+        assert site.curl("/v1/webapi/ping", "--http1.1", *fields)["cluster_name"] == "mezite"
         # An agent where only HTTPS passes: its tunnel is a WebSocket, and the header names it too.
         site.start_agent("node-websocket", MEZITE_PROXY_ADDR=f"https://{site.front('web')}")
         assert site.tunnel_client("node-websocket") == CLIENT
