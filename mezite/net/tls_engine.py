@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 from collections.abc import Iterable
 
@@ -26,6 +27,8 @@ SMALL_PART_BYTES = 4096
 #: Replies that reading may leave unsent. A key update is 39 bytes; a peer that makes us owe 4,000 of them
 #: while it never lets us send is an attack on memory.
 MAX_UNSENT_REPLIES = 160 * 1024
+
+_LIBRARY_TEXT = re.compile(r"\[[^]]*\] (.+) \(_ssl\.c:[0-9]+\)")
 
 
 class TlsError(trio.BrokenResourceError):
@@ -156,4 +159,6 @@ def describe_tls_failure(error: ssl.SSLError) -> str:
         return f"certificate verify failed: {error.verify_message}"
     if reason := getattr(error, "reason", None):
         return str(reason).replace("_", " ").lower()
-    return "handshake or record failure"
+    # Python has no name for every alert; the library's text does.
+    found = _LIBRARY_TEXT.fullmatch(str(error.args[-1]) if error.args else "")
+    return "handshake or record failure" if found is None else found[1]

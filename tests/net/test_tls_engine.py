@@ -68,3 +68,14 @@ def test_nothing_can_be_encrypted_after_the_end() -> None:
 
 def test_failures_have_words() -> None:
     assert describe_tls_failure(ssl.SSLError("x")) == "handshake or record failure"
+
+
+def test_an_alert_that_python_has_no_name_for_has_words_too() -> None:
+    """What a hub's port says to a client that offers only protocols which are not served there."""
+    engine = TlsEngine(client_context(None, ("mezite-tunnel/1",)), server_side=False, server_hostname="hub")
+    with pytest.raises(ssl.SSLWantReadError):
+        engine.tls.do_handshake()
+    engine.incoming.write(b"\x15\x03\x03\x00\x02\x02\x78")
+    with pytest.raises(ssl.SSLError) as refused:
+        engine.tls.do_handshake()
+    assert "no application protocol" in describe_tls_failure(refused.value)
