@@ -24,10 +24,17 @@ class Front:
     """Whether the balancer ends TLS, or passes connections on as they are."""
 
     def ports(self) -> list[tuple[str, int, str]]:
-        """Return listener, public port and the hub's own address of every port."""
+        """Return listener, public port and the hub's own address; ``single`` for listeners that share a port."""
+        by_address: dict[str, list[str]] = {}
+        for name, address in self.public.items():
+            by_address.setdefault(address, []).append(name)
         return [
-            (name, split_host_port(address, 443)[1], self.hub.get(name, address))
-            for name, address in self.public.items()
+            (
+                names[0] if len(names) == 1 else "single",
+                split_host_port(address, 443)[1],
+                self.hub.get(names[0], address),
+            )
+            for address, names in by_address.items()
         ]
 
 
@@ -90,7 +97,7 @@ def haproxy_snippet(front: Front) -> str:
     if front.ends_tls:
         lines.append("# And proxy.tls_mode: off, MEZITE_GRPC_ALLOW_HTTP=true. Agents: MEZITE_TLS_WRAP=true.")
     for name, port, hub in front.ports():
-        alpn = {"web": " alpn http/1.1", "auth": " alpn h2"}.get(name, "")
+        alpn = {"web": " alpn http/1.1", "auth": " alpn h2", "single": " alpn http/1.1"}.get(name, "")
         tls = f" ssl crt /etc/ssl/mezite.pem{alpn}" if front.ends_tls else ""
         lines += [
             f"listen mezite_{name}",

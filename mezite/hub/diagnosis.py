@@ -176,6 +176,14 @@ class _HubDoctor:
         database_time = await self.database.read(database_clock.now)
         return clock_offset(self.sources.now(), database_time, "the database's")
 
+    def _bound(self) -> dict[str, str]:
+        """What each protocol is served on."""
+        bound = {name: str(listen) for name, listen in self.listeners().items() if listen.port}
+        if self.config.proxy.single_port and "web" in bound:
+            shared = ("ssh", "tunnel", *(("auth",) if self.config.auth.enabled else ()))
+            bound |= dict.fromkeys(shared, bound["web"])
+        return bound
+
     async def test_public_address(self, walk: Walk, idle_seconds: int) -> LoadBalancerReport | None:
         """What survives on the way from outside, as far as it shows from beside the hub."""
         public = self.config.proxy.public_addr
@@ -188,7 +196,7 @@ class _HubDoctor:
             walk.skip("public address", why)
             return None
         addresses = PublicAddresses(str(public))
-        addresses.bound({name: str(listen) for name, listen in self.listeners().items() if listen.port})
+        addresses.bound(self._bound())
         report = await run_balancer_probe(
             BalancerProbe(
                 public=addresses.advertised(),
@@ -238,8 +246,11 @@ class _PortStep:
     async def _look_at_holder(self, shown: str) -> str:
         host = _LOOPBACK.get(self.listen.host, self.listen.host)
         answer = await what_listens(join_host_port(host, self.listen.port), self.listen.port)
+        ours = set(_OURS[self.name])
+        if self.doctor.config.proxy.single_port and self.name == "web":
+            ours.add(Answer.TUNNEL)
         header_wanted = self.doctor.config.proxy.proxy_protocol == "require"
-        if answer in _OURS[self.name] or (answer is Answer.CLOSED and header_wanted):
+        if answer in ours or (answer is Answer.CLOSED and header_wanted):
             self.doctor.held.add(self.name)
             return f"{shown} is held by a hub that runs"
         raise StepFailedError(

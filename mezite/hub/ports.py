@@ -140,7 +140,7 @@ def _single_port(
     tunnels = hub.inner_tls.routes
     web = share.of_route(web_route(lambda: hub.tls.web, hub.web))
     inside = SinglePort(
-        router=TlsRouter(routes=tunnels),
+        router=TlsRouter(routes=tunnels, saw=hub.saw),
         jump=hub.jump,
         http1=share.of_handler(web_handler(hub.web, "https")),
         http2=share.of_handler(grpc.serve_cleartext) if config.auth.enabled else None,
@@ -157,6 +157,7 @@ def _single_port(
         router=TlsRouter(
             routes=[route for route in routes if route not in left_out],
             otherwise=_outer(config, hub, inside.handle),
+            saw=hub.saw,
         ),
         jump=hub.jump,
         http1=share.of_handler(web_handler(hub.web, "http")) if off or config.auth.h2c else None,

@@ -20,6 +20,7 @@ from mezite.hub.ground import open_ground
 from mezite.services.sources import system_sources
 from tests.balancers import free_address
 from tests.cli.commands import HubInThread, Result, run
+from tests.e2e.harness import Daemon, clean_environment, program
 from tests.hub.live_hub import CLUSTER, hub_config
 
 PORTS = ("web", "ssh", "tunnel", "auth", "diag")
@@ -187,3 +188,19 @@ def test_a_configuration_that_cannot_be_used(tmp_path: Path, nowhere: dict[str, 
 
 def test_a_silence_that_cannot_be_read(tmp_path: Path, nowhere: dict[str, str]) -> None:
     assert doctor(config_file(tmp_path, tmp_path / "new", nowhere), "--idle=soon").code == 2
+
+
+def test_beside_a_hub_with_one_port(tmp_path: Path, nowhere: dict[str, str]) -> None:
+    """The hub runs in a process of its own here."""
+    settings = {"single_port": True, "public_addr": nowhere["web"]}
+    path = config_file(tmp_path, tmp_path / "data", nowhere, **settings)
+    hub = Daemon(program("mezhub", "start", "--config", str(path)), clean_environment(), tmp_path / "hub.log")
+    try:
+        hub.wait_for(lambda line: "hub ready" in line)
+        result = doctor(path, "--idle=1s")
+    finally:
+        hub.stop()
+    assert result.err == ""
+    assert steps(result)["port: web"]["detail"] == f"{nowhere['web']} is held by a hub that runs"
+    assert steps(result)["tunnel: TLS"]["detail"].startswith("ended by the hub: ")
+    assert steps(result)["auth: HTTP/2 call"]["outcome"] == "ok"

@@ -162,6 +162,20 @@ async def test_a_broken_nginx(tmp_path: Path) -> None:
     assert found["auth: idle"].outcome is Outcome.SKIPPED
 
 
+async def test_one_port_for_everything(tmp_path: Path) -> None:
+    ports = free_ports()
+    sections = f"listen all\n  mode tcp\n  bind {ports.front('web')}\n  server hub {ports.hub('web')} send-proxy-v2\n"
+    trust = {"proxy_protocol": "on", "proxy_protocol_trusted_cidrs": (ip_network("127.0.0.0/8"),)}
+    async with hub_behind(tmp_path, ports, single_port=True, **trust) as hub:
+        with haproxy(tmp_path / "haproxy", sections, wait=[ports.front("web")]):
+            report = await probe(hub)
+    found = steps(report)
+    assert failed(report) == set(), report.findings
+    for name in NAMES:
+        assert found[f"{name}: client address"].detail.endswith("the real one")
+    assert report.haproxy.count("listen mezite_single") == report.haproxy.count("  bind ") == 1
+
+
 async def test_nothing_is_in_front(tmp_path: Path) -> None:
     """Nobody's public address: the hub names itself."""
     async with live_hub(tmp_path) as hub:
