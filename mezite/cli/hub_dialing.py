@@ -22,7 +22,10 @@ from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.refusal import CertificateRefused
 from mezite.core.certificates.x509_issue import load_certificates
 from mezite.core.certificates.x509_verify import verify_x509
+from mezite.core.wrong_doors import Answer, Door, client_advice, is_certain
+from mezite.net.addresses import split_host_port
 from mezite.net.dialer import DialError
+from mezite.net.listener_probe import what_listens
 from mezite.net.outbound import Outbound, OuterTlsError
 from mezite.net.tls_contexts import mutual_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
@@ -35,8 +38,6 @@ SSH_PORT = 3023
 ALPN = ("mezite-connect/1",)
 CONNECT_SECONDS = 15
 
-NOT_TLS = "wrong version number"
-"""What OpenSSL calls bytes that are no TLS record."""
 
 SYSTEM = b"system"
 """`Profile.front_roots` for a front that the system's roots vouch for."""
@@ -44,11 +45,6 @@ SYSTEM = b"system"
 
 class _NotTheHubError(Exception):
     """What answers there is not the hub's own TLS; the message says what it is."""
-
-    def __init__(self, reason: str, *, inside: bool = False) -> None:
-        super().__init__(reason)
-        self.inside = inside
-        """Whether there was a good outer session, and it is what is inside that is wrong."""
 
 
 def front_outbound(front_roots: bytes) -> Outbound:
@@ -75,7 +71,7 @@ async def connect_hub(current: CurrentProfile, profile: Profile) -> TlsStream:
     try:
         stream = await _attempt(other, current, profile)
     except _NotTheHubError as second:
-        raise _neither(current, {known: first, other: second}) from None
+        raise await _neither(current, profile, {known: first, other: second}) from None
     ProfileStore.from_environment(os.environ).remember_carrier(current, other.value)
     return stream
 
@@ -116,7 +112,7 @@ async def _attempt(carrier: Carrier, current: CurrentProfile, profile: Profile) 
             await stream.do_handshake()
         _check_hub(stream, current, profile)
     except TlsError as error:
-        raise _NotTheHubError(error.reason, inside=carrier is not Carrier.TCP) from None
+        raise _NotTheHubError(error.reason) from None
     except (CliError, _NotTheHubError):
         await trio.aclose_forcefully(stream)
         raise
@@ -152,13 +148,20 @@ def _check_hub(stream: TlsStream, current: CurrentProfile, profile: Profile) -> 
         raise CliError(f"cannot trust the hub at {current.ssh_addr}", refused.message) from None
 
 
-def _neither(current: CurrentProfile, failures: dict[Carrier, _NotTheHubError]) -> CliError:
-    bare, wrapped = failures[Carrier.TCP], failures[Carrier.TLS]
+async def _neither(
+    current: CurrentProfile, profile: Profile, failures: dict[Carrier, _NotTheHubError]
+) -> CliError:
+    bare, wrapped = str(failures[Carrier.TCP]), str(failures[Carrier.TLS])
     address = current.ssh_addr or current.host
-    if wrapped.inside and NOT_TLS in str(wrapped):
+    try:
+        found = await what_listens(address, SSH_PORT, outbound=front_outbound(profile.front_roots))
+    except DialError:
+        found = Answer.SILENT
+    if is_certain(Door.SSH, found):
+        _host, port = split_host_port(address, SSH_PORT)
         return CliError(
             f"{address} is not a hub's SSH port",
-            "it speaks TLS, but what is inside is another protocol",
+            client_advice(Door.SSH, found, setting="the profile", port=port).why,
             f"check the hub's addresses and log in again: msh login --proxy={current.proxy_addr}",
         )
     return CliError(

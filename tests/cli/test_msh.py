@@ -266,7 +266,7 @@ def test_a_hub_that_is_not_the_one_of_the_profile(hub: HubInThread, tmp_path: Pa
     for name, changed, text in (
         ("cluster", attrs.evolve(current, cluster="other"), "cannot trust the hub at "),
         ("port", attrs.evolve(current, ssh_addr=hub.hub.address("web")), "is not a hub's SSH port"),
-        ("plain", attrs.evolve(current, ssh_addr=hub.hub.address("diag")), "cannot connect to the hub at "),
+        ("plain", attrs.evolve(current, ssh_addr=hub.hub.address("diag")), "is not a hub's SSH port"),
         ("nobody", attrs.evolve(current, ssh_addr="127.0.0.1:1"), "cannot connect to 127.0.0.1:1"),
     ):
         ProfileStore(tmp_path / name).save(changed, profile)

@@ -44,6 +44,8 @@ async def exchange(data: bytes) -> bytes:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve, theirs)
         await ours.send_all(data)
+        # Where the connection is kept: there is no next request.
+        await ours.send_eof()
         said = b""
         while more := await ours.receive_some():
             said += more
