@@ -38,7 +38,6 @@ SSH_PORT = 3023
 ALPN = ("mezite-connect/1",)
 CONNECT_SECONDS = 15
 
-
 SYSTEM = b"system"
 """`Profile.front_roots` for a front that the system's roots vouch for."""
 

@@ -218,7 +218,11 @@ class Switchboard:
 
     def _rejected(self, event: ChannelRejected) -> None:
         opening = self._openings.pop(event.channel_id)
-        opening.answer(ChannelRejectedError(event.code, event.text))
+        text = event.text
+        if event.code is ErrorCode.DRAINING and self.goaway is not None:
+            # The offer crossed the GOAWAY, which came first and knows more than the refusal that it brings.
+            text = self.goaway.text or text
+        opening.answer(ChannelRejectedError(event.code, text))
 
     def _reset(self, event: ChannelReset) -> None:
         self._waiting.pop(event.channel_id, None)

@@ -219,6 +219,14 @@ async def test_goaway_alone_changes_nothing_else() -> None:
         assert pair.errors == {}
 
 
+async def test_an_offer_that_crosses_a_goaway_hears_its_reason() -> None:
+    async with sessions() as pair:
+        pair.accepter.send_goaway(text="log in again")
+        with pytest.raises(ChannelRejectedError, match="log in again") as caught:
+            await pair.dialer.open_channel(HEADER)
+        assert caught.value.code is ErrorCode.DRAINING
+
+
 async def test_a_cancelled_run_is_a_loss_for_the_other_side() -> None:
     async with sessions() as pair, trio.open_nursery() as nursery:
         ours, theirs = await pair.open()
