@@ -71,12 +71,12 @@ async def outcome(call: Awaitable[object]) -> tuple[StatusCode, Mapping[str, str
 
 
 async def guess(hub: LiveHub, client: ApiClient, number: int) -> Response | None:
-    """Guess through one of three doors; the answer if it is that there were too many."""
-    if number % 10 == 2:
+    """Guess through one of three doors, the last times through the quickest; the answer when there were too many."""
+    if number < BURST and number % 10 == 2:
         status, _details = await outcome(log_in(client, GUESSER, f"nobody-{number}", "guess"))
         assert status is StatusCode.UNAUTHENTICATED
         return None
-    if number % 10 == 3:
+    if number < BURST and number % 10 == 3:
         answer = await post(hub, "login", GUESSER, username=f"nobody-{number}", password="guess")
         assert answer.status == 401
         return None
