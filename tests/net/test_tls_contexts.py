@@ -93,6 +93,16 @@ async def test_no_session_can_be_resumed(version: ssl.TLSVersion) -> None:
         assert session is None or not session.has_ticket
 
 
+def test_no_client_makes_a_server_shake_hands_again() -> None:
+    for context in (
+        server_context(CERT, KEY, []),
+        server_context(CERT, KEY, [], client_ca_pems=[CERT]),
+        mutual_server_context(CERT, KEY, [CERT], []),
+    ):
+        assert context.options & ssl.OP_NO_RENEGOTIATION
+        assert context.options & ssl.OP_NO_COMPRESSION
+
+
 @pytest.mark.parametrize("kind", ["mutual", "optional"])
 async def test_no_client_comes_back_past_the_checks_of_its_certificate(kind: str) -> None:
     """F1: no ticket arrives, and a session that is offered all the same is not taken up again."""
