@@ -48,7 +48,7 @@ class Orders:
     connections: int
     """of each kind"""
     per_second: float
-    """new connections of all kinds together"""
+    """new connections of all kinds together, at most: a machine that is busy makes the attackers slower too"""
     seconds: float
     """after the last one began; what still stands then has won"""
 
@@ -122,7 +122,7 @@ async def slow_header(attacker: Attacker) -> None:
     await stream.send_all(b"GET /v1/webapi/ping HTTP/1.1\r\nHost: hub\r\n")
     while True:
         await stream.send_all(b"x-more: yes\r\n")
-        await trio.sleep(2)
+        await trio.sleep(4)
 
 
 async def slow_body(attacker: Attacker) -> None:
@@ -133,7 +133,7 @@ async def slow_body(attacker: Attacker) -> None:
     )
     while True:
         await stream.send_all(b" " * 100)
-        await trio.sleep(2)
+        await trio.sleep(4)
 
 
 async def slow_reader(attacker: Attacker) -> None:

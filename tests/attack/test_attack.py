@@ -8,8 +8,10 @@ after the other and more of them: `python -m tests.attack --connections 2000`.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,9 @@ import pytest
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
 ROOT = Path(__file__).parents[2]
-ALL_AT_ONCE = ("--together", "--connections", "300", "--per-second", "400", "--baseline", "6")
+ALL_AT_ONCE = ("--together", "--connections", "300", "--per-second", "300", "--baseline", "6")
 LONGEST_SECONDS = 110
+"""Half of it on a machine that does nothing else; the test session gives a test 120."""
 
 
 def test_honest_clients_notice_next_to_nothing() -> None:
@@ -27,14 +30,20 @@ def test_honest_clients_notice_next_to_nothing() -> None:
     In processes whose lines are not counted: that makes them several times as slow, and latencies are what is judged.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    result = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.attack", *ALL_AT_ONCE],
         cwd=ROOT,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=LONGEST_SECONDS,
-        check=False,
+        start_new_session=True,
     )
-    print(result.stdout)
-    assert result.returncode == 0, result.stdout + result.stderr
+    try:
+        output, _ = process.communicate(timeout=LONGEST_SECONDS)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    print(output)
+    assert process.returncode == 0, output
