@@ -121,3 +121,9 @@ def test_a_port_where_nobody_listens(hub: HubInThread, home: Path, tmp_path: Pat
     result = doctor(hub, elsewhere(home, tmp_path, proxy_addr="127.0.0.1:1"))
     assert result.json["first_broken"] == "web: TCP"
     assert steps(result)["ssh: hub"]["outcome"] == "ok"
+
+
+def test_msh_in_a_websocket(hub: HubInThread, home: Path, tmp_path: Path) -> None:
+    result = doctor(hub, elsewhere(home, tmp_path, carrier="websocket", ssh_addr="127.0.0.1:1"))
+    assert result.err == ""
+    assert steps(result)["ssh: TLS"]["detail"].endswith(", inside a WebSocket")
