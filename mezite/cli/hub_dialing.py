@@ -9,6 +9,7 @@ only adds a layer, and who has neither the hub's key nor a good certificate for 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import time
@@ -71,7 +72,9 @@ async def connect_hub(current: CurrentProfile, profile: Profile) -> TlsStream:
         stream = await _attempt(other, current, profile)
     except _NotTheHubError as second:
         raise await _neither(current, profile, {known: first, other: second}) from None
-    ProfileStore.from_environment(os.environ).remember_carrier(current, other.value)
+    # It only saves the next connection a try: a home that cannot be written must not end this one.
+    with contextlib.suppress(CliError):
+        ProfileStore.from_environment(os.environ).remember_carrier(current, other.value)
     return stream
 
 

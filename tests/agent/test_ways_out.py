@@ -128,6 +128,19 @@ async def test_a_tunnel_in_a_websocket(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_a_websocket_that_breaks_is_dialled_again(tmp_path: Path) -> None:
+    async with live_hub(tmp_path) as hub, trio.open_nursery() as nursery:
+        agent = agent_of(hub, await hub.enroll(), tmp_path, Outbound(), proxy_addr=https(hub.address("web")))
+        nursery.start_soon(agent.tunnel_client().run)
+        first = await hub.hub.services.registry.wait_tunnel()
+        first.close()
+        with trio.fail_after(20):
+            while (again := await hub.hub.services.registry.wait_tunnel()) is first:
+                await first.session.wait_closed()
+        assert again.epoch > first.epoch
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(
     ("status", "hint"),
     [

@@ -75,6 +75,15 @@ async def test_a_balancer_that_is_gone(tmp_path: Path, store: ProfileStore) -> N
         assert store.current().carrier == "tcp"
 
 
+async def test_a_home_that_cannot_be_written(tmp_path: Path, store: ProfileStore) -> None:
+    async with (
+        hub_and_alice(tmp_path) as (hub, current, profile),
+        tls_front(hub.address("ssh"), PEM) as front,
+    ):
+        assert not store.root.exists()
+        assert await connects(attrs.evolve(current, ssh_addr=front), profile)
+
+
 async def test_another_profile_is_left_alone(tmp_path: Path, store: ProfileStore) -> None:
     async with (
         hub_and_alice(tmp_path) as (hub, current, profile),
