@@ -74,22 +74,34 @@ def mezctl(site: Site, *arguments: str, stdin: str = "") -> subprocess.Completed
 
 
 def raw_ssh(site: Site, home: str, node: str) -> list[str]:
-    """OpenSSH without any TLS, on the same port, by the files that `stock_ssh` has made."""
-    identity = site.cluster.folder / f"{home}-identity"
+    """OpenSSH without any TLS, on the same port, by the files of `msh login`."""
+    files = site.cluster.folder / home / "localhost"
     config = site.cluster.folder / f"{home}-raw.ssh_config"
     config.write_text(
         f"Host hub\n  User admin\n  HostName localhost\n  Port {site.ports['ssh']}\n  HostKeyAlias {HUB}\n"
         f"Host node\n  User {ME}\n  HostName {node}\n  ProxyJump hub\n"
-        f"Host *\n  IdentityFile {identity}\n  CertificateFile {identity}-cert.pub\n  IdentitiesOnly yes\n"
-        f"  UserKnownHostsFile {identity}.known_hosts\n  GlobalKnownHostsFile none\n  StrictHostKeyChecking yes\n"
+        f"Host *\n  IdentityFile {files}/admin/key\n  CertificateFile {files}/admin/key-cert.pub\n"
+        f"  IdentitiesOnly yes\n  UserKnownHostsFile {files}/known_hosts\n  GlobalKnownHostsFile none\n"
+        "  StrictHostKeyChecking yes\n"
     )
     return ["ssh", "-F", str(config), "node"]
 
 
-def tunnel_client(site: Site, node: str) -> str:
-    assert site.cluster.hub is not None
-    up = site.cluster.hub.wait_for(lambda line: '"tunnel up"' in line and f'"{node}"' in line)
-    return str(json.loads(up)["client"]).rpartition(":")[0]
+def client_of(site: Site, event_type: str, user: str) -> object:
+    """Whom the newest event of that type about that user names."""
+    return site.cluster.audit(f"--type={event_type}", f"--user={user}")[0]["client_ip"]
+
+
+def clients_of_sessions(site: Site, home: str, *commands: list[str]) -> list[object]:
+    """Run commands over SSH; whom the audit log names as their clients."""
+    before = len(site.cluster.audit("--type=session.start"))
+    for command in commands:
+        environment = {"MSH_HOME": str(site.cluster.folder / home)}
+        result = site.cluster.run([*command, "echo made it"], environment=environment)
+        assert result.stdout == "made it\n", result.stderr
+    events = site.cluster.audit("--type=session.start")
+    assert len(events) == before + len(commands)
+    return [event["client_ip"] for event in events[: len(commands)]]
 
 
 def test_straight(cluster: Cluster, ports: dict[str, int]) -> None:
@@ -111,22 +123,19 @@ def test_haproxy_passes_everything_on(cluster: Cluster, ports: dict[str, int]) -
     with haproxy(cluster, ports, HAPROXY, "haproxy") as site:
         assert site.curl("/v1/webapi/ping")["cluster_name"] == "mezite"
         mezctl(site, "login", "--username=grpc-haproxy", "--password-stdin", stdin="wrong")
-        assert site.audited("user.login.failed", "grpc-haproxy")["client_ip"] == CLIENT
+        assert client_of(site, "user.login.failed", "grpc-haproxy") == CLIENT
         token = mezctl(site, "login", "--username=admin", "--password-stdin", stdin=PASSWORD)
         assert len(token.stdout.strip()) == 64, token.stderr
 
         site.start_agent("plain")
         site.start_agent("wrapped", MEZITE_TLS_WRAP="true")
-        assert [tunnel_client(site, node) for node in ("plain", "wrapped")] == [CLIENT, CLIENT]
+        assert [site.tunnel_client(node) for node in ("plain", "wrapped")] == [CLIENT, CLIENT]
 
         site.msh_login("msh")
-        assert site.audited("user.login", "admin")["client_ip"] == CLIENT
-        msh = [*program_command("msh"), "ssh", f"{ME}@wrapped", "echo made it"]
-        assert site.client_of_session(msh, {"MSH_HOME": str(site.cluster.folder / "msh")}) == CLIENT
-        in_tls = site.stock_ssh("stock", "plain")
-        assert site.client_of_session([*in_tls, "echo made it"]) == CLIENT
-        raw = raw_ssh(site, "stock", "wrapped")
-        assert site.client_of_session([*raw, "echo made it"]) == CLIENT
+        assert client_of(site, "user.login", "admin") == CLIENT
+        msh = [*program_command("msh"), "ssh", f"{ME}@wrapped"]
+        ways = msh, site.stock_ssh("msh", "plain"), raw_ssh(site, "msh", "wrapped")
+        assert clients_of_sessions(site, "msh", *ways) == [CLIENT] * 3
         assert site.complaints() == []
 
 
@@ -134,11 +143,11 @@ def test_nginx_passes_everything_on(cluster: Cluster, ports: dict[str, int]) -> 
     with nginx(cluster, ports, NGINX, "nginx") as site:
         login = json.dumps({"username": "web-nginx", "password": "wrong"})
         site.curl("/v1/webapi/login", "-H", "content-type: application/json", "-d", login)
-        assert site.audited("user.login.failed", "web-nginx")["client_ip"] == CLIENT
+        assert client_of(site, "user.login.failed", "web-nginx") == CLIENT
         mezctl(site, "login", "--username=grpc-nginx", "--password-stdin", stdin="wrong")
-        assert site.audited("user.login.failed", "grpc-nginx")["client_ip"] == CLIENT
+        assert client_of(site, "user.login.failed", "grpc-nginx") == CLIENT
         site.start_agent("behind-nginx")
-        assert tunnel_client(site, "behind-nginx") == CLIENT
+        assert site.tunnel_client("behind-nginx") == CLIENT
         assert site.complaints() == []
 
 
