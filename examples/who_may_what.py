@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ask the hub's own access rules without a hub: who may log in where, why, and what would change the answer."""
 
-from mezite import Conditions, LabelSelector, NodeRequest, Role, evaluate, find_flip, flip_text
+from mezite import NodeRequest, evaluate, find_flip, flip_text, parse_role
 
-DEVELOPER = Role(
-    name="developer",
-    allow=Conditions(
-        node_labels=LabelSelector.parse({"env": ["staging", "development"], "team": "^eng-.*$"}),
-        logins=("ubuntu", "{{internal.logins}}"),
-    ),
-    deny=Conditions(logins=("root",)),
+DEVELOPER = parse_role(
+    {
+        "kind": "role",
+        "version": "v1",
+        "metadata": {"name": "developer"},
+        "spec": {
+            "allow": {
+                "node_labels": {"env": ["staging", "development"], "team": "^eng-.*$"},
+                "logins": ["ubuntu", "{{internal.logins}}"],
+            },
+            "deny": {"logins": ["root"]},
+        },
+    }
 )
 ALICE = {"logins": ("alice",)}
 

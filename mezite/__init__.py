@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mezite.core.rbac.changes import find_flip, flip_text
     from mezite.core.rbac.evaluator import AppRequest, Decision, NodeRequest, evaluate
     from mezite.core.rbac.label_matcher import LabelSelector
+    from mezite.core.rbac.role_document import RoleProblems, parse_role, role_document
     from mezite.core.rbac.role_options import RoleOptions
     from mezite.core.rbac.roles import BUILT_IN_ROLES, Conditions, Role
     from mezite.net.accept_loop import Connection, serve_connections
@@ -76,6 +77,7 @@ _MODULES = {
     "mezite.core.rbac.changes": ("find_flip", "flip_text"),
     "mezite.core.rbac.evaluator": ("AppRequest", "Decision", "NodeRequest", "evaluate"),
     "mezite.core.rbac.label_matcher": ("LabelSelector",),
+    "mezite.core.rbac.role_document": ("RoleProblems", "parse_role", "role_document"),
     "mezite.core.rbac.role_options": ("RoleOptions",),
     "mezite.core.rbac.roles": ("BUILT_IN_ROLES", "Conditions", "Role"),
     "mezite.net.accept_loop": ("Connection", "serve_connections"),
@@ -134,6 +136,7 @@ __all__ = [
     "RemoteProtocolError",
     "Role",
     "RoleOptions",
+    "RoleProblems",
     "SendBufferSpace",
     "Side",
     "TlsStream",
@@ -142,8 +145,10 @@ __all__ = [
     "evaluate",
     "find_flip",
     "flip_text",
+    "parse_role",
     "peek_protocol",
     "relay",
+    "role_document",
     "serve_connections",
     "sniff",
 ]

@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from mezite.api.access import ApiAccess, register_methods
+from mezite.api.access_explain import AccessExplainApi
 from mezite.api.audit import AuditApi
 from mezite.api.auth import AuthApi
 from mezite.api.doctor import DoctorApi, LoadBalancerReport
@@ -19,6 +20,7 @@ from mezite.api.enrollment import EnrollmentApi
 from mezite.api.health import HealthService
 from mezite.api.nodes import NodesApi
 from mezite.api.reflection import reflection_methods
+from mezite.api.roles import RolesApi
 from mezite.api.rpc import PeerInfo
 from mezite.api.server import ClientOf, GrpcServer
 from mezite.api.tokens import TokensApi
@@ -43,12 +45,14 @@ from mezite.hub.own_certificates import own_certificate_check
 from mezite.net.accept_loop import Connection
 from mezite.net.asgi_types import ASGIApp
 from mezite.net.trusted_address import TrustedAddress, TrustedHeader
+from mezite.services.access_explain import AccessExplainer
 from mezite.services.authentication import Authenticator
 from mezite.services.identity import AgentIdentity
 from mezite.services.live_connections import LiveConnections
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
 from mezite.services.public_addresses import PublicAddresses
+from mezite.services.roles import RoleCatalog
 from mezite.services.self_probes import SelfProbes, Sighting
 from mezite.services.sources import Sources
 from mezite.services.tunnel_leases import TunnelLeases
@@ -233,6 +237,10 @@ def _api(ground: Ground, services: _Services, verbs: VerbRegistry) -> GrpcServer
             sources=ground.sources,
         ).methods(),
         *UsersApi(ground.accounts, invite_url=services.addresses.invite_url).methods(),
+        *RolesApi(
+            RoleCatalog(database=ground.database, audit=ground.audit, sources=ground.sources)
+        ).methods(),
+        *AccessExplainApi(AccessExplainer(database=ground.database, sources=ground.sources)).methods(),
         *TokensApi(ground.enrollment).methods(),
         *NodesApi(services.directory).methods(),
         *AuditApi(ground.audit).methods(),

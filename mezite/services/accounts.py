@@ -17,6 +17,7 @@ from mezite.services.audit_log import AuditLog
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
 from mezite.services.identity import UserIdentity
 from mezite.services.login import LoginService, WeakPasswordError, check_password_strength, token_hash
+from mezite.services.role_definitions import definitions
 from mezite.services.sources import Sources
 from mezite.storage import invites, users
 from mezite.storage.database import Database
@@ -82,13 +83,13 @@ class Accounts:
         :raises ConflictError: the name is taken.
         """
         check_user(name)
-        _check_roles(roles)
         _check_traits(traits)
         hashed = await self._hash(password)
         now = self._sources.now()
         token = "" if password else self._sources.new_secret()
 
         def store(conn: Connection) -> UserRow:
+            _check_roles(conn, roles)
             row = users.insert(
                 conn, user=NewUser(name=name, password_hash=hashed, roles=roles, traits=traits), now=now
             )
@@ -143,12 +144,17 @@ class Accounts:
         :raises InvalidRequestError: unknown role, bad trait, weak password.
         :raises NotFoundError: there is no such user.
         """
-        _check_roles(roles or ())
         _check_traits(traits or {})
+        await self._database.read(_check_roles, roles or ())
         if password:
             await self._set_password(name, password)
         now = self._sources.now()
-        row = await self._database.write(users.update, name=name, roles=roles, traits=traits, now=now)
+
+        def store(conn: Connection) -> UserRow | None:
+            _check_roles(conn, roles or ())
+            return users.update(conn, name=name, roles=roles, traits=traits, now=now)
+
+        row = await self._database.write(store)
         if row is None:
             raise NotFoundError(f"user {name} does not exist: `mezctl users ls` shows who does")
         await self._record(EventType.USER_UPDATED, name, by, client_address, roles=list(row.roles))
@@ -208,11 +214,15 @@ def check_user(name: str) -> None:
         raise InvalidRequestError(str(error)) from None
 
 
-def _check_roles(roles: tuple[str, ...]) -> None:
+def _check_roles(conn: Connection, roles: tuple[str, ...]) -> None:
+    """In the transaction that gives the roles, so that none is deleted meanwhile."""
+    existing = {role.name for role in definitions(conn, roles)}
     for role in roles:
-        if role not in BUILT_IN_ROLES:
+        if role not in existing:
             known = ", ".join(sorted(BUILT_IN_ROLES))
-            raise InvalidRequestError(f"role {role!r} does not exist: there are {known}")
+            raise InvalidRequestError(
+                f"role {role[:64]!r} does not exist: there are {known} and those that `mezctl roles ls` shows"
+            )
     if len(set(roles)) != len(roles):
         raise InvalidRequestError("a role is listed twice")
 

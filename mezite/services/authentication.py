@@ -10,6 +10,7 @@ from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.refusal import CertificateRefused
 from mezite.core.certificates.validity import BACKDATE_SECONDS
 from mezite.core.certificates.verified import VerifiedPeer, VerifiedUserCertificate
+from mezite.core.rbac.roles import Role
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.errors import LockedError, UnauthenticatedError
 from mezite.services.identity import (
@@ -22,6 +23,7 @@ from mezite.services.identity import (
     user_of_ssh_certificate,
 )
 from mezite.services.login import token_hash
+from mezite.services.role_definitions import definitions
 from mezite.services.sources import Sources
 from mezite.storage import agents, users, web_sessions
 from mezite.storage.agents import AgentRow
@@ -55,15 +57,15 @@ class Authenticator:
         """
         hashed, now = token_hash(token), self._sources.now()
 
-        def look_up(conn: Connection) -> tuple[WebSessionRow | None, UserRow | None]:
+        def look_up(conn: Connection) -> tuple[WebSessionRow | None, UserRow | None, tuple[Role, ...]]:
             session = web_sessions.get_live(conn, token_hash=hashed, now=now)
-            return session, None if session is None else users.get(conn, name=session.user_name)
+            return session, *((None, ()) if session is None else _user_and_roles(conn, session.user_name))
 
-        session, user = await self._database.read(look_up)
+        session, user, roles = await self._database.read(look_up)
         if session is None or user is None or not hmac.compare_digest(session.token_hash, hashed):
             raise UnauthenticatedError(f"the session is unknown or has ended: {_LOG_IN_AGAIN}")
         self._check_enabled(user)
-        return user_of_session(session, user)
+        return user_of_session(session, user, roles)
 
     async def by_tls_certificate(self, der: bytes) -> Identity:
         """Return the user or agent behind a certificate that the TLS handshake has proven possession of.
@@ -75,7 +77,7 @@ class Authenticator:
         if peer.kind is PeerKind.AGENT:
             return await self.agent(peer)
         if peer.kind is PeerKind.USER:
-            return user_of_peer(peer, await self._user(peer.name, peer.not_before + BACKDATE_SECONDS))
+            return user_of_peer(peer, *await self._user(peer.name, peer.not_before + BACKDATE_SECONDS))
         raise UnauthenticatedError("a hub's certificate is not good for this: use a user's or an agent's")
 
     async def by_ssh_certificate(self, certificate: VerifiedUserCertificate) -> UserIdentity:
@@ -84,7 +86,7 @@ class Authenticator:
         :raises UnauthenticatedError: the user is gone or disabled.
         """
         issued_at = certificate.valid_after + BACKDATE_SECONDS
-        return user_of_ssh_certificate(certificate, await self._user(certificate.key_id, issued_at))
+        return user_of_ssh_certificate(certificate, *await self._user(certificate.key_id, issued_at))
 
     async def agent(self, peer: VerifiedPeer) -> AgentIdentity:
         """Return the agent behind a verified certificate.
@@ -129,17 +131,22 @@ class Authenticator:
         except CertificateRefused as refused:
             raise UnauthenticatedError(f"the client certificate was refused: {refused.message}") from None
 
-    async def _user(self, name: str, issued_at: int) -> UserRow:
-        """The user of a certificate that was issued at `issued_at`, in seconds.
+    async def _user(self, name: str, issued_at: int) -> tuple[UserRow, tuple[Role, ...]]:
+        """The user of a certificate that was issued at `issued_at`, in seconds, and what they may.
 
         A name that was deleted and given away again is another user: certificates from before are not theirs (E6).
         """
-        user = await self._database.read(users.get, name=name)
+        user, roles = await self._database.read(_user_and_roles, name=name)
         if user is None or issued_at + HUB_SKEW_S < user.created_at // 1000:
             raise UnauthenticatedError(f"user {name} is not known here: {_LOG_IN_AGAIN}")
         self._check_enabled(user)
-        return user
+        return user, roles
 
     def _check_enabled(self, user: UserRow) -> None:
         if user.disabled_at is not None:
             raise UnauthenticatedError(f"user {user.name} is disabled: ask an administrator")
+
+
+def _user_and_roles(conn: Connection, name: str) -> tuple[UserRow | None, tuple[Role, ...]]:
+    user = users.get(conn, name=name)
+    return user, () if user is None else definitions(conn, user.roles)

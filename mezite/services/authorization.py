@@ -11,17 +11,20 @@ from collections.abc import Mapping
 
 import attrs
 
-from mezite.core.rbac.evaluator import NodeRequest, allowed_logins, evaluate
-from mezite.core.rbac.roles import BUILT_IN_ROLES, Role, role_allows_verb
+from mezite.core.rbac.evaluator import NodeGrants, NodeRequest, evaluate
+from mezite.core.rbac.role_options import RecordSession, RoleOptions, SessionMfa, strictest
+from mezite.core.rbac.roles import Role, role_allows_verb
 from mezite.services.identity import AgentIdentity, Identity, UserIdentity
 
-__all__ = ["AccessContext", "Decision", "Resource", "authorize", "roles_by_name", "session_permissions"]
+__all__ = ["AccessContext", "Decision", "Resource", "authorize", "session_permissions", "unenforced"]
 
 AGENT_VERBS = frozenset({"agent.renew", "agent.heartbeat", "agent.report"})
 """All that an agent may ask of a hub; what it reports is checked against the sessions the hub gave it (G5)."""
 
 AGENTS_ONLY = "agent."
 """What no user may, administrators neither: it is said with an agent's certificate about that agent."""
+
+Grants = list[tuple[Role, frozenset[str]]]
 
 OWN_VERBS = "self."
 """Verbs that every user has on their own account and on what they may see."""
@@ -61,11 +64,8 @@ class Decision:
     decision_id: str
     logins: tuple[str, ...] = ()
     """On `nodes.connect`: the accounts that are allowed, sorted."""
-
-
-def roles_by_name(names: tuple[str, ...]) -> tuple[Role, ...]:
-    """Return the roles of these names; a name without a role grants nothing."""
-    return tuple(BUILT_IN_ROLES[name] for name in names if name in BUILT_IN_ROLES)
+    permissions: tuple[str, ...] = ()
+    """On `nodes.connect`: what a session may do, sorted: the strictest over the roles that grant it."""
 
 
 def authorize(identity: Identity, verb: str, resource: Resource, context: AccessContext) -> Decision:
@@ -78,7 +78,7 @@ def authorize(identity: Identity, verb: str, resource: Resource, context: Access
         return Decision(allowed=False, reason=f"only an agent may {verb}", decision_id=context.decision_id)
     if verb.startswith(OWN_VERBS):
         return Decision(allowed=True, reason="every user may", decision_id=context.decision_id)
-    for role in roles_by_name(identity.roles):
+    for role in identity.definitions:
         if role_allows_verb(role, verb):
             return Decision(
                 allowed=True, reason=f"role {role.name}", role=role.name, decision_id=context.decision_id
@@ -95,33 +95,77 @@ def _agent_decision(verb: str, context: AccessContext) -> Decision:
 
 
 def _connect_decision(identity: UserIdentity, resource: Resource, context: AccessContext) -> Decision:
-    roles = roles_by_name(identity.roles)
-    logins = allowed_logins(roles, identity.traits, resource.labels)
+    grants = NodeGrants(identity.definitions, identity.traits).granting(resource.labels)
     if identity.logins is not None:
-        logins &= frozenset(identity.logins)
-    if context.login is None:
-        allowed = bool(logins)
-        reason = "a role allows a login here" if allowed else "no role of yours allows any login on this node"
-        return Decision(
-            allowed=allowed, reason=reason, decision_id=context.decision_id, logins=tuple(sorted(logins))
-        )
-    request = NodeRequest(labels=resource.labels, login=context.login, traits=identity.traits)
-    verdict = evaluate(roles, request)
-    allowed = verdict.allowed and context.login in logins
+        grants = [(role, logins & frozenset(identity.logins)) for role, logins in grants]
+    if context.login is not None:
+        return _login_decision(identity, resource, context, logins=_sorted_logins(grants))
+    options = [role.options for role, logins in grants if logins]
+    missing = unenforced(strictest(options)) if options else []
+    if not options or missing:
+        reason = _cannot(missing) if missing else "no role of yours allows any login on this node"
+        return Decision(allowed=False, reason=reason, decision_id=context.decision_id)
+    return Decision(
+        allowed=True,
+        reason="a role allows a login here",
+        decision_id=context.decision_id,
+        logins=_sorted_logins(grants),
+        permissions=_permissions(strictest(options)),
+    )
+
+
+def _sorted_logins(grants: Grants) -> tuple[str, ...]:
+    return tuple(sorted(frozenset[str]().union(*(logins for _role, logins in grants))))
+
+
+def _login_decision(
+    identity: UserIdentity, resource: Resource, context: AccessContext, *, logins: tuple[str, ...]
+) -> Decision:
+    login = context.login or ""
+    verdict = evaluate(
+        identity.definitions, NodeRequest(labels=resource.labels, login=login, traits=identity.traits)
+    )
+    missing = unenforced(verdict.options) if verdict.options else []
+    allowed = verdict.allowed and login in logins and not missing
     reason = verdict.reason
     if verdict.allowed and not allowed:
-        reason = f"your certificate does not list the login {context.login}"
+        reason = _cannot(missing) if missing else f"your certificate does not list the login {login}"
     return Decision(
         allowed=allowed,
         reason=reason,
         role=verdict.role or "",
         decision_id=context.decision_id,
-        logins=tuple(sorted(logins)),
+        logins=logins,
+        permissions=_permissions(verdict.options) if allowed and verdict.options else (),
     )
 
 
-def session_permissions(identity: UserIdentity) -> tuple[str, ...]:
-    """Return what sessions of this user may do on a node, sorted: the strictest over the user's roles."""
-    options = [role.options for role in roles_by_name(identity.roles)]
+def unenforced(options: RoleOptions) -> list[str]:
+    """Return the names of options that ask for what this version cannot do yet.
+
+    Such a role is not stored; where one is found nevertheless (a newer hub has stored it), access is denied.
+    """
+    asked = {
+        "require_session_mfa": options.require_session_mfa is not SessionMfa.NONE,
+        "require_trusted_device": options.require_trusted_device,
+        "pin_source_ip": options.pin_source_ip,
+        "record_session": options.record_session is not RecordSession.DEFAULT,
+        "idle_timeout": options.idle_timeout > 0,
+        "max_connections": options.max_connections > 0,
+    }
+    return [name for name, is_asked in asked.items() if is_asked]
+
+
+def _cannot(missing: list[str]) -> str:
+    return f"your roles ask for {', '.join(missing)}, which this hub cannot do yet"
+
+
+def _permissions(options: RoleOptions) -> tuple[str, ...]:
     names = ("agent_forwarding", "file_copy", "port_forwarding")
-    return tuple(name for name in names if options and all(getattr(option, name) for option in options))
+    return tuple(name for name in names if getattr(options, name))
+
+
+def session_permissions(identity: UserIdentity) -> tuple[str, ...]:
+    """Return what a certificate of this user may permit at all, sorted: the strictest over all their roles."""
+    options = [role.options for role in identity.definitions]
+    return _permissions(strictest(options)) if options else ()

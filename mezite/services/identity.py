@@ -15,6 +15,7 @@ import attrs
 
 from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.verified import VerifiedPeer, VerifiedUserCertificate
+from mezite.core.rbac.roles import BUILT_IN_ROLES, Role
 from mezite.storage.agents import AgentRow
 from mezite.storage.users import UserRow
 from mezite.storage.web_sessions import WebSessionRow
@@ -72,6 +73,8 @@ class UserIdentity(_NotPickled, metaclass=_MadeHere):
     name: str
     roles: tuple[str, ...]
     """As stored now, not as they were when the credential was issued (threat E6)."""
+    definitions: tuple[Role, ...]
+    """What these roles are now; a role that does not exist is not among them."""
     traits: Mapping[str, tuple[str, ...]]
     credential: CredentialKind
     expires_at: int
@@ -96,11 +99,20 @@ class AgentIdentity(_NotPickled, metaclass=_MadeHere):
 Identity = UserIdentity | AgentIdentity
 
 
-def _user(user: UserRow, *, credential: CredentialKind, expires_at: int, **bounds: object) -> UserIdentity:
+def _user(
+    user: UserRow,
+    definitions: tuple[Role, ...] | None,
+    *,
+    credential: CredentialKind,
+    expires_at: int,
+    **bounds: object,
+) -> UserIdentity:
+    built_in = tuple(BUILT_IN_ROLES[name] for name in user.roles if name in BUILT_IN_ROLES)
     return _make(
         UserIdentity,
         name=user.name,
         roles=tuple(user.roles),
+        definitions=built_in if definitions is None else definitions,
         traits={key: tuple(values) for key, values in user.traits.items()},
         credential=credential,
         expires_at=expires_at,
@@ -108,8 +120,12 @@ def _user(user: UserRow, *, credential: CredentialKind, expires_at: int, **bound
     )
 
 
-def user_of_session(session: WebSessionRow, user: UserRow) -> UserIdentity:
+def user_of_session(
+    session: WebSessionRow, user: UserRow, definitions: tuple[Role, ...] | None = None
+) -> UserIdentity:
     """Make the identity behind a session row that was found by the hash of its secret.
+
+    `definitions` are the user's roles as they are now; None: only built-in roles count.
 
     :raises ValueError: the session is another user's.
     """
@@ -117,13 +133,16 @@ def user_of_session(session: WebSessionRow, user: UserRow) -> UserIdentity:
         raise ValueError("the session belongs to another user")
     return _user(
         user,
+        definitions,
         credential=CredentialKind.SESSION,
         expires_at=session.expires_at,
         session_hash=session.token_hash,
     )
 
 
-def user_of_peer(peer: VerifiedPeer, user: UserRow) -> UserIdentity:
+def user_of_peer(
+    peer: VerifiedPeer, user: UserRow, definitions: tuple[Role, ...] | None = None
+) -> UserIdentity:
     """Make the identity behind a verified X.509 user certificate.
 
     :raises ValueError: the certificate is not a user's, or another user's.
@@ -132,12 +151,15 @@ def user_of_peer(peer: VerifiedPeer, user: UserRow) -> UserIdentity:
         raise ValueError("the certificate is not this user's")
     return _user(
         user,
+        definitions,
         credential=CredentialKind.TLS_CERTIFICATE,
         expires_at=peer.not_after * 1000,
     )
 
 
-def user_of_ssh_certificate(certificate: VerifiedUserCertificate, user: UserRow) -> UserIdentity:
+def user_of_ssh_certificate(
+    certificate: VerifiedUserCertificate, user: UserRow, definitions: tuple[Role, ...] | None = None
+) -> UserIdentity:
     """Make the identity behind a verified SSH user certificate.
 
     :raises ValueError: the certificate is another user's.
@@ -146,6 +168,7 @@ def user_of_ssh_certificate(certificate: VerifiedUserCertificate, user: UserRow)
         raise ValueError("the certificate is not this user's")
     return _user(
         user,
+        definitions,
         credential=CredentialKind.SSH_CERTIFICATE,
         expires_at=certificate.valid_before * 1000,
         logins=tuple(certificate.principals),

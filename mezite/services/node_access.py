@@ -16,7 +16,7 @@ from mezite.core.timestamps import format_timestamp
 from mezite.net.mux_channel import MuxChannel
 from mezite.net.mux_session import ChannelRejectedError, TunnelClosedError
 from mezite.services.audit_log import AuditLog
-from mezite.services.authorization import AccessContext, Decision, Resource, authorize, session_permissions
+from mezite.services.authorization import AccessContext, Decision, Resource, authorize
 from mezite.services.errors import (
     AccessDeniedError,
     InvalidRequestError,
@@ -204,7 +204,7 @@ def _header(
         deadline_ms=DIAL_SECONDS * 1000,
         attributes={
             "logins": logins,
-            "permissions": ",".join(session_permissions(identity)),
+            "permissions": ",".join(decision.permissions),
             "decision_id": decision.decision_id,
         },
     )

@@ -12,7 +12,7 @@ from mezite.core.certificates.keys import InvalidKeyError
 from mezite.core.certificates.ssh import NO_LOGIN_PRINCIPAL
 from mezite.core.rbac.evaluator import all_logins
 from mezite.services.audit_log import AuditLog
-from mezite.services.authorization import roles_by_name, session_permissions
+from mezite.services.authorization import session_permissions
 from mezite.services.certificate_authority import (
     CertificateAuthorities,
     UserCertificateRequest,
@@ -71,8 +71,7 @@ class UserCertificateService:
         :raises UnauthenticatedError: the certificate has less than a minute left.
         """
         ttl = self._lifetime(identity, ttl_seconds)
-        roles = roles_by_name(identity.roles)
-        logins = tuple(sorted(all_logins(roles, identity.traits)))[:MAX_PRINCIPALS]
+        logins = tuple(sorted(all_logins(identity.definitions, identity.traits)))[:MAX_PRINCIPALS]
         request = UserCertificateRequest(
             user_name=identity.name,
             roles=identity.roles,
@@ -103,8 +102,7 @@ class UserCertificateService:
     def _lifetime(self, identity: UserIdentity, asked: int) -> int:
         if asked < 0 or 0 < asked < MIN_TTL_S or asked > MAX_TTL_S:
             raise InvalidRequestError("the time to live of a certificate is at least 1m and at most 24h")
-        roles = roles_by_name(identity.roles)
-        bounds = [asked or DEFAULT_TTL_S, *(role.options.max_session_ttl for role in roles)]
+        bounds = [asked or DEFAULT_TTL_S, *(role.options.max_session_ttl for role in identity.definitions)]
         if identity.credential is not CredentialKind.SESSION:
             bounds.append((identity.expires_at - self._sources.now()) // 1000)
         if min(bounds) < MIN_TTL_S:

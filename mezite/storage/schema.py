@@ -38,6 +38,7 @@ __all__ = [
     "join_tokens",
     "metadata",
     "node_sessions",
+    "roles",
     "users",
     "web_sessions",
 ]
@@ -96,6 +97,15 @@ users = Table(
     Column("failed_logins", BigInteger, nullable=False, server_default="0"),
     Column("last_failed_at", BigInteger),
     Column("locked_until", BigInteger),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
 )
 
 invites = Table(

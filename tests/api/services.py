@@ -9,15 +9,18 @@ import trio
 import trio.testing
 
 from mezite.api.access import ApiAccess
+from mezite.api.access_explain import AccessExplainApi
 from mezite.api.audit import AuditApi
 from mezite.api.auth import AuthApi
 from mezite.api.client import ApiClient, ClientOptions, RpcError, open_api_client
 from mezite.api.enrollment import EnrollmentApi
 from mezite.api.nodes import NodesApi
+from mezite.api.roles import RolesApi
 from mezite.api.rpc import PeerInfo, RpcMethod
 from mezite.api.server import GrpcServer
 from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
+from mezite.services.access_explain import AccessExplainer
 from mezite.services.public_addresses import PublicAddresses
 from tests.services.world import CLIENT, World, certificate_der
 
@@ -39,6 +42,8 @@ def all_methods(world: World) -> list[RpcMethod]:
             sources=world.sources,
         ),
         UsersApi(world.accounts, invite_url=addresses.invite_url),
+        RolesApi(world.roles),
+        AccessExplainApi(AccessExplainer(database=world.database, sources=world.sources)),
         TokensApi(world.enrollment),
         NodesApi(world.directory),
         AuditApi(world.audit),

@@ -13,15 +13,17 @@ from mezite.core.certificates.ssh import (
     public_key_blob,
     verify_user_certificate,
 )
-from mezite.core.rbac.roles import BUILT_IN_ROLES
+from mezite.core.rbac.label_matcher import LabelSelector
+from mezite.core.rbac.role_options import RecordSession, RoleOptions, SessionMfa
+from mezite.core.rbac.roles import BUILT_IN_ROLES, Conditions, Role
 from mezite.services.authorization import (
     AGENT_VERBS,
     AccessContext,
     Decision,
     Resource,
     authorize,
-    roles_by_name,
     session_permissions,
+    unenforced,
 )
 from mezite.services.identity import user_of_ssh_certificate
 from mezite.storage.users import UserRow
@@ -56,7 +58,7 @@ VERBS = {
 """Which users may; who has no role is `nobody`."""
 
 
-def user(roles=(), traits=None, principals=("ubuntu",)):
+def user(roles=(), traits=None, principals=("ubuntu",), definitions=None):
     """An identity by a real SSH certificate, whose principals bound the logins."""
     spec = UserCertificateSpec(
         serial=1,
@@ -89,7 +91,7 @@ def user(roles=(), traits=None, principals=("ubuntu",)):
         last_failed_at=None,
         locked_until=None,
     )
-    return user_of_ssh_certificate(verified, row)
+    return user_of_ssh_certificate(verified, row, definitions)
 
 
 @pytest.mark.parametrize("role", sorted(EVERYONE))
@@ -108,7 +110,7 @@ def test_verbs_by_role(verb, role):
 
 def test_a_role_that_does_not_exist_grants_nothing():
     identity = user(("boss", "root"), {"logins": ("ubuntu",)})
-    assert roles_by_name(identity.roles) == ()
+    assert identity.definitions == ()
     assert not authorize(identity, "users.list", Resource(kind="user"), CONTEXT).allowed
     assert not authorize(identity, "nodes.connect", NODE, CONTEXT).allowed
 
@@ -201,6 +203,56 @@ def test_connecting_against_a_naive_second_opinion(roles, trait, principals, lab
 def test_verbs_against_a_naive_second_opinion(roles, verb):
     expected = verb.startswith("self.") or "admin" in roles or ("auditor" in roles and verb == "audit.list")
     assert authorize(user(roles), verb, Resource(kind="x"), CONTEXT).allowed == expected
+
+
+def dev(**options):
+    return Role(
+        name="dev",
+        options=RoleOptions(**options),
+        allow=Conditions(node_labels=LabelSelector.parse({"env": "prod"}), logins=("deploy",)),
+    )
+
+
+def user_with(*roles):
+    return user(
+        [role.name for role in roles], {"logins": ("ubuntu",)}, ("deploy", "ubuntu"), definitions=roles
+    )
+
+
+def test_what_a_session_may_do_is_up_to_the_roles_that_grant_it():
+    """The strictest of them counts, and roles that do not grant this access have no say."""
+    access, closed = BUILT_IN_ROLES["access"], dev(port_forwarding=False, file_copy=False)
+    identity = user_with(access, closed)
+    assert connect(identity, "deploy").permissions == ("agent_forwarding",)
+    assert connect(identity, "ubuntu").permissions == ("agent_forwarding", "file_copy", "port_forwarding")
+    assert connect(identity, None).permissions == ("agent_forwarding",)
+    elsewhere = Resource(kind="node", name="web-2", labels={"env": "dev"})
+    assert connect(identity, None, elsewhere).logins == ("ubuntu",)
+    assert len(connect(identity, None, elsewhere).permissions) == 3
+    assert connect(identity, "root").permissions == ()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"require_session_mfa": SessionMfa.ANY},
+        {"require_trusted_device": True},
+        {"pin_source_ip": True},
+        {"record_session": RecordSession.OFF},
+        {"idle_timeout": 60},
+        {"max_connections": 1},
+    ],
+)
+def test_what_cannot_be_enforced_is_not_granted_e8(options):
+    """A newer hub may have stored such a role; never downgrade silently."""
+    name = next(iter(options))
+    assert unenforced(RoleOptions(**options)) == [name]
+    identity = user_with(dev(**options))
+    for login in ("deploy", None):
+        decision = connect(identity, login)
+        assert not decision.allowed
+        assert decision.reason == f"your roles ask for {name}, which this hub cannot do yet"
+        assert decision.permissions == ()
 
 
 def test_permissions_of_sessions():

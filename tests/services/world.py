@@ -28,6 +28,7 @@ from mezite.services.live_connections import LiveConnections
 from mezite.services.login import LoginService
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
+from mezite.services.roles import RoleCatalog
 from mezite.services.sources import Sources
 from mezite.services.tunnel_leases import TunnelLeases
 from mezite.services.tunnel_registry import TunnelRegistry
@@ -91,6 +92,7 @@ class World:
     audit: AuditLog
     login: LoginService
     accounts: Accounts
+    roles: RoleCatalog
     enrollment: Enrollment
     registry: TunnelRegistry
     connections: LiveConnections
@@ -199,6 +201,7 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         authorities=authorities,
         login=login,
         accounts=Accounts(login=login, passwords=passwords, **common),
+        roles=RoleCatalog(**common),
         enrollment=Enrollment(authorities=authorities, **common),
         registry=registry,
         connections=connections,

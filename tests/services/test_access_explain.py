@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from mezite.services.access_explain import AccessExplainer
+from mezite.services.errors import NotFoundError
+from mezite.storage import agents, roles, users
+from tests.services.test_roles import document, put
+from tests.services.world import START
+
+
+async def explain(world, user="alice", node="web-1", login="ubuntu"):
+    explainer = AccessExplainer(database=world.database, sources=world.sources)
+    return await explainer.explain(user, node, login)
+
+
+async def test_an_allowed_login(world):
+    await world.agent("web-1")
+    await put(world, document(logins=["{{internal.logins}}", "deploy"]))
+    await world.user("alice", ("dev",), ("ubuntu",))
+    answer = await explain(world)
+    assert answer.allowed
+    assert (answer.role, answer.rule) == ("dev", "allow.logins")
+    assert answer.logins == {"{{internal.logins}}": ("ubuntu",), "deploy": ("deploy",)}
+    assert answer.would_flip == "take role dev from the user"
+    assert answer.decision_id
+
+
+async def test_a_denied_login(world):
+    await world.agent("web-1")
+    await put(world, document(deny={"logins": ["root"]}))
+    await world.user("alice", ("dev", "access"))
+    answer = await explain(world, login="root")
+    assert (answer.allowed, answer.role, answer.rule) == (False, "dev", "deny.logins")
+    assert answer.reason == "role dev denies the login 'root'"
+    expected = "let deny.logins of role dev no longer match and add root to allow.logins of role dev"
+    assert answer.would_flip == expected
+
+
+async def test_no_role_speaks_of_it(world):
+    await world.agent("web-1")
+    await world.user("alice", ())
+    answer = await explain(world)
+    assert (answer.allowed, answer.role, answer.rule) == (False, "", "")
+    assert answer.would_flip == "give the user a role that allows it with the login ubuntu"
+
+
+async def test_what_stands_in_the_way_of_everybody(world):
+    agent = await world.agent("web-1")
+    await world.user("alice", ("access",))
+    await world.database.write(users.set_disabled, name="alice", disabled=True, now=START)
+    answer = await explain(world)
+    assert (answer.allowed, answer.reason) == (False, "user alice is disabled")
+    assert answer.would_flip == "enable the user"
+    answer = await explain(world, login="root")
+    assert answer.would_flip == "enable the user and add root to allow.logins of role access"
+    await world.database.write(users.set_disabled, name="alice", disabled=False, now=START)
+    await world.database.write(agents.lock, agent_id=agent.agent_id, reason="a copy", now=START)
+    answer = await explain(world)
+    assert (answer.allowed, answer.reason) == (False, "node web-1 is locked: a copy")
+
+
+async def test_a_role_of_a_newer_hub_that_asks_for_more_than_this_one_can(world):
+    """Such a role cannot be stored here; another hub may have."""
+    await world.agent("web-1")
+    await put(world, document())
+    await world.user("alice", ("dev",))
+    newer = document(options={"require_session_mfa": "totp"})
+    await world.database.write(roles.put, name="dev", document=newer, now=START)
+    answer = await explain(world)
+    assert not answer.allowed
+    assert answer.reason == "the roles ask for require_session_mfa, which this hub cannot do yet"
+
+
+@pytest.mark.parametrize(("user", "node", "why"), [("bob", "web-1", "user bob"), ("alice", "x", "node x")])
+async def test_what_there_is_not(world, user, node, why):
+    await world.agent("web-1")
+    await world.user("alice")
+    with pytest.raises(NotFoundError, match=why):
+        await explain(world, user, node)
