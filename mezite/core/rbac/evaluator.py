@@ -140,15 +140,21 @@ def denying_rules(roles: Sequence[Role], request: NodeRequest | AppRequest) -> l
         if denied_labels.matches(request.labels):
             path = f"deny.{labels_key(request)}"
             rules.append(Rule(role=role.name, path=path, labels=mentioned(denied_labels, request)))
-        if isinstance(request, NodeRequest) and role.deny.logins:
+        if isinstance(request, NodeRequest) and denies_login(role, request):
             named = {
                 entry: logins
                 for entry, logins in meanings(role.deny.logins, request).items()
                 if entry == ANY_LOGIN or request.login in logins
             }
-            if named:
-                rules.append(Rule(role=role.name, path="deny.logins", logins=named))
+            rules.append(Rule(role=role.name, path="deny.logins", logins=named))
     return rules
+
+
+def denies_login(role: Role, request: NodeRequest) -> bool:
+    if not role.deny.logins:
+        return False
+    denied_logins = expand_logins(role.deny.logins, Traits(request.traits, request.claims))
+    return ANY_LOGIN in denied_logins or request.login in denied_logins
 
 
 def allowing_rule(role: Role, request: NodeRequest | AppRequest) -> Rule:
