@@ -108,7 +108,11 @@ class GrpcServer:
                 caller = attrs.evolve(peer, client_address=client_of(peer.client_address, head))
             await self._handle(caller, head, http_stream)
 
-        connection = Http2ServerConnection(stream, handle, self._limits, upgrade=upgrade)
+        limits = self._limits or Http2Limits()
+        if peer.agent is not None:
+            # Proven already: it may well wait for its first call.
+            limits = attrs.evolve(limits, first_request=limits.idle)
+        connection = Http2ServerConnection(stream, handle, limits, upgrade=upgrade)
         self._connections.add(connection)
         try:
             if self._draining:

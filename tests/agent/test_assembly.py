@@ -54,7 +54,8 @@ async def test_another_port_of_the_hub_is_named(tmp_path: Path, port: str) -> No
             with pytest.raises(TunnelRefusedError) as refused:
                 await agent._connect()
     text = str(refused.value)
-    assert text.startswith(f"{hub.address(port)} is a hub but not its tunnel port")
+    refusal = "is a hub but not its tunnel port" if port == "auth" else "does not accept a tunnel: "
+    assert text.startswith(f"{hub.address(port)} {refusal}")
     assert "MEZITE_PROXY_ADDR (proxy_addr) must point to the tunnel port (3024), not the HTTPS port" in text
 
 
@@ -139,7 +140,7 @@ class ApiHub:
                 if self.channels <= self.refused:
                     pending.reject(ErrorCode.BACKLOG_FULL, "too busy")
                     continue
-                peer = PeerInfo(client_address="192.0.2.1:1", certificate_der=None)
+                peer = PeerInfo(client_address="192.0.2.1:1", agent="agent-1")
                 nursery.start_soon(server.serve_connection, await pending.accept(), peer)
 
 
