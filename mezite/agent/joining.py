@@ -24,6 +24,7 @@ from mezite.core.certificates.keys import (
 )
 from mezite.core.certificates.ssh import authorized_key_line, public_key_blob
 from mezite.core.durations import format_duration
+from mezite.core.errors import ExplainedError
 from mezite.net.outbound import Outbound
 
 __all__ = [
@@ -42,14 +43,8 @@ MAX_SKEW_SECONDS = 300
 """Certificates are backdated by five minutes (threat F6)."""
 
 
-class JoinError(Exception):
+class JoinError(ExplainedError):
     """Joining failed: `what`, `why`, and a `hint` what to do."""
-
-    def __init__(self, what: str, why: str, hint: str) -> None:
-        super().__init__("; ".join(part for part in (": ".join(p for p in (what, why) if p), hint) if part))
-        self.what = what
-        self.why = why
-        self.hint = hint
 
 
 @attrs.frozen(kw_only=True)

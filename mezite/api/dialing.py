@@ -13,6 +13,7 @@ import trio
 from mezite.api.client import ApiClient, ClientOptions, RpcError, open_api_client
 from mezite.api.pb.mezite.v1 import auth_pb2
 from mezite.core.certificates.x509_issue import certificate_spki_sha256, load_certificates
+from mezite.core.errors import ExplainedError
 from mezite.net.addresses import split_host_port
 from mezite.net.outbound import Outbound
 from mezite.net.tls_contexts import unverified_client_context
@@ -35,14 +36,8 @@ CONNECT_SECONDS = 15
 """For look-up, TCP and TLS together; Ansible gives a connection ten seconds, people not much more."""
 
 
-class ApiConnectError(Exception):
+class ApiConnectError(ExplainedError):
     """The gRPC port could not be used: `what`, `why`, and a `hint` what to do."""
-
-    def __init__(self, what: str, why: str, hint: str) -> None:
-        super().__init__(f"{what}: {why}; {hint}")
-        self.what = what
-        self.why = why
-        self.hint = hint
 
 
 @attrs.frozen(kw_only=True)

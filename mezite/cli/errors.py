@@ -19,6 +19,7 @@ import click
 from click.shell_completion import shell_complete
 
 from mezite.cli.escapes import escape_controls
+from mezite.core.errors import ExplainedError
 
 __all__ = [
     "EXIT_FAILED",
@@ -40,17 +41,14 @@ EXIT_INTERRUPTED = 130
 _T = TypeVar("_T")
 
 
-class CliError(Exception):
+class CliError(ExplainedError):
     """An operation that failed for a reason the user can understand.
 
     Shown as ``error: what: why; hint``. Each part may hold text from a peer: it is escaped when shown (H1).
     """
 
     def __init__(self, what: str, why: str = "", hint: str = "", *, exit_code: int = EXIT_FAILED) -> None:
-        super().__init__(what)
-        self.what = what
-        self.why = why
-        self.hint = hint
+        super().__init__(what, why, hint)
         self.exit_code = exit_code
 
 
@@ -170,22 +168,13 @@ def _describe(error: BaseException, *, debug: bool) -> tuple[list[str], int]:
         return [error.format_message()], EXIT_FAILED
     if isinstance(error, ConfigProblems):
         return [str(problem) for problem in error.problems], EXIT_USAGE
-    what = getattr(error, "what", None)
-    if isinstance(what, str):
-        # CliError, and the errors of lower layers that speak the same way (a failed dial, for one).
-        return [_sentence(what, getattr(error, "why", ""), getattr(error, "hint", ""))], getattr(
-            error, "exit_code", EXIT_FAILED
-        )
+    if isinstance(error, ExplainedError):
+        return [str(error)], getattr(error, "exit_code", EXIT_FAILED)
     if isinstance(error, OSError):
         subject = str(error.filename) if error.filename is not None else "operation failed"
         return [f"{subject}: {error.strerror or error}"], EXIT_FAILED
     text = f"internal error: {type(error).__name__}: {error}"
     return [text if debug else f"{text}; run again with --debug for the details"], EXIT_FAILED
-
-
-def _sentence(what: str, why: str, hint: str) -> str:
-    text = f"{what}: {why}" if why else what
-    return f"{text}; {hint}" if hint else text
 
 
 def _usage(error: click.UsageError) -> str:

@@ -1,7 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two kinds of protocol error: ours and theirs."""
+"""What goes wrong: protocol errors, ours and theirs, and failures that are explained to people."""
 
-__all__ = ["LocalProtocolError", "ProtocolError", "RemoteProtocolError"]
+__all__ = ["ExplainedError", "LocalProtocolError", "ProtocolError", "RemoteProtocolError"]
+
+
+class ExplainedError(Exception):
+    """A failure in words for whoever has to do something about it.
+
+    ``what`` failed, ``why``, and a ``hint`` what to do; the last two may be empty. As a string it is the sentence
+    that all programs print behind ``error: ``.
+    """
+
+    def __init__(self, what: str, why: str = "", hint: str = "") -> None:
+        reason = f"{what}: {why}" if why else what
+        super().__init__(f"{reason}; {hint}" if hint else reason)
+        self.what = what
+        self.why = why
+        self.hint = hint
 
 
 class ProtocolError(Exception):

@@ -12,6 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 import attrs
 
+from mezite.core.errors import ExplainedError
+
 __all__ = ["HttpProxy", "InvalidProxyError", "ProxySettings"]
 
 DEFAULT_PORT: Final = 80
@@ -30,14 +32,8 @@ OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 """Never through a proxy, which would connect to itself: `mezctl` goes to `localhost:3025` when told nothing."""
 
 
-class InvalidProxyError(ValueError):
+class InvalidProxyError(ExplainedError, ValueError):
     """A variable cannot be used: ``what``, ``why``, and a ``hint`` what to do. Never holds a password."""
-
-    def __init__(self, what: str, why: str, hint: str) -> None:
-        super().__init__(f"{what}: {why}; {hint}")
-        self.what = what
-        self.why = why
-        self.hint = hint
 
 
 @attrs.frozen(kw_only=True)

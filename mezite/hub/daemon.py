@@ -19,6 +19,7 @@ import trio
 from mezite.config.kinds import ListenAddress
 from mezite.config.schema import HubConfig
 from mezite.core.audit.event_types import EventType
+from mezite.core.errors import ExplainedError
 from mezite.hub.assembly import Hub, open_hub
 from mezite.hub.hub_identity import renew_certificates, show_configured_keypair
 from mezite.hub.ports import Port, make_ports
@@ -47,14 +48,15 @@ _KEYS = {
 }
 
 
-class ListenError(Exception):
+class ListenError(ExplainedError):
     """A port cannot be bound: `what`, `why`, and a `hint` what to do."""
 
     def __init__(self, name: str, listen: ListenAddress, error: OSError) -> None:
-        self.what = f"cannot listen for {name} on {join_host_port(listen.host, listen.port)}"
-        self.why = error.strerror or str(error)
-        self.hint = f"stop what uses the port, or choose another with {_KEYS[name]}"
-        super().__init__(f"{self.what}: {self.why}; {self.hint}")
+        super().__init__(
+            f"cannot listen for {name} on {join_host_port(listen.host, listen.port)}",
+            error.strerror or str(error),
+            f"stop what uses the port, or choose another with {_KEYS[name]}",
+        )
 
 
 @attrs.frozen(kw_only=True)

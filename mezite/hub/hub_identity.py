@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mezite.config.schema import HubConfig
 from mezite.core import alpn
 from mezite.core.certificates.keys import PrivateKey, generate_ed25519, generate_p256, private_key_pem
+from mezite.core.errors import ExplainedError
 from mezite.core.names import InvalidNameError, check_agent_id
 from mezite.hub.web_certificate import Keypair, configured_keypair, keypair_notes
 from mezite.net.tls_contexts import load_identity, mutual_server_context, server_context
@@ -49,14 +50,12 @@ LOOK_SECONDS = 60
 """How often that is looked at, on the wall clock: a machine that sleeps, or is told the time, loses no more (P28)."""
 
 
-class HubIdDamagedError(Exception):
+class HubIdDamagedError(ExplainedError):
     """The file with the hub's id is not one: `what`, `why`, and a `hint` what to do."""
 
     def __init__(self, path: Path, why: str) -> None:
-        self.what = f"{path} is damaged"
-        self.why = why
-        self.hint = "restore it from a backup, or delete it: the hub then counts as a new one of its cluster"
-        super().__init__(f"{self.what}: {self.why}; {self.hint}")
+        hint = "restore it from a backup, or delete it: the hub then counts as a new one of its cluster"
+        super().__init__(f"{path} is damaged", why, hint)
 
 
 def load_hub_id(data_dir: Path, sources: Sources) -> str:

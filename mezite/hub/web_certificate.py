@@ -17,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from mezite.config.schema import HubConfig
+from mezite.core.errors import ExplainedError
 from mezite.core.timestamps import format_timestamp
 from mezite.net.tls_contexts import server_context
 
@@ -31,17 +32,11 @@ EXPIRES_SOON_MS = 14 * 24 * 3600 * 1000
 CERTIFICATE, KEY = "proxy.keypair.cert_file", "proxy.keypair.key_file"
 
 
-class KeypairError(Exception):
+class KeypairError(ExplainedError):
     """A configured certificate cannot be used: `what`, `why`, and a `hint` what to do."""
 
     exit_code = 2
     """Invalid configuration."""
-
-    def __init__(self, what: str, why: str, hint: str) -> None:
-        super().__init__(f"{what}: {why}; {hint}")
-        self.what = what
-        self.why = why
-        self.hint = hint
 
 
 @attrs.frozen(kw_only=True)

@@ -12,6 +12,8 @@ from typing import Any
 import attrs
 import trio
 
+from mezite.core.errors import ExplainedError
+
 from .addresses import join_host_port, split_host_port
 from .socket_options import tune_connection
 
@@ -32,14 +34,8 @@ _lookup_limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunV
 _Address = tuple[socket.AddressFamily, Any]
 
 
-class DialError(Exception):
+class DialError(ExplainedError):
     """A connection could not be made: ``what`` failed, ``why``, and a ``hint`` what to do."""
-
-    def __init__(self, what: str, why: str, hint: str) -> None:
-        super().__init__(f"{what}: {why}; {hint}")
-        self.what = what
-        self.why = why
-        self.hint = hint
 
 
 async def dial(address: str, default_port: int, *, deadline_seconds: float = 15) -> trio.SocketStream:

@@ -10,6 +10,7 @@ import trio
 
 from mezite.cli.errors import CliError, ProgramState, run_command, run_program
 from mezite.config.problems import ConfigProblems, Problem
+from mezite.core.errors import ExplainedError
 
 
 def run(function, *argv, debug=False):
@@ -50,10 +51,8 @@ def test_one_line_and_an_exit_code(capsys, error, line, code):
 
 
 def test_errors_of_lower_layers_speak_for_themselves(capsys):
-    class Unreachable(Exception):
-        what, why, hint = "cannot reach hub:3024", "connection refused", "is the hub running?"
-
-    assert run(raiser(Unreachable())) == 1
+    unreachable = ExplainedError("cannot reach hub:3024", "connection refused", "is the hub running?")
+    assert run(raiser(unreachable)) == 1
     assert (
         capsys.readouterr().err == "error: cannot reach hub:3024: connection refused; is the hub running?\n"
     )
