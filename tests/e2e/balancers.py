@@ -21,7 +21,7 @@ import trio_websocket
 
 from mezite.cli.program_path import program_command
 from mezite.testing.self_signed import self_signed_pem
-from tests.e2e.harness import ME, PASSWORD, Cluster, Daemon, clean_environment, program
+from tests.e2e.harness import ME, PASSWORD, S_CLIENT, Cluster, Daemon, clean_environment, program
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -141,7 +141,7 @@ class Site:
     def stock_ssh(self, home: str, node: str) -> list[str]:
         """OpenSSH to the node over the hub's SSH port, inside TLS made by openssl, with the files of `msh login`."""
         files = self.cluster.folder / home / "localhost"
-        tls = f"openssl s_client -quiet -verify_quiet -verify_return_error -CAfile {self.ca_file}"
+        tls = f"{S_CLIENT} -CAfile {self.ca_file}"
         config = self.cluster.folder / f"{home}.ssh_config"
         config.write_text(
             f"Host hub\n  User admin\n  HostKeyAlias {HUB}\n"

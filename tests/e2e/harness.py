@@ -21,6 +21,8 @@ import attrs
 PASSWORD = "correct horse battery staple"
 START_SECONDS = 30
 COMMAND_SECONDS = 60
+S_CLIENT = "openssl s_client -quiet -no_ign_eof -nocommands -verify_quiet -verify_return_error"
+"""For a ProxyCommand. `-quiet` alone goes on when ssh has ended, until the hub gives up a silent client."""
 ME = pwd.getpwuid(os.getuid()).pw_name
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from mezite.cli.program_path import program_command
-from tests.e2e.harness import ME, Cluster, clean_environment
+from tests.e2e.harness import ME, S_CLIENT, Cluster, clean_environment
 
 pytestmark = pytest.mark.e2e
 
@@ -216,7 +216,7 @@ def test_ssh_inside_tls(cluster: Cluster) -> None:
     jump = jump_command(cluster)
     address = cluster.addresses["ssh"]
     roots = cluster.folder / "msh" / address.partition(":")[0] / "ca.pem"
-    tls = f"openssl s_client -quiet -verify_quiet -verify_return_error -CAfile {roots} -connect {address}"
+    tls = f"{S_CLIENT} -CAfile {roots} -connect {address}"
     config = cluster.folder / "tls.ssh_config"
     config.write_text(
         f"Include {jump[2]}\n"
