@@ -70,12 +70,7 @@ async def diagnose_agent(
     hop = Hop(config.auth_addr, Door.GRPC, "MEZITE_AUTH_ADDR", outbound)
     grpc = GrpcHop(hop=hop, context=unverified_client_context(GRPC_ALPN), ca_pin=doctor.ca_pin)
     try:
-        reached = await walk.chain(
-            ("gRPC: DNS", hop.look_up),
-            ("gRPC: TCP", hop.connect),
-            ("gRPC: TLS", grpc.secure),
-            ("gRPC: call", grpc.ask),
-        )
+        reached = await walk.chain(*grpc.steps)
     finally:
         await hop.aclose()
     if reached and grpc.server_time is not None:

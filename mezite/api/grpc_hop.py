@@ -13,7 +13,7 @@ from mezite.api.dialing import ApiConnectError, check_pin
 from mezite.api.pb.mezite.v1 import auth_pb2
 from mezite.core.diagnosis import StepFailedError
 from mezite.core.wrong_doors import grpc_balancer_hint
-from mezite.net.diagnosis_walk import nothing_to_do
+from mezite.net.diagnosis_walk import Probe, nothing_to_do
 from mezite.net.hop import Hop, describe_session, wrong_door
 
 __all__ = ["GrpcHop", "clock_offset", "failed_call"]
@@ -37,6 +37,16 @@ class GrpcHop:
     """What to do about a certificate that is not trusted."""
     server_time: int | None = None
     """The hub's clock in milliseconds since 1970, once it has answered."""
+
+    @property
+    def steps(self) -> tuple[tuple[str, Probe], ...]:
+        """The whole way, for a walk; the caller closes the hop behind it."""
+        return (
+            ("gRPC: DNS", self.hop.look_up),
+            ("gRPC: TCP", self.hop.connect),
+            ("gRPC: TLS", self.secure),
+            ("gRPC: call", self.ask),
+        )
 
     async def secure(self) -> str:
         """TLS with HTTP/2 in it."""

@@ -84,12 +84,7 @@ async def _diagnose(options: AuthServer) -> Sequence[Finding]:
     walk = Walk()
     patient = _Patient(options=options)
     try:
-        reached = await walk.chain(
-            ("gRPC: DNS", hop.look_up),
-            ("gRPC: TCP", hop.connect),
-            ("gRPC: TLS", grpc.secure),
-            ("gRPC: call", grpc.ask),
-        )
+        reached = await walk.chain(*grpc.steps)
     finally:
         await hop.aclose()
     hub_time = grpc.server_time

@@ -93,6 +93,7 @@ def delete_role(ctx: click.Context, name: str) -> None:
 @format_option
 def test(path: Path, output_format: OutputFormat) -> None:
     """Run the assertions of a file."""
+    # As in `create`.
     from mezite.cli.role_tests import load_role_tests  # noqa: PLC0415
 
     results = [each.run() for each in load_role_tests(path)]

@@ -7,6 +7,7 @@ of YAML can hand over what was written instead of what YAML makes of it.
 
 import difflib
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 import attrs
@@ -211,12 +212,14 @@ def option_value(key: str, value: object, kind: type) -> object:
         return value in (True, "true")
     if kind is int:
         return seconds_or_count(key, value)
+    assert issubclass(kind, Enum), "options are flags, numbers and enumerations"
     text = SPELLINGS.get(value, value) if kind is SessionMfa and isinstance(value, str) else value
     try:
         return kind(text)
     except ValueError:
-        known = ", ".join(repr(member.value) for member in kind)  # type: ignore[attr-defined]
-        near = difflib.get_close_matches(str(value), [member.value for member in kind], n=1)  # type: ignore[attr-defined]
+        spellings = [str(member.value) for member in kind]
+        known = ", ".join(map(repr, spellings))
+        near = difflib.get_close_matches(str(value), spellings, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{value!r} is none of {known}{hint}") from None
 
