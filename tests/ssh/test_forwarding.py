@@ -71,11 +71,16 @@ async def test_local_forward(tmp_path, spawner):
             data = os.urandom(5_000_000)
             assert await converse(port, data) == data
         assert (ChannelKind.DIRECT_TCPIP, f"127.0.0.1:{target}") in node.policy.asked
-        await node.hooks.wait_for(lambda: len(node.hooks.ended) == 2)
-        # The other is the probe that found the port open; which of the two ends first is not said.
-        assert {info.kind for info, _ in node.hooks.ended} == {ChannelKind.DIRECT_TCPIP}
-        moved = sorted((outcome.bytes_in, outcome.bytes_out) for _, outcome in node.hooks.ended)
-        assert moved == [(0, 0), (len(data), len(data))]
+        # Others end too, with nothing moved: the probe that found the port open, and any process of the machine
+        # that tries this port meanwhile.
+        await node.hooks.wait_for(lambda: (len(data), len(data)) in moved_bytes(node))
+        assert sum(count for moved in moved_bytes(node) for count in moved) == 2 * len(data)
+
+
+def moved_bytes(node: Server) -> list[tuple[int, int]]:
+    """In and out, for each connection forwarded from the node that has ended."""
+    assert {info.kind for info, _ in node.hooks.ended} <= {ChannelKind.DIRECT_TCPIP}
+    return [(outcome.bytes_in, outcome.bytes_out) for _, outcome in node.hooks.ended]
 
 
 async def test_stdio_forward(tmp_path, spawner):
