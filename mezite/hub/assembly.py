@@ -5,26 +5,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import cast
 
 import attrs
 import trio
 
-from mezite.api.access import ApiAccess, register_methods
-from mezite.api.access_explain import AccessExplainApi
-from mezite.api.audit import AuditApi
-from mezite.api.auth import AuthApi
-from mezite.api.doctor import DoctorApi, LoadBalancerReport
-from mezite.api.enrollment import EnrollmentApi
-from mezite.api.health import HealthService
-from mezite.api.nodes import NodesApi
-from mezite.api.reflection import reflection_methods
-from mezite.api.roles import RolesApi
 from mezite.api.rpc import PeerInfo
 from mezite.api.server import ClientOf, GrpcServer
-from mezite.api.tokens import TokensApi
-from mezite.api.users import UsersApi
 from mezite.config.schema import HubConfig
 from mezite.core.client_hello import ClientHello
 from mezite.core.h2c import UpgradeRequest
@@ -38,32 +25,22 @@ from mezite.handlers.user_ssh import UserSshHandler
 from mezite.handlers.user_tunnel import UserTunnelHandler, register_channels
 from mezite.handlers.web_front import HostRouter, WebFront, applications_pending
 from mezite.handlers.web_sockets import WebSockets
-from mezite.hub.balancer_probe import BalancerProbe, run_balancer_probe
+from mezite.hub.api_server import open_api
 from mezite.hub.ground import Ground, open_ground
 from mezite.hub.hub_identity import HubTls, served_names, show_configured_keypair
-from mezite.hub.own_certificates import own_certificate_check
+from mezite.hub.services import HubServices, open_services
 from mezite.net.accept_loop import Connection
 from mezite.net.asgi_types import ASGIApp
 from mezite.net.trusted_address import TrustedAddress, TrustedHeader
-from mezite.services.access_explain import AccessExplainer
-from mezite.services.authentication import Authenticator
 from mezite.services.identity import AgentIdentity
-from mezite.services.live_connections import LiveConnections
-from mezite.services.node_access import NodeAccess
-from mezite.services.node_directory import NodeDirectory
-from mezite.services.public_addresses import PublicAddresses
-from mezite.services.roles import RoleCatalog
-from mezite.services.self_probes import SelfProbes, Sighting
+from mezite.services.self_probes import Sighting
 from mezite.services.sources import Sources
-from mezite.services.tunnel_leases import TunnelLeases
-from mezite.services.tunnel_registry import TunnelRegistry
-from mezite.services.user_certificates import UserCertificateService
 from mezite.services.verb_registry import VerbRegistry
 from mezite.web.app import WebServices, create_app
 from mezite.web.diagnostics import create_diagnostics
 from mezite.web.probe_notes import ProbeNotes
 
-__all__ = ["Hub", "open_hub", "probe_balancer"]
+__all__ = ["Hub", "open_hub"]
 
 
 @attrs.frozen(kw_only=True)
@@ -71,7 +48,7 @@ class Hub:
     """One hub, wired but not yet listening."""
 
     ground: Ground
-    services: _Services
+    services: HubServices
     tls: HubTls
     verbs: VerbRegistry
     api: GrpcServer
@@ -106,21 +83,6 @@ class Hub:
         await self.api.serve_connection(stream, peer, upgrade, client_of=self.client_of)
 
 
-@attrs.frozen(kw_only=True)
-class _Services:
-    """What routes and finds; everything here belongs to one hub process."""
-
-    registry: TunnelRegistry
-    connections: LiveConnections
-    leases: TunnelLeases
-    access: NodeAccess
-    directory: NodeDirectory
-    certificates: UserCertificateService
-    authenticator: Authenticator
-    addresses: PublicAddresses
-    probes: SelfProbes
-
-
 @asynccontextmanager
 async def open_hub(config: HubConfig, sources: Sources) -> AsyncIterator[Hub]:
     """Open the ground and wire everything upon it.
@@ -135,10 +97,10 @@ async def open_hub(config: HubConfig, sources: Sources) -> AsyncIterator[Hub]:
 
 
 def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
-    services = _services(config, ground)
+    services = open_services(config, ground)
     verbs = VerbRegistry()
     register_channels(verbs)
-    api = _api(ground, services, verbs)
+    api = open_api(ground, services, verbs)
     agent_tunnels, user_tunnels = _tunnels(services, verbs, api)
     inner_tls = TlsRouter(
         routes=(
@@ -171,7 +133,7 @@ def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
 
 
 def _tunnels(
-    services: _Services, verbs: VerbRegistry, api: GrpcServer
+    services: HubServices, verbs: VerbRegistry, api: GrpcServer
 ) -> tuple[AgentTunnelHandler, UserTunnelHandler]:
     async def serve_api(stream: trio.abc.Stream, client_address: str, certificate_der: bytes | None) -> None:
         peer = PeerInfo(client_address=client_address, certificate_der=certificate_der)
@@ -198,78 +160,6 @@ def _tunnels(
     return agents, users
 
 
-def _services(config: HubConfig, ground: Ground) -> _Services:
-    database, audit, sources = ground.database, ground.audit, ground.sources
-    public = config.proxy.public_addr
-    registry = TunnelRegistry()
-    connections = LiveConnections(database=database, audit=audit, sources=sources, hub_id=ground.hub_id)
-    return _Services(
-        registry=registry,
-        connections=connections,
-        leases=TunnelLeases(
-            database=database, audit=audit, sources=sources, registry=registry, hub_id=ground.hub_id
-        ),
-        access=NodeAccess(
-            database=database, audit=audit, sources=sources, registry=registry, connections=connections
-        ),
-        directory=NodeDirectory(database=database, audit=audit, sources=sources, registry=registry),
-        certificates=UserCertificateService(authorities=ground.authorities, audit=audit, sources=sources),
-        authenticator=Authenticator(database=database, authorities=ground.authorities, sources=sources),
-        addresses=PublicAddresses(None if public is None else str(public)),
-        probes=SelfProbes(),
-    )
-
-
-def _api(ground: Ground, services: _Services, verbs: VerbRegistry) -> GrpcServer:
-    methods = [
-        *AuthApi(
-            login=ground.login,
-            certificates=services.certificates,
-            authorities=ground.authorities,
-            sources=ground.sources,
-            probes=services.probes,
-        ).methods(),
-        *DoctorApi(partial(probe_balancer, ground, services)).methods(),
-        *EnrollmentApi(
-            enrollment=ground.enrollment,
-            connections=services.connections,
-            authorities=ground.authorities,
-            sources=ground.sources,
-        ).methods(),
-        *UsersApi(ground.accounts, invite_url=services.addresses.invite_url).methods(),
-        *RolesApi(
-            RoleCatalog(database=ground.database, audit=ground.audit, sources=ground.sources)
-        ).methods(),
-        *AccessExplainApi(AccessExplainer(database=ground.database, sources=ground.sources)).methods(),
-        *TokensApi(ground.enrollment).methods(),
-        *NodesApi(services.directory).methods(),
-        *AuditApi(ground.audit).methods(),
-        *HealthService().methods(),
-    ]
-    methods += reflection_methods(methods)
-    register_methods(verbs, methods)
-    access = ApiAccess(authenticator=services.authenticator, audit=ground.audit, sources=ground.sources)
-    return GrpcServer(
-        methods,
-        authenticate=access.authenticate,
-        authorize=access.authorize,
-        admit_stranger=access.admit_stranger,
-    )
-
-
-async def probe_balancer(ground: Ground, services: _Services, idle_seconds: int) -> LoadBalancerReport:
-    """Have the hub test its own public addresses, leaving connections idle for so long."""
-    return await run_balancer_probe(
-        BalancerProbe(
-            public=services.addresses.advertised(),
-            hub=services.addresses.listening(),
-            is_own_certificate=own_certificate_check(ground.authorities, ground.sources),
-            probes=services.probes,
-            idle_seconds=idle_seconds,
-        )
-    )
-
-
 def _client_of(config: HubConfig) -> ClientOf | None:
     header = _trusted_header(config)
     return None if header is None else lambda address, head: header.client_address(address, head.fields)
@@ -290,11 +180,11 @@ def _trusted_header(config: HubConfig) -> TrustedHeader | None:
     return None if name is None else TrustedHeader(name=name, trusted=config.proxy.trusted_ip_header_cidrs)
 
 
-def _with_web_sockets(app: ASGIApp, ground: Ground, services: _Services, verbs: VerbRegistry) -> WebSockets:
+def _with_web_sockets(app: ASGIApp, ground: Ground, services: HubServices, verbs: VerbRegistry) -> WebSockets:
     return WebSockets(app, verbs, services.authenticator, ground.audit, ground.sources)
 
 
-def _web_app(ground: Ground, services: _Services, verbs: VerbRegistry) -> ASGIApp:
+def _web_app(ground: Ground, services: HubServices, verbs: VerbRegistry) -> ASGIApp:
     app = create_app(
         WebServices(
             authenticator=services.authenticator,

@@ -15,7 +15,7 @@ from mezite.api.doctor import LoadBalancerReport
 from mezite.config.kinds import HostPort, ListenAddress
 from mezite.config.schema import AuthConfig, ProxyConfig
 from mezite.core.diagnosis import Finding, Outcome
-from mezite.hub.assembly import probe_balancer
+from mezite.hub.api_server import probe_balancer
 from tests.balancers import free_address, haproxy, nginx
 from tests.hub.live_hub import LiveHub, live_hub
 

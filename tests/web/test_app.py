@@ -8,7 +8,8 @@ import pytest
 from mezite import __version__
 from mezite.services.verb_registry import DoorKind, VerbRegistry
 from mezite.storage import users
-from mezite.web.app import MAX_BODY, _Routes
+from mezite.web.app import MAX_BODY
+from mezite.web.route_table import RouteTable
 from tests.services.test_audit_log import break_database
 from tests.services.world import (
     CLUSTER,
@@ -161,7 +162,10 @@ async def test_who_may_not_is_told_and_audited(world):
     async def handler(identity):
         return {"user": identity.name}
 
-    _Routes(app, services, verbs)._private("GET", f"{API}users", handler, "users.list", "user")
+    table = RouteTable(
+        app, verbs, authenticator=services.authenticator, audit=services.audit, sources=services.sources
+    )
+    table.private("GET", f"{API}users", handler, "users.list", "user")
     assert verbs.door(DoorKind.ROUTE, f"GET {API}users").verb == "users.list"
     await world.user("alice")
     await world.user("root", roles=("admin",))

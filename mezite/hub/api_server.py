@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gRPC API of one hub: every service's methods, with the credential and the verb that each needs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from mezite.api.access import ApiAccess, register_methods
+from mezite.api.access_explain import AccessExplainApi
+from mezite.api.audit import AuditApi
+from mezite.api.auth import AuthApi
+from mezite.api.doctor import DoctorApi, LoadBalancerReport
+from mezite.api.enrollment import EnrollmentApi
+from mezite.api.health import HealthService
+from mezite.api.nodes import NodesApi
+from mezite.api.reflection import reflection_methods
+from mezite.api.roles import RolesApi
+from mezite.api.server import GrpcServer
+from mezite.api.tokens import TokensApi
+from mezite.api.users import UsersApi
+from mezite.hub.balancer_probe import BalancerProbe, run_balancer_probe
+from mezite.hub.ground import Ground
+from mezite.hub.own_certificates import own_certificate_check
+from mezite.hub.services import HubServices
+from mezite.services.access_explain import AccessExplainer
+from mezite.services.roles import RoleCatalog
+from mezite.services.verb_registry import VerbRegistry
+
+__all__ = ["open_api", "probe_balancer"]
+
+
+def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> GrpcServer:
+    """Make the server; its doors are declared in `verbs`."""
+    methods = [
+        *AuthApi(
+            login=ground.login,
+            certificates=services.certificates,
+            authorities=ground.authorities,
+            sources=ground.sources,
+            probes=services.probes,
+        ).methods(),
+        *DoctorApi(partial(probe_balancer, ground, services)).methods(),
+        *EnrollmentApi(
+            enrollment=ground.enrollment,
+            connections=services.connections,
+            authorities=ground.authorities,
+            sources=ground.sources,
+        ).methods(),
+        *UsersApi(ground.accounts, invite_url=services.addresses.invite_url).methods(),
+        *RolesApi(
+            RoleCatalog(database=ground.database, audit=ground.audit, sources=ground.sources)
+        ).methods(),
+        *AccessExplainApi(AccessExplainer(database=ground.database, sources=ground.sources)).methods(),
+        *TokensApi(ground.enrollment).methods(),
+        *NodesApi(services.directory).methods(),
+        *AuditApi(ground.audit).methods(),
+        *HealthService().methods(),
+    ]
+    methods += reflection_methods(methods)
+    register_methods(verbs, methods)
+    access = ApiAccess(authenticator=services.authenticator, audit=ground.audit, sources=ground.sources)
+    return GrpcServer(
+        methods,
+        authenticate=access.authenticate,
+        authorize=access.authorize,
+        admit_stranger=access.admit_stranger,
+    )
+
+
+async def probe_balancer(ground: Ground, services: HubServices, idle_seconds: int) -> LoadBalancerReport:
+    """Have the hub test its own public addresses, leaving connections idle for so long."""
+    return await run_balancer_probe(
+        BalancerProbe(
+            public=services.addresses.advertised(),
+            hub=services.addresses.listening(),
+            is_own_certificate=own_certificate_check(ground.authorities, ground.sources),
+            probes=services.probes,
+            idle_seconds=idle_seconds,
+        )
+    )

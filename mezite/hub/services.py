@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The services of one hub process, made from its ground."""
+
+from __future__ import annotations
+
+import attrs
+
+from mezite.config.schema import HubConfig
+from mezite.hub.ground import Ground
+from mezite.services.authentication import Authenticator
+from mezite.services.live_connections import LiveConnections
+from mezite.services.node_access import NodeAccess
+from mezite.services.node_directory import NodeDirectory
+from mezite.services.public_addresses import PublicAddresses
+from mezite.services.self_probes import SelfProbes
+from mezite.services.tunnel_leases import TunnelLeases
+from mezite.services.tunnel_registry import TunnelRegistry
+from mezite.services.user_certificates import UserCertificateService
+
+__all__ = ["HubServices", "open_services"]
+
+
+@attrs.frozen(kw_only=True)
+class HubServices:
+    """What routes and finds; everything here belongs to one hub process."""
+
+    registry: TunnelRegistry
+    connections: LiveConnections
+    leases: TunnelLeases
+    access: NodeAccess
+    directory: NodeDirectory
+    certificates: UserCertificateService
+    authenticator: Authenticator
+    addresses: PublicAddresses
+    probes: SelfProbes
+
+
+def open_services(config: HubConfig, ground: Ground) -> HubServices:
+    """Make them; nothing runs yet."""
+    database, audit, sources = ground.database, ground.audit, ground.sources
+    public = config.proxy.public_addr
+    registry = TunnelRegistry()
+    connections = LiveConnections(database=database, audit=audit, sources=sources, hub_id=ground.hub_id)
+    return HubServices(
+        registry=registry,
+        connections=connections,
+        leases=TunnelLeases(
+            database=database, audit=audit, sources=sources, registry=registry, hub_id=ground.hub_id
+        ),
+        access=NodeAccess(
+            database=database, audit=audit, sources=sources, registry=registry, connections=connections
+        ),
+        directory=NodeDirectory(database=database, audit=audit, sources=sources, registry=registry),
+        certificates=UserCertificateService(authorities=ground.authorities, audit=audit, sources=sources),
+        authenticator=Authenticator(database=database, authorities=ground.authorities, sources=sources),
+        addresses=PublicAddresses(None if public is None else str(public)),
+        probes=SelfProbes(),
+    )

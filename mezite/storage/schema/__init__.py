@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every table, once; a module for each area. The migrations in `migrations/versions` build the same (a test compares).
+
+Times are BIGINT milliseconds since the epoch. Secrets that users or agents hold (join tokens, invites, web
+sessions) are kept only as SHA-256 in lower-case hex, and a CHECK on the length keeps a raw token out (threat
+E11). A new area is imported here, so that `metadata` knows it.
+"""
+
+from mezite.storage.schema.accounts import WebSessionKind, invites, roles, users, web_sessions
+from mezite.storage.schema.audit import audit_events
+from mezite.storage.schema.authorities import AuthorityState, certificate_authorities
+from mezite.storage.schema.metadata import metadata
+from mezite.storage.schema.nodes import NodeSessionKind, agents, join_tokens, node_sessions
+
+__all__ = [
+    "AuthorityState",
+    "NodeSessionKind",
+    "WebSessionKind",
+    "agents",
+    "audit_events",
+    "certificate_authorities",
+    "invites",
+    "join_tokens",
+    "metadata",
+    "node_sessions",
+    "roles",
+    "users",
+    "web_sessions",
+]

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user's own account: logging in and out, the first password, certificates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.errors import InvalidRequestError, UnauthenticatedError
+from mezite.services.identity import UserIdentity
+from mezite.services.login import LoginRefusedError, LoginService, WeakPasswordError
+from mezite.services.user_certificates import UserCertificateService
+from mezite.web.json_body import read_fields
+from mezite.web.route_table import RouteTable, client_address
+
+__all__ = ["AccountRoutes"]
+
+
+@attrs.frozen(kw_only=True)
+class AccountRoutes:
+    """`login`, `logout`, `invites/accept`, `certificates`."""
+
+    login: LoginService
+    certificates: UserCertificateService
+    authorities: CertificateAuthorities
+
+    def add_to(self, table: RouteTable) -> None:
+        """Declare the routes."""
+        table.public("POST", "/v1/webapi/login", self._login, "account.login", "account")
+        table.public("POST", "/v1/webapi/invites/accept", self._accept_invite, "account.invite", "account")
+        table.private("POST", "/v1/webapi/logout", self._logout, "self.logout", "account")
+        table.private(
+            "POST", "/v1/webapi/certificates", self._certificates, "self.certificates.issue", "account"
+        )
+
+    async def _login(self) -> dict[str, Any]:
+        fields = await read_fields({"username": str, "password": str}, optional={"totp": str})
+        try:
+            started = await self.login.with_password(
+                fields["username"], fields["password"], client_address=client_address()
+            )
+        except LoginRefusedError as refused:
+            raise UnauthenticatedError(str(refused), event_id=refused.event_id) from None
+        return {
+            "session": started.token.reveal(),
+            "user": started.user.name,
+            "roles": list(started.user.roles),
+            "expires_at_ms": started.expires_at,
+        }
+
+    async def _accept_invite(self) -> dict[str, Any]:
+        fields = await read_fields({"token": str, "password": str})
+        try:
+            name = await self.login.accept_invite(
+                fields["token"], fields["password"], client_address=client_address()
+            )
+        except WeakPasswordError as weak:
+            raise InvalidRequestError(str(weak)) from None
+        except LoginRefusedError as refused:
+            raise UnauthenticatedError(str(refused), event_id=refused.event_id) from None
+        return {"user": name}
+
+    async def _logout(self, identity: UserIdentity) -> dict[str, Any]:
+        return {"ended": await self.login.logout(identity, client_address=client_address())}
+
+    async def _certificates(self, identity: UserIdentity) -> dict[str, Any]:
+        fields = await read_fields(
+            {"ssh_public_key": str, "tls_public_key_pem": str}, optional={"ttl_seconds": int}
+        )
+        issued = await self.certificates.issue(
+            identity,
+            ssh_public_key=fields["ssh_public_key"],
+            tls_public_key_pem=fields["tls_public_key_pem"].encode(),
+            ttl_seconds=fields.get("ttl_seconds", 0),
+            client_address=client_address(),
+        )
+        authorities = self.authorities
+        return {
+            "ssh_certificate": issued.certificates.ssh_certificate,
+            "tls_certificate_pem": issued.certificates.tls_certificate_pem,
+            "ssh_host_ca": authorities.host_ssh_ca_lines,
+            "host_tls_ca_pem": authorities.host_tls_ca_pem,
+            "cluster_name": authorities.cluster,
+            "user": issued.user_name,
+            "roles": list(issued.roles),
+            "logins": list(issued.logins),
+            "expires_at_ms": issued.certificates.expires_at,
+        }

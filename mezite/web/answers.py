@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every answer of the web API has: the shape of a failure, and the headers that protect it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+
+import quart
+from werkzeug.exceptions import HTTPException
+
+from mezite.services.audit_log import AuditUnavailableError
+from mezite.services.errors import (
+    AccessDeniedError,
+    ConflictError,
+    InvalidRequestError,
+    LockedError,
+    NotFoundError,
+    RefusedError,
+    TooManyRequestsError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+
+__all__ = ["failure", "protect"]
+
+_log = logging.getLogger("mezite.web")
+
+_STATUS: dict[type[RefusedError], int] = {
+    AccessDeniedError: 403,
+    ConflictError: 409,
+    InvalidRequestError: 400,
+    LockedError: 403,
+    NotFoundError: 404,
+    TooManyRequestsError: 429,
+    UnauthenticatedError: 401,
+    UnavailableError: 503,
+}
+
+
+async def failure(error: Exception) -> tuple[quart.Response, int]:
+    """One shape for everything that goes wrong: `{"error": {"message", "event_id"}}`."""
+    if isinstance(error, RefusedError):
+        status, message, event_id = _STATUS.get(type(error), 400), str(error), error.event_id
+    elif isinstance(error, AuditUnavailableError):
+        status, message, event_id = (
+            503,
+            "the audit log cannot be written, so nothing is done: try again later",
+            "",
+        )
+    elif isinstance(error, HTTPException):
+        status, message, event_id = error.code or 400, error.description or error.name, ""
+    else:
+        correlation_id = secrets.token_hex(8)
+        _log.error("%s failed, correlation id %s", quart.request.path, correlation_id, exc_info=error)
+        status, message, event_id = 500, f"internal error, correlation id {correlation_id}", ""
+    response = quart.jsonify({"error": {"message": message, "event_id": event_id}})
+    if isinstance(error, RefusedError) and error.retry_after:
+        response.headers["retry-after"] = str(error.retry_after)
+    return response, status
+
+
+async def protect(response: quart.Response) -> quart.Response:
+    """Answers hold secrets and belong to one client: no cache, no frame, no referrer (threat D23)."""
+    response.headers.setdefault("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
+    response.headers.update(
+        {
+            "cache-control": "no-store",
+            "referrer-policy": "no-referrer",
+            "x-content-type-options": "nosniff",
+            "strict-transport-security": "max-age=31536000",
+        }
+    )
+    return response

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What anybody may know of the cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from mezite import __version__
+from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.public_addresses import PublicAddresses
+from mezite.services.sources import Sources
+from mezite.web.route_table import RouteTable
+
+__all__ = ["ClusterRoutes"]
+
+
+@attrs.frozen(kw_only=True)
+class ClusterRoutes:
+    """`ping` and the CA bundle."""
+
+    authorities: CertificateAuthorities
+    sources: Sources
+    addresses: PublicAddresses
+
+    def add_to(self, table: RouteTable) -> None:
+        """Declare the routes."""
+        table.public("GET", "/v1/webapi/ping", self._ping, "cluster.ping", "cluster")
+        table.public("GET", "/v1/webapi/ca", self._ca, "cluster.ca", "cluster")
+
+    async def _ping(self) -> dict[str, Any]:
+        return {
+            "cluster_name": self.authorities.cluster,
+            "version": __version__,
+            "server_time_ms": self.sources.now(),
+            "addresses": self.addresses.advertised(),
+            "host_ca_pin": f"sha256:{self.authorities.host_pin}",
+            "connectors": [],
+            "capabilities": {"tunnel_websocket": True},
+        }
+
+    async def _ca(self) -> dict[str, Any]:
+        return {"host_tls_ca_pem": self.authorities.host_tls_ca_pem}
