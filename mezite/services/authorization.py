@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 import attrs
 
-from mezite.core.rbac.evaluator import NodeGrants, NodeRequest, evaluate
+from mezite.core.rbac.evaluator import Grants, NodeRequest, evaluate
 from mezite.core.rbac.role_options import RecordSession, RoleOptions, SessionMfa, strictest
-from mezite.core.rbac.roles import Role, role_allows_verb
+from mezite.core.rbac.roles import role_allows_verb
 from mezite.services.identity import AgentIdentity, Identity, UserIdentity
 
 __all__ = ["AccessContext", "Decision", "Resource", "authorize", "session_permissions", "unenforced"]
@@ -23,8 +23,6 @@ AGENT_VERBS = frozenset({"agent.renew", "agent.heartbeat", "agent.report"})
 
 AGENTS_ONLY = "agent."
 """What no user may, administrators neither: it is said with an agent's certificate about that agent."""
-
-Grants = list[tuple[Role, frozenset[str]]]
 
 OWN_VERBS = "self."
 """Verbs that every user has on their own account and on what they may see."""
@@ -95,9 +93,9 @@ def _agent_decision(verb: str, context: AccessContext) -> Decision:
 
 
 def _connect_decision(identity: UserIdentity, resource: Resource, context: AccessContext) -> Decision:
-    grants = NodeGrants(identity.definitions, identity.traits).granting(resource.labels)
+    grants = identity.grants.granting(resource.labels)
     if identity.logins is not None:
-        grants = [(role, logins & frozenset(identity.logins)) for role, logins in grants]
+        grants = tuple((role, logins & frozenset(identity.logins)) for role, logins in grants)
     if context.login is not None:
         return _login_decision(identity, resource, context, logins=_sorted_logins(grants))
     options = [role.options for role, logins in grants if logins]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from functools import cached_property
 from typing import Any, NoReturn, TypeVar, cast, final
 
 import attrs
 
 from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.verified import VerifiedPeer, VerifiedUserCertificate
+from mezite.core.rbac.evaluator import NodeGrants
 from mezite.core.rbac.roles import BUILT_IN_ROLES, Role
 from mezite.storage.agents import AgentRow
 from mezite.storage.users import UserRow
@@ -83,6 +85,11 @@ class UserIdentity(_NotPickled, metaclass=_MadeHere):
     """The stored hash of the web session, for logging out; empty for certificates."""
     logins: tuple[str, ...] | None = None
     """The principals of the SSH certificate: an upper bound on logins. None: the credential sets no bound."""
+
+    @cached_property
+    def grants(self) -> NodeGrants:
+        """What the roles allow on nodes, prepared for asking about many."""
+        return NodeGrants(self.definitions, self.traits)
 
 
 @final

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
@@ -55,13 +55,14 @@ class NodeDirectory:
         `labels` must all be there with these values; `search` must occur in the name or in a label's value.
         """
         rows = await self._database.read(_all_agents)
-        seen = (self._view(identity, row, client_address) for row in rows if _matches(row, labels, search))
+        view = self._view_of(identity, client_address)
+        seen = (view(row) for row in rows if _matches(row, labels, search))
         return [node for node in seen if node is not None]
 
     async def get(self, identity: UserIdentity, name: str, *, client_address: str) -> VisibleNode:
         """Return one node. :raises NotFoundError: there is none, or none that this user may know of."""
         row = await self._database.read(agents.get_by_name, node_name=name)
-        node = None if row is None else self._view(identity, row, client_address)
+        node = None if row is None else self._view_of(identity, client_address)(row)
         if node is None:
             raise NotFoundError(f"node {name}: not found; `mezctl nodes ls` shows the nodes you may see")
         return node
@@ -93,15 +94,23 @@ class NodeDirectory:
             reason="removed",
         )
 
-    def _view(self, identity: UserIdentity, row: AgentRow, client_address: str) -> VisibleNode | None:
+    def _view_of(
+        self, identity: UserIdentity, client_address: str
+    ) -> Callable[[AgentRow], VisibleNode | None]:
+        """How this user sees a node, if at all; whether they administer nodes is asked once."""
         context = AccessContext(client_address=client_address, decision_id="")
-        resource = Resource(kind="node", name=row.node_name, labels=row.labels)
-        decision = authorize(identity, "nodes.connect", resource, context)
-        if not decision.logins and not authorize(identity, "nodes.list", resource, context).allowed:
-            return None
-        live_here = self._registry.find(row.agent_id) is not None
-        online = live_here or row.is_connected(self._sources.now())
-        return VisibleNode(agent=row, online=online, logins=decision.logins)
+        administers = authorize(identity, "nodes.list", Resource(kind="node"), context).allowed
+        now = self._sources.now()
+
+        def view(row: AgentRow) -> VisibleNode | None:
+            resource = Resource(kind="node", name=row.node_name, labels=row.labels)
+            decision = authorize(identity, "nodes.connect", resource, context)
+            if not decision.logins and not administers:
+                return None
+            live_here = self._registry.find(row.agent_id) is not None
+            return VisibleNode(agent=row, online=live_here or row.is_connected(now), logins=decision.logins)
+
+        return view
 
 
 def _all_agents(conn: Connection) -> list[AgentRow]:

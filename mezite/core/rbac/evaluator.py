@@ -20,6 +20,7 @@ __all__ = [
     "AppRequest",
     "Decision",
     "Effect",
+    "Grants",
     "NodeGrants",
     "NodeRequest",
     "Rule",
@@ -32,6 +33,11 @@ __all__ = [
 ]
 
 NO_TRAITS: Mapping[str, Collection[str]] = {}
+
+Grants = tuple[tuple[Role, frozenset[str]], ...]
+
+MAX_ANSWERS = 4096
+"""Kinds of node remembered for one user: about half a megabyte. Clusters have hundreds of kinds."""
 
 
 @attrs.frozen(kw_only=True)
@@ -202,6 +208,17 @@ class NodeGrants:
         filled = Traits(traits, claims)
         self._denials = [role.deny.node_labels for role in roles if role.deny.node_labels.conditions]
         denied_logins = frozenset[str]().union(*(expand_logins(role.deny.logins, filled) for role in roles))
+        self._mentioned = tuple(
+            sorted(
+                {
+                    key
+                    for role in roles
+                    for side in (role.allow, role.deny)
+                    for key in side.node_labels.conditions
+                }
+            )
+        )
+        self._answers: dict[tuple[str | None, ...], Grants] = {}
         self._grants: list[tuple[Role, frozenset[str]]] = []
         if ANY_LOGIN not in denied_logins:
             for role in roles:
@@ -209,11 +226,23 @@ class NodeGrants:
                 if logins and role.allow.node_labels.conditions:
                     self._grants.append((role, logins))
 
-    def granting(self, labels: Mapping[str, str]) -> list[tuple[Role, frozenset[str]]]:
-        """The roles that grant some login on a node with ``labels``, each with these logins."""
+    def granting(self, labels: Mapping[str, str]) -> Grants:
+        """The roles that grant some login on a node with ``labels``, each with these logins.
+
+        Nodes that are alike in every label that some role mentions get the same answer, found once.
+        """
+        alike = tuple(map(labels.get, self._mentioned))
+        answer = self._answers.get(alike)
+        if answer is None:
+            if len(self._answers) >= MAX_ANSWERS:
+                self._answers.clear()
+            answer = self._answers[alike] = self._find(labels)
+        return answer
+
+    def _find(self, labels: Mapping[str, str]) -> Grants:
         if any(denial.matches(labels) for denial in self._denials):
-            return []
-        return [grant for grant in self._grants if grant[0].allow.node_labels.matches(labels)]
+            return ()
+        return tuple(grant for grant in self._grants if grant[0].allow.node_labels.matches(labels))
 
     def logins(self, labels: Mapping[str, str]) -> frozenset[str]:
         """Every login for which evaluate would allow a node with these labels; empty when there is none."""

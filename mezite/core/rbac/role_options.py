@@ -55,6 +55,8 @@ def strictest(options: Iterable[RoleOptions]) -> RoleOptions:
     given = list(options)
     if not given:
         raise ValueError("the options of no role combine to nothing")
+    if all(each == given[0] for each in given):
+        return given[0]
     return RoleOptions(
         max_session_ttl=min(each.max_session_ttl for each in given),
         require_session_mfa=max((each.require_session_mfa for each in given), key=list(SessionMfa).index),

@@ -79,6 +79,9 @@ BUILT_IN_ROLES: Mapping[str, Role] = MappingProxyType(
 )
 """Not stored and not changeable; a stored role cannot take one of these names."""
 
+OWN_VERBS = "self."
+"""Verbs that every user has on their own account and on what they may see."""
+
 VERBS: Mapping[str, tuple[str, ...]] = {
     "admin": ("*",),
     "access": ("self.*",),
@@ -93,8 +96,9 @@ def role_allows_verb(role: Role, verb: str) -> bool:
 
     Roles that are not built in allow their holder's own verbs (``self.…``) only, for now.
     """
-    patterns = VERBS[role.name] if BUILT_IN_ROLES.get(role.name) == role else ("self.*",)
-    return any(verb_matches(pattern, verb) for pattern in patterns)
+    if BUILT_IN_ROLES.get(role.name) != role:
+        return verb.startswith(OWN_VERBS)
+    return any(verb_matches(pattern, verb) for pattern in VERBS[role.name])
 
 
 def verb_matches(pattern: str, verb: str) -> bool:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mezite.core.rbac.evaluator import (
+    MAX_ANSWERS,
     AppRequest,
     Effect,
     NodeGrants,
@@ -178,5 +179,30 @@ def test_options_are_the_strictest_of_the_roles_that_grant_this_access():
 
 def test_grants_are_prepared_once_for_many_nodes():
     grants = NodeGrants([ACCESS], TRAITS)
-    assert grants.granting(PROD) == [(ACCESS, frozenset({"ubuntu"}))]
+    assert grants.granting(PROD) == ((ACCESS, frozenset({"ubuntu"})),)
     assert grants.logins({}) == grants.everywhere() == {"ubuntu"}
+
+
+LABELS = st.dictionaries(st.sampled_from(["env", "team", "host"]), st.sampled_from(["", "a", "prod", "None"]))
+
+
+@given(st.lists(LABELS, min_size=2, max_size=12))
+def test_nodes_that_are_alike_for_the_roles_share_an_answer(nodes):
+    """What was found for one node is the answer for another only if no role can tell them apart."""
+    roles = [
+        Role(name="some", allow=Conditions(node_labels=select(env=["", "prod"]), logins=("ubuntu",))),
+        Role(name="any-team", allow=Conditions(node_labels=select(team="*"), logins=("deploy",))),
+        Role(name="not-a", deny=Conditions(node_labels=select(team="a", env="a"))),
+    ]
+    grants = NodeGrants(roles, {})
+    assert [grants.logins(node) for node in nodes] == [NodeGrants(roles, {}).logins(node) for node in nodes]
+
+
+def test_what_is_remembered_is_bounded():
+    grants = NodeGrants(
+        [Role(name="x", allow=Conditions(node_labels=select(host="^a.*$"), logins=("u",)))], {}
+    )
+    for number in range(MAX_ANSWERS + 1):
+        grants.logins({"host": f"a{number}"})
+    assert len(grants._answers) == 1
+    assert grants.logins({"host": "b"}) == frozenset()
