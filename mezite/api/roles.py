@@ -6,18 +6,24 @@ from __future__ import annotations
 from mezite.api.pb.mezite.v1 import roles_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
-from mezite.services.roles import AccessPair, KnownRole, RoleCatalog
+from mezite.services.errors import InvalidRequestError
+from mezite.services.role_trial import AccessPair, RefusedAccess, RoleTrial
+from mezite.services.roles import KnownRole, RoleCatalog
 
 __all__ = ["RolesApi"]
 
 _SERVICE = "/mezite.v1.RoleService/"
 
+MAX_REPLAY_DAYS = 366
+"""A year of accesses, so that what happens once a year is among them."""
+
 
 class RolesApi:
     """The RPCs of one service."""
 
-    def __init__(self, catalog: RoleCatalog) -> None:
+    def __init__(self, catalog: RoleCatalog, trial: RoleTrial) -> None:
         self._catalog = catalog
+        self._trial = trial
 
     def methods(self) -> list[RpcMethod]:
         """Return every RPC with its verb and resource."""
@@ -35,19 +41,31 @@ class RolesApi:
     async def put(self, request: pb.PutRoleRequest, context: CallContext) -> pb.PutRoleResponse:
         """Create or replace a role, or only say what that would change."""
         if request.dry_run:
-            role, created, difference = await self._catalog.try_out(request.document)
-            return pb.PutRoleResponse(
-                role=_message(role),
-                created=created,
-                gained=[_pair(pair) for pair in difference.gained],
-                lost=[_pair(pair) for pair in difference.lost],
-                gained_count=difference.gained_count,
-                lost_count=difference.lost_count,
-            )
+            return await self._try_out(request)
+        if request.replay_days:
+            raise InvalidRequestError("replay_days goes with dry_run: what is stored is not tried out")
         role, created = await self._catalog.put(
             request.document, by=user_of(context).name, client_address=context.peer.client_address
         )
         return pb.PutRoleResponse(role=_message(role), created=created)
+
+    async def _try_out(self, request: pb.PutRoleRequest) -> pb.PutRoleResponse:
+        if request.replay_days not in range(MAX_REPLAY_DAYS + 1):
+            raise InvalidRequestError(f"replay_days is {request.replay_days}: give 1 to {MAX_REPLAY_DAYS}")
+        role, created, difference, replay = await self._trial.try_out(
+            request.document, replay_days=request.replay_days
+        )
+        return pb.PutRoleResponse(
+            role=_message(role),
+            created=created,
+            gained=[_pair(pair) for pair in difference.gained],
+            lost=[_pair(pair) for pair in difference.lost],
+            gained_count=difference.gained_count,
+            lost_count=difference.lost_count,
+            replayed_count=replay.accesses,
+            refused=[_refused(each) for each in replay.refused],
+            replayed_since_ms=replay.reaches_back_to,
+        )
 
     async def list_roles(self, _request: pb.ListRolesRequest, _context: CallContext) -> pb.ListRolesResponse:
         """All roles, built-in ones first."""
@@ -77,3 +95,10 @@ def _message(known: KnownRole) -> pb.Role:
 
 def _pair(pair: AccessPair) -> pb.AccessPair:
     return pb.AccessPair(user=pair.user, node=pair.node, login=pair.login)
+
+
+def _refused(each: RefusedAccess) -> pb.RefusedAccess:
+    pair = each.pair
+    return pb.RefusedAccess(
+        user=pair.user, node=pair.node, login=pair.login, count=each.count, last_at_ms=each.last_at
+    )

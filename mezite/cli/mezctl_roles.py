@@ -18,7 +18,7 @@ from mezite.cli.output import Column, OutputFormat, format_option, print_record,
 from mezite.core.rbac.role_document import role_document
 from mezite.core.timestamps import format_timestamp
 
-__all__ = ["roles"]
+__all__ = ["print_difference", "roles"]
 
 _SERVICE = "/mezite.v1.RoleService/"
 _COLUMNS = (
@@ -39,18 +39,29 @@ def roles() -> None:
     "--from-file", "path", required=True, metavar="F", type=click.Path(path_type=Path), help="YAML."
 )
 @click.option("--dry-run", is_flag=True, help="Change nothing; print who would gain and lose what.")
+@click.option(
+    "--replay-days",
+    type=click.IntRange(1, 366),
+    metavar="N",
+    help="With --dry-run: also decide the audited accesses of the last N days again.",
+)
 @format_option
 @click.pass_context
-def create(ctx: click.Context, path: Path, dry_run: bool, output_format: OutputFormat) -> None:
+def create(
+    ctx: click.Context, path: Path, dry_run: bool, replay_days: int | None, output_format: OutputFormat
+) -> None:
     """Send a role file that is valid."""
+    if replay_days and not dry_run:
+        raise click.UsageError("--replay-days needs --dry-run: a role that is stored is not tried out")
     # Regular expressions of roles take a moment to import; `--help` need not wait for it.
     from mezite.cli.role_file import load_role  # noqa: PLC0415
 
     document = json.dumps(role_document(load_role(path)))
-    answer = run_command(_put, auth_server(ctx), pb.PutRoleRequest(document=document, dry_run=dry_run))
+    request = pb.PutRoleRequest(document=document, dry_run=dry_run, replay_days=replay_days or 0)
+    answer = run_command(_put, auth_server(ctx), request)
     verb = "created" if answer.created else "updated"
     if dry_run:
-        _print_difference(answer, verb, output_format)
+        print_difference(answer, verb, output_format)
     elif output_format is OutputFormat.TEXT:
         click.echo(f"role {answer.role.name} {verb}")
     else:
@@ -108,7 +119,8 @@ def test(path: Path, output_format: OutputFormat) -> None:
         raise CliError(f"{path}", f"{failed} of {len(results)} tests failed", "change the role or the test")
 
 
-def _print_difference(answer: pb.PutRoleResponse, verb: str, output_format: OutputFormat) -> None:
+def print_difference(answer: pb.PutRoleResponse, verb: str, output_format: OutputFormat) -> None:
+    """Print the answer of a dry run."""
     if output_format is not OutputFormat.TEXT:
         record = {
             "role": answer.role.name,
@@ -118,7 +130,7 @@ def _print_difference(answer: pb.PutRoleResponse, verb: str, output_format: Outp
             "gained_count": answer.gained_count,
             "lost_count": answer.lost_count,
         }
-        print_record(record, output_format)
+        print_record(record | _replay(answer), output_format)
         return
     click.echo(
         f"role {answer.role.name} would be {verb}: {answer.gained_count} gained, {answer.lost_count} lost"
@@ -131,6 +143,36 @@ def _print_difference(answer: pb.PutRoleResponse, verb: str, output_format: Outp
             click.echo(f"{sign} {pair.user} as {pair.login} on {pair.node}")
         if count > len(pairs):
             click.echo(f"{sign} and {count - len(pairs)} more")
+    if answer.replayed_since_ms:
+        since = format_timestamp(answer.replayed_since_ms)
+        click.echo(f"{answer.replayed_count} accesses since {since}: {_refusals(answer)}")
+    for each in answer.refused:
+        last = format_timestamp(each.last_at_ms)
+        click.echo(f"! {each.user} as {each.login} on {each.node}: {each.count} times, last at {last}")
+
+
+def _refusals(answer: pb.PutRoleResponse) -> str:
+    refused = sum(each.count for each in answer.refused)
+    return f"{refused} would be refused" if refused else "none would be refused"
+
+
+def _replay(answer: pb.PutRoleResponse) -> dict[str, object]:
+    if not answer.replayed_since_ms:
+        return {}
+    return {
+        "replayed_count": answer.replayed_count,
+        "replayed_since": format_timestamp(answer.replayed_since_ms),
+        "refused": [
+            {
+                "user": each.user,
+                "node": each.node,
+                "login": each.login,
+                "count": each.count,
+                "last_at": format_timestamp(each.last_at_ms),
+            }
+            for each in answer.refused
+        ],
+    }
 
 
 def _pair(pair: pb.AccessPair) -> dict[str, object]:

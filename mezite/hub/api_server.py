@@ -23,6 +23,7 @@ from mezite.hub.ground import Ground
 from mezite.hub.own_certificates import own_certificate_check
 from mezite.hub.services import HubServices
 from mezite.services.access_explain import AccessExplainer
+from mezite.services.role_trial import RoleTrial
 from mezite.services.roles import RoleCatalog
 from mezite.services.verb_registry import VerbRegistry
 
@@ -48,7 +49,8 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
         ).methods(),
         *UsersApi(ground.accounts, invite_url=services.addresses.invite_url).methods(),
         *RolesApi(
-            RoleCatalog(database=ground.database, audit=ground.audit, sources=ground.sources)
+            RoleCatalog(database=ground.database, audit=ground.audit, sources=ground.sources),
+            RoleTrial(database=ground.database, sources=ground.sources),
         ).methods(),
         *AccessExplainApi(AccessExplainer(database=ground.database, sources=ground.sources)).methods(),
         *TokensApi(ground.enrollment).methods(),

@@ -4,23 +4,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import attrs
-import trio
 
 from mezite.core.audit.event_types import EventType
-from mezite.core.rbac.evaluator import NodeGrants
 from mezite.core.rbac.role_document import RoleProblems, parse_role, role_document
 from mezite.core.rbac.roles import BUILT_IN_ROLES, Role
 from mezite.services.audit_log import AuditLog
 from mezite.services.authorization import unenforced
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
-from mezite.services.role_definitions import definitions, stored_role
+from mezite.services.role_definitions import stored_role
 from mezite.services.sources import Sources
-from mezite.storage import agents, roles, users
-from mezite.storage.agents import AgentRow
+from mezite.storage import roles, users
 from mezite.storage.database import Database
 from mezite.storage.json_columns import stable_json
 from mezite.storage.users import UserRow
@@ -28,13 +24,10 @@ from mezite.storage.users import UserRow
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["AccessDifference", "AccessPair", "KnownRole", "RoleCatalog"]
+__all__ = ["KnownRole", "RoleCatalog", "all_users", "checked_role"]
 
 MAX_DOCUMENT = 64 * 1024
 """Bytes; 256 logins of 64 characters and two selectors of 64 keys fit with room to spare."""
-
-MAX_PAIRS = 1000
-"""Pairs of each kind that a dry run lists; what it counts has no limit."""
 
 MAX_NAMED_USERS = 10
 """Users that are named when a role cannot be deleted."""
@@ -54,25 +47,6 @@ class KnownRole:
     def document(self) -> str:
         """The role as JSON."""
         return stable_json(role_document(self.role))
-
-
-@attrs.frozen(kw_only=True, order=True)
-class AccessPair:
-    """A login that a user has on a node."""
-
-    user: str
-    node: str
-    login: str
-
-
-@attrs.define(kw_only=True)
-class AccessDifference:
-    """What a change of a role would give and take."""
-
-    gained: list[AccessPair] = attrs.field(factory=list)
-    lost: list[AccessPair] = attrs.field(factory=list)
-    gained_count: int = 0
-    lost_count: int = 0
 
 
 class RoleCatalog:
@@ -104,31 +78,13 @@ class RoleCatalog:
         :raises InvalidRequestError: the document is no role, or asks for what this version cannot enforce.
         :raises ConflictError: it has the name of a built-in role.
         """
-        role = _checked(document)
+        role = checked_role(document)
         stored, created = await self._database.write(
             roles.put, name=role.name, document=stable_json(role_document(role)), now=self._sources.now()
         )
         event = EventType.ROLE_CREATED if created else EventType.ROLE_UPDATED
         await self._record(event, role.name, by, client_address)
         return _known(stored), created
-
-    async def try_out(self, document: str) -> tuple[KnownRole, bool, AccessDifference]:
-        """Say what `put` would do, without doing it: who would gain and lose which login on which node.
-
-        :raises InvalidRequestError: as `put`. :raises ConflictError: as `put`.
-        """
-        role = _checked(document)
-        before, holders, nodes = await self._database.read(_affected, name=role.name)
-        difference = AccessDifference()
-        for user, has in holders:
-            will_have = tuple(role if each.name == role.name else each for each in has)
-            if before is None:
-                will_have = (*will_have, role)
-            for pair, gained in _differences(user, has, will_have, nodes):
-                _count(difference, pair, gained=gained)
-            await trio.lowlevel.checkpoint()
-        known = KnownRole(role=role, built_in=False)
-        return known, before is None, difference
 
     async def delete(self, name: str, *, by: str, client_address: str) -> None:
         """Delete a role.
@@ -142,7 +98,7 @@ class RoleCatalog:
             )
 
         def remove(conn: Connection) -> tuple[bool, list[str]]:
-            holders = [user.name for user in _all_users(conn) if name in user.roles]
+            holders = [user.name for user in all_users(conn) if name in user.roles]
             return not holders and roles.delete(conn, name=name), holders
 
         deleted, holders = await self._database.write(remove)
@@ -176,7 +132,12 @@ def _known(row: roles.RoleRow) -> KnownRole:
     )
 
 
-def _checked(document: str) -> Role:
+def checked_role(document: str) -> Role:
+    """Return the role of a JSON document that may be stored.
+
+    :raises InvalidRequestError: the document is no role, or asks for what this version cannot enforce.
+    :raises ConflictError: it has the name of a built-in role.
+    """
     if len(document) > MAX_DOCUMENT:
         raise InvalidRequestError(f"the role is larger than {MAX_DOCUMENT // 1024} KiB")
     try:
@@ -202,43 +163,9 @@ def _all_roles(conn: Connection) -> list[roles.RoleRow]:
     return rows
 
 
-def _all_users(conn: Connection) -> list[UserRow]:
+def all_users(conn: Connection) -> list[UserRow]:
+    """Every user, by name."""
     rows: list[UserRow] = []
     while page := users.list_all(conn, after=rows[-1].name if rows else ""):
         rows += page
     return rows
-
-
-def _all_nodes(conn: Connection) -> list[AgentRow]:
-    rows: list[AgentRow] = []
-    while page := agents.list_all(conn, after=rows[-1].node_name if rows else ""):
-        rows += page
-    return rows
-
-
-def _affected(
-    conn: Connection, *, name: str
-) -> tuple[roles.RoleRow | None, list[tuple[UserRow, tuple[Role, ...]]], list[AgentRow]]:
-    holders = [user for user in _all_users(conn) if name in user.roles]
-    resolved = [(user, definitions(conn, user.roles)) for user in holders]
-    return roles.get(conn, name=name), resolved, _all_nodes(conn) if holders else []
-
-
-def _differences(
-    user: UserRow, has: tuple[Role, ...], will_have: tuple[Role, ...], nodes: list[AgentRow]
-) -> Iterator[tuple[AccessPair, bool]]:
-    before, after = NodeGrants(has, user.traits), NodeGrants(will_have, user.traits)
-    for node in nodes:
-        had, gets = before.logins(node.labels), after.logins(node.labels)
-        for login in sorted(had ^ gets):
-            yield AccessPair(user=user.name, node=node.node_name, login=login), login in gets
-
-
-def _count(difference: AccessDifference, pair: AccessPair, *, gained: bool) -> None:
-    if gained:
-        difference.gained_count += 1
-    else:
-        difference.lost_count += 1
-    pairs = difference.gained if gained else difference.lost
-    if len(pairs) < MAX_PAIRS:
-        pairs.append(pair)

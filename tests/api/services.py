@@ -42,7 +42,7 @@ def all_methods(world: World) -> list[RpcMethod]:
             sources=world.sources,
         ),
         UsersApi(world.accounts, invite_url=addresses.invite_url),
-        RolesApi(world.roles),
+        RolesApi(world.roles, world.role_trial),
         AccessExplainApi(AccessExplainer(database=world.database, sources=world.sources)),
         TokensApi(world.enrollment),
         NodesApi(world.directory),

@@ -55,6 +55,12 @@ async def test_what_is_refused(world):
         for name, request, status in (
             ("PutRole", pb.PutRoleRequest(document="{}"), StatusCode.INVALID_ARGUMENT),
             ("PutRole", pb.PutRoleRequest(document="{}", dry_run=True), StatusCode.INVALID_ARGUMENT),
+            ("PutRole", pb.PutRoleRequest(document=document(), replay_days=1), StatusCode.INVALID_ARGUMENT),
+            (
+                "PutRole",
+                pb.PutRoleRequest(document=document(), dry_run=True, replay_days=367),
+                StatusCode.INVALID_ARGUMENT,
+            ),
             ("PutRole", pb.PutRoleRequest(document=document("admin")), StatusCode.ALREADY_EXISTS),
             ("DeleteRole", pb.DeleteRoleRequest(name="dev"), StatusCode.ALREADY_EXISTS),
             ("DeleteRole", pb.DeleteRoleRequest(name="admin"), StatusCode.ALREADY_EXISTS),

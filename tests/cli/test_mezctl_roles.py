@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from mezite.api.pb.mezite.v1 import roles_pb2 as pb
+from mezite.cli.mezctl_roles import print_difference
+from mezite.cli.output import OutputFormat
 from tests.cli.commands import HubInThread, run
 
 DEVELOPER = """\
@@ -96,6 +100,27 @@ def test_a_dry_run_prints_pairs_and_changes_nothing(hub: HubInThread, tmp_path: 
     last = hub.mezctl("roles", "create", file, "--dry-run").out.splitlines()
     count = hub.mezctl("roles", "create", file, "--dry-run", "--format=json").json["gained_count"]
     assert f"+ and {count - 1000} more" in last
+
+
+def test_past_accesses_in_a_dry_run(
+    hub: HubInThread, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "replayed.yaml"
+    path.write_text(DEVELOPER.format(name="replayed", logins="ubuntu"))
+    file = f"--from-file={path}"
+    refused = hub.mezctl("roles", "create", file, "--replay-days=7")
+    assert (refused.code, "needs --dry-run" in refused.err) == (2, True)
+    lines = hub.mezctl("roles", "create", file, "--dry-run", "--replay-days=7").out.splitlines()
+    assert re.fullmatch(r"\d+ accesses since [-0-9T:.]+Z: none would be refused", lines[1])
+    answer = hub.mezctl("roles", "create", file, "--dry-run", "--replay-days=7", "--format=json").json
+    assert (answer["refused"], answer["replayed_since"].endswith("Z")) == ([], True)
+    some = pb.RefusedAccess(user="ann", node="web-1", login="root", count=12, last_at_ms=1_790_000_000_000)
+    said = pb.PutRoleResponse(replayed_count=40, replayed_since_ms=1, refused=[some])
+    print_difference(said, "updated", OutputFormat.TEXT)
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "40 accesses since 1970-01-01T00:00:00.001Z: 12 would be refused",
+        "! ann as root on web-1: 12 times, last at 2026-09-21T14:13:20.000Z",
+    ]
 
 
 def test_every_problem_of_a_file_with_its_line(hub: HubInThread, tmp_path: Path) -> None:

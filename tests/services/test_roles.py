@@ -8,7 +8,7 @@ import pytest
 from mezite.core.rbac.roles import BUILT_IN_ROLES
 from mezite.services.authorization import AccessContext, Resource, authorize
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
-from mezite.services.roles import MAX_DOCUMENT, MAX_PAIRS, AccessPair
+from mezite.services.roles import MAX_DOCUMENT
 from tests.services.world import CLIENT, MINUTE, START
 
 
@@ -87,7 +87,7 @@ async def test_a_role_that_users_have_is_not_deleted(world):
     ],
 )
 async def test_what_is_no_role_is_not_stored(world, text, why):
-    for attempt in (put(world, text), world.roles.try_out(text)):
+    for attempt in (put(world, text), world.role_trial.try_out(text)):
         with pytest.raises(InvalidRequestError, match=why):
             await attempt
     assert len(await world.roles.list_roles()) == len(BUILT_IN_ROLES)
@@ -111,51 +111,3 @@ async def test_a_change_counts_at_the_next_decision(world):
     assert (await decide()).permissions == ("agent_forwarding", "file_copy")
     await put(world, document(labels={"env": "prod"}, deny={"logins": ["ubuntu"]}))
     assert (await decide()).reason == "role dev denies the login 'ubuntu'"
-
-
-async def test_a_dry_run_says_who_gains_and_loses_what(world):
-    await world.agent("web-1", env="prod")
-    await world.agent("web-2", env="dev")
-    await put(world, document(labels={"env": "prod"}, logins=["ubuntu", "{{internal.logins}}"]))
-    await world.user("alice", ("dev",), ("alice",))
-    await world.user("bob", ("dev", "access"), ("bob",))
-    await world.user("carol", ("access",), ("carol",))
-    new = document(labels={"env": ["prod", "dev"]}, logins=["ubuntu"], deny={"logins": ["bob"]})
-    known, created, difference = await world.roles.try_out(new)
-    assert (known.role.name, created) == ("dev", False)
-    assert difference.gained == [
-        AccessPair(user="alice", node="web-2", login="ubuntu"),
-        AccessPair(user="bob", node="web-2", login="ubuntu"),
-    ]
-    assert difference.lost == [
-        AccessPair(user="alice", node="web-1", login="alice"),
-        AccessPair(user="bob", node="web-1", login="bob"),
-        AccessPair(user="bob", node="web-2", login="bob"),
-    ]
-    assert (difference.gained_count, difference.lost_count) == (2, 3)
-    stored = await world.roles.get("dev")
-    assert stored.role.allow.logins == ("ubuntu", "{{internal.logins}}")
-    assert len(await world.events("role.updated")) == 0
-
-
-async def test_a_dry_run_of_a_new_role(world):
-    """Nobody has it, unless a user row was left with its name."""
-    await world.agent("web-1", env="prod")
-    _, created, difference = await world.roles.try_out(document())
-    assert (created, difference.gained, difference.lost) == (True, [], [])
-    await put(world, document())
-    await world.user("alice", ("dev",), ())
-    await world.database.write(lambda conn: conn.exec_driver_sql("DELETE FROM roles"))
-    _, created, difference = await world.roles.try_out(document())
-    assert created
-    assert difference.gained == [AccessPair(user="alice", node="web-1", login="ubuntu")]
-
-
-async def test_a_dry_run_lists_the_first_pairs_and_counts_all(world):
-    await world.agent("web-1")
-    await put(world, document(logins=[]))
-    logins = [f"u{number}" for number in range(256)]
-    for number in range(4):
-        await world.accounts.create(f"user{number}", roles=("dev",), traits={}, by="root")
-    _, _, difference = await world.roles.try_out(document(logins=logins))
-    assert (len(difference.gained), difference.gained_count) == (MAX_PAIRS, 1024)

@@ -28,6 +28,7 @@ from mezite.services.live_connections import LiveConnections
 from mezite.services.login import LoginService
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
+from mezite.services.role_trial import RoleTrial
 from mezite.services.roles import RoleCatalog
 from mezite.services.sources import Sources
 from mezite.services.tunnel_leases import TunnelLeases
@@ -93,6 +94,7 @@ class World:
     login: LoginService
     accounts: Accounts
     roles: RoleCatalog
+    role_trial: RoleTrial
     enrollment: Enrollment
     registry: TunnelRegistry
     connections: LiveConnections
@@ -202,6 +204,7 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         login=login,
         accounts=Accounts(login=login, passwords=passwords, **common),
         roles=RoleCatalog(**common),
+        role_trial=RoleTrial(database=database, sources=sources),
         enrollment=Enrollment(authorities=authorities, **common),
         registry=registry,
         connections=connections,
