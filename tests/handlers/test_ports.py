@@ -232,12 +232,25 @@ class Silence:
     def connection(self) -> Connection:
         near, _far = memory_stream_pair()
         return Connection(
-            PushbackStream(near), "192.0.2.1:1", "127.0.0.1:3024", "192.0.2.1", "tunnel", self.lift
+            PushbackStream(near),
+            "192.0.2.1:1",
+            "127.0.0.1:3024",
+            "tunnel",
+            self.lift,
+            lambda _client_ip: None,
         )
 
 
 def a_context() -> ssl.SSLContext:
     return server_context(*self_signed_pem(), ("h2",))
+
+
+def test_the_silent_connection_counts_what_lifts_it() -> None:
+    silence = Silence()
+    connection = silence.connection()
+    connection.established()
+    assert (silence.lifted, connection.listener) == (1, "tunnel")
+    assert connection.identify("198.51.100.1:1") is None
 
 
 async def test_a_handshake_has_a_deadline(autojump_clock: MockClock) -> None:
