@@ -79,9 +79,9 @@ class RepeatLimiter(logging.Filter):
     """Let a message pass ``limit`` times in ``period`` seconds; then count, and say the count in the next
     window.
 
-    Messages are told apart by logger, level and template, so that a peer that varies an argument gains
-    nothing. The table holds at most ``max_templates`` entries: templates are ours, but a bound costs
-    nothing.
+    Messages are told apart by logger, level and the line of code that logs, so that a peer that varies what it
+    sends gains nothing, not even where a library pastes it into the message. The table holds at most ``max_lines``
+    entries: lines are few, but a bound costs nothing.
     """
 
     def __init__(
@@ -89,28 +89,28 @@ class RepeatLimiter(logging.Filter):
         *,
         limit: int = 20,
         period: float = 10.0,
-        max_templates: int = 1000,
+        max_lines: int = 1000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._limit = limit
         self._period = period
-        self._max_templates = max_templates
+        self._max_lines = max_lines
         self._clock = clock
-        self._windows: dict[tuple[str, int, str], _Window] = {}
+        self._windows: dict[tuple[str, int, str, int], _Window] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether ``record`` is written; the first of a new window says how many were not."""
         if record.levelno >= logging.CRITICAL:
             return True
-        key = (record.name, record.levelno, str(record.msg))
+        key = (record.name, record.levelno, record.pathname, record.lineno)
         now = self._clock()
         window = self._windows.get(key)
         if window is None or now - window.opened >= self._period:
             suppressed = 0 if window is None else window.seen - self._limit
             if suppressed > 0:
                 record.suppressed = suppressed
-            if len(self._windows) >= self._max_templates:
+            if len(self._windows) >= self._max_lines:
                 self._windows.clear()
             window = self._windows[key] = _Window(now)
         window.seen += 1

@@ -37,6 +37,7 @@ from .connection_limits import (
     TooManyConnectionsError,
 )
 from .fair_turns import FairTurns, TooManyWaitingError
+from .log_budget import LogBudget
 from .socket_options import tune_connection
 
 __all__ = ["Connection", "Handler", "serve_connections"]
@@ -48,10 +49,6 @@ ACCEPT_PAUSE_SECONDS = 0.1
 
 #: Connections accepted at once; each costs a tenth of a millisecond.
 ACCEPT_BURST = 32
-
-#: At most this many log records per listener and interval; the rest is counted (threat P15).
-LOG_BURST = 20
-LOG_INTERVAL_SECONDS = 10.0
 
 _CAPACITY_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -174,29 +171,6 @@ async def serve_connections(
 
 
 @attrs.define(eq=False)
-class _LogBudget:
-    """A bounded number of records per interval."""
-
-    _window_start: float = -math.inf
-    _used: int = 0
-    _skipped: int = 0
-
-    def allows(self, now: float) -> bool:
-        if now - self._window_start >= LOG_INTERVAL_SECONDS:
-            self._window_start = now
-            self._used = 0
-        self._used += 1
-        if self._used > LOG_BURST:
-            self._skipped += 1
-            return False
-        return True
-
-    def take_skipped(self) -> int:
-        skipped, self._skipped = self._skipped, 0
-        return skipped
-
-
-@attrs.define(eq=False)
 class _Reserve:
     """A descriptor held back for the moment when there are no others."""
 
@@ -225,7 +199,7 @@ class _AcceptLoop:
     limiter: ConnectionLimiter
     tasks: trio.Nursery
     reserve: _Reserve
-    budget: _LogBudget = attrs.Factory(_LogBudget)
+    budget: LogBudget = attrs.Factory(LogBudget)
 
     async def accept_from(self, listener: trio.abc.Listener[Any]) -> None:
         async with listener:
@@ -303,9 +277,8 @@ class _AcceptLoop:
 
     def _note(self, connection: Connection, level: int, text: str, error: BaseException | None) -> None:
         if _log.isEnabledFor(level) and self.budget.allows(trio.current_time()):
-            skipped = self.budget.take_skipped()
-            more = f" ({skipped} like records left out)" if skipped else ""
-            _log.log(level, "%s: %s %s%s", self.name, connection.peer_address, text, more, exc_info=error)
+            left_out = self.budget.take_left_out()
+            _log.log(level, "%s: %s %s%s", self.name, connection.peer_address, text, left_out, exc_info=error)
 
 
 def accept_waiting(listener: trio.abc.Listener[Any]) -> Iterator[trio.SocketStream]:

@@ -20,6 +20,7 @@ from mezite.core.proxy_protocol.reader import NEED_DATA, NO_HEADER, HeaderReader
 from mezite.core.proxy_protocol.trust import HeaderPolicy, TrustPolicy
 
 from .accept_loop import Connection, Handler, host_of_peer
+from .log_budget import LogBudget
 from .protocol_router import SERVER_FIRST_WAIT_SECONDS
 
 __all__ = ["HEADER_SECONDS", "ProxiedListener"]
@@ -50,6 +51,7 @@ class ProxiedListener:
     """Told of a connection that is closed because of its header, or for want of one; audits it."""
     server_first: bool = False
     """Some clients of this listener wait for us to speak: silence for a second means that there is no header (C5)."""
+    _budget: LogBudget = attrs.field(factory=LogBudget, init=False)
 
     async def handle(self, connection: Connection) -> None:
         """Serve one connection."""
@@ -64,12 +66,19 @@ class ProxiedListener:
             if decision is not HeaderPolicy.IGNORE and not await self._take_header(connection, decision):
                 return
         except _RefusedHeaderError as refused:
-            _log.warning(
-                "refused a connection", extra={"peer": connection.peer_address, "reason": str(refused)}
-            )
+            self._note(connection, str(refused))
             await self.refused(connection, str(refused))
             return
         await self.handler(connection)
+
+    def _note(self, connection: Connection, reason: str) -> None:
+        """Anybody can send a header as often as he likes: the log gets some of them and the number of the others."""
+        if self._budget.allows(trio.current_time()):
+            _log.warning(
+                "refused a connection%s",
+                self._budget.take_left_out(),
+                extra={"peer": connection.peer_address, "reason": reason},
+            )
 
     def _decide(self, peer: str) -> HeaderPolicy | None:
         """What to do with a connection; None when the peer has reset it before its address could be read.

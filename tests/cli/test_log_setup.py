@@ -122,8 +122,8 @@ def test_libraries_that_log_what_peers_send_are_quiet():
     assert out.getvalue() == ""
 
 
-def record(message, level=logging.WARNING, name="mezite.a"):
-    return logging.LogRecord(name, level, __file__, 1, message, ("x",), None)
+def record(message, level=logging.WARNING, name="mezite.a", line=1):
+    return logging.LogRecord(name, level, __file__, line, message, ("x",), None)
 
 
 def test_a_repeated_message_is_counted_instead_of_written():
@@ -131,7 +131,7 @@ def test_a_repeated_message_is_counted_instead_of_written():
     now = [0.0]
     limiter = RepeatLimiter(limit=3, period=10, clock=lambda: now[0])
     assert [limiter.filter(record("refused %s")) for _ in range(5)] == [True, True, True, False, False]
-    assert limiter.filter(record("another %s"))
+    assert limiter.filter(record("another %s", line=2))
     assert limiter.filter(record("refused %s", level=logging.ERROR))
     assert limiter.filter(record("refused %s", name="mezite.b"))
     now[0] = 10.0
@@ -141,6 +141,12 @@ def test_a_repeated_message_is_counted_instead_of_written():
     second = record("refused %s")
     assert limiter.filter(second)
     assert not hasattr(second, "suppressed")
+
+
+def test_a_message_that_carries_what_a_peer_sent_is_still_the_same_message():
+    """P15: libraries paste it in; else each of them would have a budget of its own."""
+    limiter = RepeatLimiter(limit=3, clock=lambda: 0.0)
+    assert [limiter.filter(record(f"type {kind}: %s")) for kind in range(5)] == [True] * 3 + [False] * 2
 
 
 def test_a_quiet_window_has_nothing_to_report():
@@ -154,7 +160,7 @@ def test_a_quiet_window_has_nothing_to_report():
 
 
 def test_critical_messages_always_pass_and_the_table_is_bounded():
-    limiter = RepeatLimiter(limit=1, max_templates=4, clock=lambda: 0.0)
+    limiter = RepeatLimiter(limit=1, max_lines=4, clock=lambda: 0.0)
     assert all(limiter.filter(record("x %s", level=logging.CRITICAL)) for _ in range(5))
-    assert all(limiter.filter(record(f"{n} %s")) for n in range(50))
+    assert all(limiter.filter(record("x %s", line=n)) for n in range(50))
     assert len(limiter._windows) <= 4

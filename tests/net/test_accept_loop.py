@@ -9,7 +9,6 @@ import trio
 import trio.testing
 
 from mezite.net.accept_loop import (
-    LOG_BURST,
     Connection,
     Handler,
     accept_waiting,
@@ -18,6 +17,7 @@ from mezite.net.accept_loop import (
 )
 from mezite.net.connection_limits import ConnectionLimiter, ConnectionLimits
 from mezite.net.fair_turns import FairTurns
+from mezite.net.log_budget import LOG_BURST
 from mezite.net.tls_contexts import server_context
 from mezite.net.tls_stream import TlsStream
 from mezite.testing.memory_network import MemoryNetwork, MemoryStream

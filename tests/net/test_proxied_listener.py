@@ -11,6 +11,7 @@ import trio.testing
 from mezite.core.proxy_protocol.trust import ProxyMode, TrustPolicy
 from mezite.net.accept_loop import Connection, serve_connections
 from mezite.net.connection_limits import ConnectionLimiter, ConnectionLimits
+from mezite.net.log_budget import LOG_BURST, LOG_INTERVAL_SECONDS
 from mezite.net.protocol_router import SERVER_FIRST_WAIT_SECONDS
 from mezite.net.proxied_listener import HEADER_SECONDS, ProxiedListener
 from mezite.testing.memory_network import MemoryNetwork
@@ -101,6 +102,31 @@ async def test_a_stranger_may_connect_but_not_send_a_header() -> None:
     served, _ = await serve(ProxyMode.ON, STRANGER, V1 + b"hello")
     assert served.clients == []
     assert "proxy_protocol_trusted_cidrs" in served.refused[0]
+
+
+async def test_a_flood_of_headers_does_not_flood_the_log(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Threat P15: each refusal is told to the audit log, which counts; the log gets some and a number."""
+    served = Served()
+    listener = ProxiedListener(
+        policy=TrustPolicy(ProxyMode.ON, [ip_network("10.0.0.0/24")]),
+        handler=served.handle,
+        refused=served.refuse,
+    )
+
+    async def send_a_header() -> None:
+        ours, theirs = trio.testing.memory_stream_pair()
+        await theirs.send_all(V1)
+        await listener.handle(connection_on(ours, STRANGER))
+
+    for _ in range(LOG_BURST + 7):
+        await send_a_header()
+    assert len(caplog.records) == LOG_BURST
+    await trio.sleep(LOG_INTERVAL_SECONDS)
+    await send_a_header()
+    assert caplog.records[-1].getMessage() == "refused a connection (7 like records left out)"
+    assert len(served.refused) == LOG_BURST + 8
 
 
 async def test_a_peer_that_is_gone_already_is_nobody() -> None:
