@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from mezite.config.keys import walk
-from mezite.config.kinds import Network
+from mezite.config.kinds import ListenAddress, Network
 from mezite.config.schema import AgentConfig, DatabaseConfig, HubConfig
 
 __all__ = ["AGENT_CHECKS", "HUB_CHECKS", "Check", "agent_notes", "hub_notes"]
@@ -172,28 +172,43 @@ AGENT_NOT_OBEYED_YET: Mapping[str, str] = {}
 
 def hub_notes(config: HubConfig, environ: Mapping[str, str]) -> list[str]:
     """Return what the operator of ``config`` should know, one sentence each; nothing here stops the hub."""
-    notes = []
-    if config.auth.h2c:
+    notes = _cleartext_notes(config)
+    if config.proxy.tls_mode == "off" and config.proxy.public_addr is None:
         notes.append(
-            "auth.h2c: cleartext is accepted on every port and client certificates are never required; "
-            "let only the load balancer reach them"
+            "proxy.public_addr is not set: the web port answers for this machine's own names only, which is seldom "
+            "what the load balancer is called"
         )
-    elif config.auth.grpc_allow_http:
-        notes.append(
-            "auth.grpc_allow_http: the gRPC port accepts cleartext; let only the load balancer reach it"
-        )
-    if config.proxy.tls_mode == "off":
-        notes.append("proxy.tls_mode off: HTTPS is served without TLS; let only the load balancer reach it")
-        if config.proxy.public_addr is None:
-            notes.append(
-                "proxy.public_addr is not set: the web port answers for this machine's own names only, which is seldom "
-                "what the load balancer is called"
-            )
     if config.proxy.apps_domain is not None:
         notes.append("proxy.apps_domain: applications are not served yet: their hosts answer with status 503")
     if config.ca_key_passphrase is None:
         notes.append("ca_key_passphrase is not set: the CA's private keys are stored unencrypted")
     return notes + _not_obeyed(config, NOT_OBEYED_YET) + _unknown_variables(environ)
+
+
+_LISTENS_TO = (
+    "; whoever is on the way reads passwords and session tokens: let only the load balancer reach it"
+)
+
+
+def _cleartext_notes(config: HubConfig) -> list[str]:
+    """Each of these is off until somebody sets it, and is said at every start from then on (threat F3)."""
+    notes = []
+    web = config.proxy.listen_addr
+    grpc = web if config.proxy.single_port and config.proxy.enabled else config.auth.listen_addr
+    if config.auth.h2c:
+        notes.append(
+            f"auth.h2c: cleartext is accepted on {_both(web, grpc)}, and client certificates are never required"
+            f"{_LISTENS_TO}"
+        )
+    elif config.auth.grpc_allow_http:
+        notes.append(f"auth.grpc_allow_http: gRPC is accepted in cleartext on {grpc}{_LISTENS_TO}")
+    if config.proxy.tls_mode == "off":
+        notes.append(f"proxy.tls_mode off: HTTPS is served without TLS on {web}{_LISTENS_TO}")
+    return notes
+
+
+def _both(one: ListenAddress, other: ListenAddress) -> str:
+    return f"{one}" if one == other else f"{one} and {other}"
 
 
 def agent_notes(config: AgentConfig, environ: Mapping[str, str]) -> list[str]:

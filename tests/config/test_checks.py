@@ -148,11 +148,16 @@ def test_something_must_be_served():
 
 def test_notes_tell_what_is_weaker_than_it_looks():
     """F3: a deployment without client certificates says so."""
-    assert any(
-        "client certificates are never required" in note for note in hub_notes(accepted(auth_h2c="1"), {})
-    )
-    assert any("gRPC port accepts cleartext" in note for note in hub_notes(accepted(grpc_allow_http="1"), {}))
-    assert any("without TLS" in note for note in hub_notes(accepted(proxy_tls_mode="off"), {}))
+    (note, *_) = hub_notes(accepted(auth_h2c="1"), {})
+    assert note.startswith("auth.h2c: cleartext is accepted on 0.0.0.0:3080 and 0.0.0.0:3025")
+    assert "client certificates are never required" in note
+    (note, *_) = hub_notes(accepted(auth_h2c="1", proxy_single_port="1", proxy_listen_addr="10.0.0.1:80"), {})
+    assert note.startswith("auth.h2c: cleartext is accepted on 10.0.0.1:80,")
+    (note, *_) = hub_notes(accepted(grpc_allow_http="1"), {})
+    assert note.startswith("auth.grpc_allow_http: gRPC is accepted in cleartext on 0.0.0.0:3025;")
+    assert note.endswith("let only the load balancer reach it")
+    (note, *_) = hub_notes(accepted(proxy_tls_mode="off"), {})
+    assert note.startswith("proxy.tls_mode off: HTTPS is served without TLS on 0.0.0.0:3080;")
     assert any("own names only" in note for note in hub_notes(accepted(proxy_tls_mode="off"), {}))
     named = accepted(proxy_tls_mode="off", proxy_public_addr="hub.example")
     assert not any("own names only" in note for note in hub_notes(named, {}))

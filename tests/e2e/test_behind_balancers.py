@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def ports() -> dict[str, int]:
 def terminated(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> Iterator[Cluster]:
     with hub_behind(tmp_path_factory.mktemp("terminated"), ports, **SETTINGS) as running:
         yield running
+
+
+def test_a_hub_without_tls_says_at_start_what_that_means(terminated: Cluster) -> None:
+    """Threat F3."""
+    warnings = [json.loads(line) for line in terminated.hub.lines if '"level": "warning"' in line]
+    notes = [warning.get("note", "") for warning in warnings]
+    for key in ("auth.grpc_allow_http", "proxy.tls_mode"):
+        (note,) = [note for note in notes if note.startswith(key)]
+        assert "reads passwords and session tokens" in note
 
 
 HTTP_PATHS = {"web": CLIENT, "grpc": CLIENT, "join": CLIENT}
