@@ -194,6 +194,7 @@ def _web_app(ground: Ground, services: HubServices, verbs: VerbRegistry) -> ASGI
             audit=ground.audit,
             sources=ground.sources,
             addresses=services.addresses,
+            sessions=services.sessions,
         ),
         verbs,
     )

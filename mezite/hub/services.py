@@ -11,6 +11,7 @@ from mezite.services.authentication import Authenticator
 from mezite.services.live_connections import LiveConnections
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
+from mezite.services.own_sessions import OwnSessions
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.self_probes import SelfProbes
 from mezite.services.tunnel_leases import TunnelLeases
@@ -33,6 +34,7 @@ class HubServices:
     authenticator: Authenticator
     addresses: PublicAddresses
     probes: SelfProbes
+    sessions: OwnSessions
 
 
 def open_services(config: HubConfig, ground: Ground) -> HubServices:
@@ -55,4 +57,5 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
         authenticator=Authenticator(database=database, authorities=ground.authorities, sources=sources),
         addresses=PublicAddresses(None if public is None else str(public)),
         probes=SelfProbes(),
+        sessions=OwnSessions(database=database, audit=audit, sources=sources),
     )

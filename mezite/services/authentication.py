@@ -29,7 +29,7 @@ from mezite.storage import agents, users, web_sessions
 from mezite.storage.agents import AgentRow
 from mezite.storage.database import Database
 from mezite.storage.users import UserRow
-from mezite.storage.web_sessions import WebSessionRow
+from mezite.storage.web_sessions import WebSessionKind, WebSessionRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -50,8 +50,8 @@ class Authenticator:
         self._authorities = authorities
         self._sources = sources
 
-    async def by_session(self, token: str) -> UserIdentity:
-        """Return who holds this session.
+    async def by_session(self, token: str, kind: WebSessionKind = WebSessionKind.API) -> UserIdentity:
+        """Return who holds this session, shown the way its kind is shown: in a cookie or as a bearer token.
 
         :raises UnauthenticatedError: unknown, expired or revoked session, or the user is gone or disabled.
         """
@@ -62,7 +62,8 @@ class Authenticator:
             return session, *((None, ()) if session is None else _user_and_roles(conn, session.user_name))
 
         session, user, roles = await self._database.read(look_up)
-        if session is None or user is None or not hmac.compare_digest(session.token_hash, hashed):
+        found = session is not None and hmac.compare_digest(session.token_hash, hashed)
+        if session is None or user is None or not found or session.kind is not kind:
             raise UnauthenticatedError(f"the session is unknown or has ended: {_LOG_IN_AGAIN}")
         self._check_enabled(user)
         return user_of_session(session, user, roles)

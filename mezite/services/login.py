@@ -126,8 +126,10 @@ class LoginService:
             "wrong passwords and invites", EventType.USER_LOGIN_FAILED, refusals or RefusalLog(audit)
         )
 
-    async def with_password(self, name: str, password: str, *, client_address: str) -> LoggedIn:
-        """Check a password and start a session.
+    async def with_password(
+        self, name: str, password: str, *, client_address: str, kind: WebSessionKind = WebSessionKind.API
+    ) -> LoggedIn:
+        """Check a password and start a session, whose secret is for where `kind` says.
 
         :raises LoginRefusedError: wrong, unknown, disabled or locked out; audited.
         :raises UnavailableError: too many are being checked already, from this client or in all, or this client has
@@ -139,7 +141,7 @@ class LoginService:
         session = WebSessionRow(
             token_hash=token_hash(token),
             user_name=user.name,
-            kind=WebSessionKind.API,
+            kind=kind,
             created_at=now,
             expires_at=now + SESSION_MS,
             client_ip=client_address,

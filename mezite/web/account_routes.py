@@ -12,8 +12,10 @@ from mezite.services.errors import InvalidRequestError, UnauthenticatedError
 from mezite.services.identity import UserIdentity
 from mezite.services.login import LoginRefusedError, LoginService, WeakPasswordError
 from mezite.services.user_certificates import UserCertificateService
+from mezite.web import browser_session
 from mezite.web.json_body import read_fields
-from mezite.web.route_table import RouteTable, client_address
+from mezite.web.login_answers import LoginAnswers
+from mezite.web.route_table import RouteTable, bearer_token, client_address
 
 __all__ = ["AccountRoutes"]
 
@@ -25,6 +27,7 @@ class AccountRoutes:
     login: LoginService
     certificates: UserCertificateService
     authorities: CertificateAuthorities
+    answers: LoginAnswers
 
     def add_to(self, table: RouteTable) -> None:
         """Declare the routes."""
@@ -36,19 +39,15 @@ class AccountRoutes:
         )
 
     async def _login(self) -> dict[str, Any]:
-        fields = await read_fields({"username": str, "password": str}, optional={"totp": str})
+        fields = await read_fields({"username": str, "password": str}, optional={"totp": str, "cookie": bool})
+        kind = self.answers.kind(cookie=fields.get("cookie", False))
         try:
             started = await self.login.with_password(
-                fields["username"], fields["password"], client_address=client_address()
+                fields["username"], fields["password"], client_address=client_address(), kind=kind
             )
         except LoginRefusedError as refused:
             raise UnauthenticatedError(str(refused), event_id=refused.event_id) from None
-        return {
-            "session": started.token.reveal(),
-            "user": started.user.name,
-            "roles": list(started.user.roles),
-            "expires_at_ms": started.expires_at,
-        }
+        return await self.answers.started(started, kind)
 
     async def _accept_invite(self) -> dict[str, Any]:
         fields = await read_fields({"token": str, "password": str})
@@ -63,7 +62,10 @@ class AccountRoutes:
         return {"user": name}
 
     async def _logout(self, identity: UserIdentity) -> dict[str, Any]:
-        return {"ended": await self.login.logout(identity, client_address=client_address())}
+        ended = await self.login.logout(identity, client_address=client_address())
+        if bearer_token() is None:
+            browser_session.forget()
+        return {"ended": ended}
 
     async def _certificates(self, identity: UserIdentity) -> dict[str, Any]:
         fields = await read_fields(

@@ -10,6 +10,7 @@ from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.login import LoginService
+from mezite.services.own_sessions import OwnSessions
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.sources import Sources
 from mezite.services.user_certificates import UserCertificateService
@@ -17,7 +18,9 @@ from mezite.services.verb_registry import VerbRegistry
 from mezite.web.account_routes import AccountRoutes
 from mezite.web.answers import failure, protect
 from mezite.web.cluster_routes import ClusterRoutes
+from mezite.web.login_answers import LoginAnswers
 from mezite.web.route_table import RouteTable
+from mezite.web.session_routes import SessionRoutes
 from mezite.web.static_pages import PAGES
 
 __all__ = ["WebServices", "create_app"]
@@ -37,6 +40,7 @@ class WebServices:
     audit: AuditLog
     sources: Sources
     addresses: PublicAddresses
+    sessions: OwnSessions
 
 
 def create_app(services: WebServices, verbs: VerbRegistry) -> QuartTrio:
@@ -56,8 +60,12 @@ def create_app(services: WebServices, verbs: VerbRegistry) -> QuartTrio:
         authorities=services.authorities, sources=services.sources, addresses=services.addresses
     ).add_to(table)
     AccountRoutes(
-        login=services.login, certificates=services.certificates, authorities=services.authorities
+        login=services.login,
+        certificates=services.certificates,
+        authorities=services.authorities,
+        answers=LoginAnswers(sessions=services.sessions),
     ).add_to(table)
+    SessionRoutes(sessions=services.sessions).add_to(table)
     app.register_error_handler(Exception, failure)
     app.after_request(protect)
     return app

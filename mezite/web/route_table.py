@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a route of the web API is made: with a verb and a kind of resource, or it cannot be served (threat E13).
 
-State-changing requests carry a bearer token; there are no cookies yet, so there is nothing for another site to ride
-on.
+A request carries a bearer token, or the cookie of a browser session and then also what `browser_session` asks for.
 """
 
 from __future__ import annotations
@@ -21,9 +20,11 @@ from mezite.services.errors import AccessDeniedError, UnauthenticatedError
 from mezite.services.identity import UserIdentity
 from mezite.services.sources import Sources
 from mezite.services.verb_registry import Door, DoorKind, VerbRegistry
+from mezite.storage.web_sessions import WebSessionKind
+from mezite.web import browser_session
 from mezite.web.static_pages import PAGE_POLICY, StaticPage
 
-__all__ = ["RouteTable", "client_address"]
+__all__ = ["RouteTable", "bearer_token", "client_address"]
 
 _Handler = Callable[[UserIdentity], Awaitable[dict[str, Any]]]
 _PublicHandler = Callable[[], Awaitable[dict[str, Any]]]
@@ -70,35 +71,49 @@ class RouteTable:
         self._route(door, "GET", page.path, view)
 
     def private(self, method: str, path: str, handler: _Handler, verb: str, resource: str) -> None:
-        """Serve `path` to users whom `authorize()` allows `verb`."""
+        """Serve `path` to users whom `authorize()` allows `verb`; its `<parts>` are in `quart.request.view_args`."""
         door = Door(kind=DoorKind.ROUTE, name=f"{method} {path}", verb=verb, resource=resource)
 
-        async def view() -> quart.Response:
-            identity = await self._identify()
+        async def view(**_parts: str) -> quart.Response:
+            identity = await self._identify(door)
             await self._authorize(identity, door)
             return quart.jsonify(await handler(identity))
 
         self._route(door, method, path, view)
 
     def _route(
-        self, door: Door, method: str, path: str, view: Callable[[], Awaitable[quart.Response]]
+        self, door: Door, method: str, path: str, view: Callable[..., Awaitable[quart.Response]]
     ) -> None:
         self._verbs.register(door)
         self._app.add_url_rule(
             path, endpoint=door.name, view_func=view, methods=[method], provide_automatic_options=False
         )
 
-    async def _identify(self) -> UserIdentity:
-        scheme, _, token = quart.request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+    async def _identify(self, door: Door) -> UserIdentity:
+        token = bearer_token()
+        if token is not None:
+            return await self._authenticator.by_session(token)
+        secret = None if "authorization" in quart.request.headers else browser_session.cookie_secret()
+        if secret is None:
             raise UnauthenticatedError("this needs a session: log in and send it as Authorization: Bearer")
-        return await self._authenticator.by_session(token)
+        identity = await self._authenticator.by_session(secret, WebSessionKind.WEB)
+        try:
+            browser_session.check_request(secret)
+        except AccessDeniedError as foreign:
+            raise await self._refused(identity, door, str(foreign), self._sources.new_id()) from None
+        return identity
 
     async def _authorize(self, identity: UserIdentity, door: Door) -> None:
         context = AccessContext(client_address=client_address(), decision_id=self._sources.new_id())
         decision = authorize(identity, door.verb, Resource(kind=door.resource), context)
         if decision.allowed:
             return
+        reason = f"{decision.reason}; ask an administrator"
+        raise await self._refused(identity, door, reason, decision.decision_id)
+
+    async def _refused(
+        self, identity: UserIdentity, door: Door, reason: str, decision_id: str
+    ) -> AccessDeniedError:
         event_id = await self._audit.emit(
             EventType.AUTHZ_DENIED,
             user_name=identity.name,
@@ -106,14 +121,19 @@ class RouteTable:
             resource_type=door.resource,
             client_ip=client_address(),
             success=False,
-            error_message=decision.reason,
-            decision_id=decision.decision_id,
+            error_message=reason.partition(";")[0],
+            decision_id=decision_id,
             verb=door.verb,
         )
-        raise AccessDeniedError(
-            f"{door.verb} is not allowed: {decision.reason}; ask an administrator (event {event_id})",
-            event_id=event_id,
+        return AccessDeniedError(
+            f"{door.verb} is not allowed: {reason} (event {event_id})", event_id=event_id
         )
+
+
+def bearer_token() -> str | None:
+    """The token in the Authorization field; None without one. Where it is, a cookie means nothing."""
+    scheme, _, token = quart.request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" and token else None
 
 
 def client_address() -> str:

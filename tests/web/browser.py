@@ -11,6 +11,7 @@ import trio.testing
 
 from mezite.net.http1_client import Response, request
 from mezite.net.http1_server import serve_http1
+from mezite.services.own_sessions import OwnSessions
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.verb_registry import VerbRegistry
 from mezite.web.app import WebServices, create_app
@@ -31,6 +32,7 @@ def make_app(world: World, verbs: VerbRegistry | None = None):
         audit=world.audit,
         sources=world.sources,
         addresses=addresses,
+        sessions=OwnSessions(database=world.database, audit=world.audit, sources=world.sources),
     )
     return create_app(services, verbs or VerbRegistry()), services
 

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions that live in a browser's cookie, and what keeps other sites from riding on them (threat D21).
+
+A browser sends the cookie with whatever request a page causes. SameSite=Strict keeps other sites out, but not the
+applications that are served under the hub's own domain. So a request that changes something also carries a token that
+only our own pages can have read: it is computed from the session's secret, which no script can read, and is handed out
+by an answer that no other origin can read. What browsers themselves say of a request's origin is the second line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import quart
+from quart.typing import ResponseTypes
+
+from mezite.core.cookies import read_cookie, write_cookie
+from mezite.core.secret import Secret
+from mezite.services.errors import AccessDeniedError
+
+__all__ = ["check_request", "check_same_origin", "cookie_secret", "csrf_token", "forget", "remember"]
+
+COOKIE = "mezite_session"
+CSRF_HEADER = "X-Mezite-CSRF"
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+_FOREIGN = (
+    "this request was not made by the hub's own pages: reload the page and try again; "
+    "if you did not do anything, another site tried to act in your name, and was stopped"
+)
+
+
+def cookie_secret() -> str | None:
+    """Return the secret in the request's cookie; None when there is no cookie of ours, or several."""
+    fields = [
+        value.encode("latin-1", "replace") for value in quart.request.headers.getlist("cookie") if value
+    ]
+    return read_cookie(fields, COOKIE)
+
+
+def csrf_token(secret: str) -> str:
+    """Return the token that belongs to this session and to no other; it tells nothing about the secret."""
+    return hmac.new(secret.encode("ascii"), b"mezite csrf v1", hashlib.sha256).hexdigest()
+
+
+def check_request(secret: str) -> None:
+    """Check a request whose credential is the cookie with `secret`.
+
+    :raises AccessDeniedError: another site made it, or it changes something and has no token of this session.
+    """
+    check_same_origin()
+    if quart.request.method in SAFE_METHODS:
+        return
+    shown = quart.request.headers.get(CSRF_HEADER, "")
+    if not hmac.compare_digest(shown.encode("utf-8", "replace"), csrf_token(secret).encode()):
+        raise AccessDeniedError(_FOREIGN)
+
+
+def check_same_origin() -> None:
+    """:raises AccessDeniedError: the browser says that another origin made the request.
+
+    Sec-Fetch-Site cannot be written by scripts. `none` is a person who typed the address; only for reading. Browsers
+    from before 2023 send Origin alone. Programs send neither: they have no cookies but those they were given.
+    """
+    headers, method = quart.request.headers, quart.request.method
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        if site != "same-origin" and not (site == "none" and method in SAFE_METHODS):
+            raise AccessDeniedError(_FOREIGN)
+        return
+    origin = headers.get("origin")
+    if origin is not None and _host_of(origin) != _host_of(f"//{headers.get('host', '')}"):
+        raise AccessDeniedError(_FOREIGN)
+
+
+def _host_of(origin: str) -> str:
+    """Host and port of an origin, without the scheme: a balancer may have ended the TLS."""
+    authority = origin.rpartition("//")[2].lower()
+    return authority.removesuffix(":443").removesuffix(":80")
+
+
+def remember(secret: Secret, *, seconds: int) -> None:
+    """Let this request's answer put the session into the browser."""
+    _set_cookie(secret.reveal(), seconds)
+
+
+def forget() -> None:
+    """Let this request's answer take the session out of the browser."""
+    _set_cookie("", 0)
+
+
+def _set_cookie(value: str, seconds: int) -> None:
+    line = write_cookie(COOKIE, value, max_age=seconds)
+
+    @quart.after_this_request
+    async def set_cookie(response: ResponseTypes) -> ResponseTypes:
+        response.headers.add("set-cookie", line)
+        return response
