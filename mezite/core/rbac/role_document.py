@@ -16,6 +16,7 @@ from mezite.core.durations import format_duration, parse_duration
 from mezite.core.names import InvalidNameError, check_node_name, check_role_name
 from mezite.core.rbac.label_matcher import NOTHING, InvalidSelectorError, LabelSelector
 from mezite.core.rbac.login_templates import ANY_LOGIN, InvalidLoginError, check_login_entry
+from mezite.core.rbac.request_rules import check_role_entry
 from mezite.core.rbac.role_options import RecordSession, RoleOptions, SessionMfa
 from mezite.core.rbac.roles import Conditions, Role
 
@@ -26,6 +27,9 @@ MAX_ENTRIES = 256
 
 MAX_DESCRIPTION = 512
 """Characters: a sentence or two."""
+
+MAX_APPROVALS = 16
+"""More reviewers than that never come together."""
 
 DURATIONS = frozenset({"max_session_ttl", "idle_timeout"})
 SPELLINGS = {"hardware-key": "hardware_key", "off": ""}
@@ -144,8 +148,8 @@ class Reader:
             node_labels=self.selector(side.get("node_labels"), f"{path}.node_labels"),
             app_labels=self.selector(side.get("app_labels"), f"{path}.app_labels"),
             logins=self.logins(side.get("logins"), f"{path}.logins", any_login=False),
-            request_roles=self.names(side.get("request_roles"), f"{path}.request_roles", check_role_name),
-            review_roles=self.names(side.get("review_roles"), f"{path}.review_roles", check_role_name),
+            request_roles=self.names(side.get("request_roles"), f"{path}.request_roles", check_role_entry),
+            review_roles=self.names(side.get("review_roles"), f"{path}.review_roles", check_role_entry),
             request_resources={
                 kind: self.names(entry, f"{path}.request_resources.{kind}", check_node_name)
                 for kind, entry in resources.items()
@@ -195,7 +199,7 @@ class Reader:
         for number, entry in enumerate(entries):
             try:
                 check(entry)
-            except InvalidNameError as error:
+            except ValueError as error:
                 self.refuse(f"{path}[{number}]", str(error))
         return tuple(entries)
 
@@ -233,6 +237,8 @@ def seconds_or_count(key: str, value: object) -> int:
     text = str(value)
     if not (text.isascii() and text.isdigit()) or len(text) > 6:
         raise ValueError("expected a whole number below a million; 0 is no limit")
+    if key == "request_approvals" and not 1 <= int(text) <= MAX_APPROVALS:
+        raise ValueError(f"expected 1 to {MAX_APPROVALS} reviewers")
     return int(text)
 
 

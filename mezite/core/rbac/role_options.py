@@ -45,6 +45,8 @@ class RoleOptions:
     """Seconds; 0 is no limit."""
     max_connections: int = 0
     """0 is no limit."""
+    request_approvals: int = 1
+    """How many reviewers must approve a request for this role, or for a node that it lets its holders ask for."""
 
 
 def strictest(options: Iterable[RoleOptions]) -> RoleOptions:
@@ -68,6 +70,7 @@ def strictest(options: Iterable[RoleOptions]) -> RoleOptions:
         record_session=max((each.record_session for each in given), key=list(RecordSession).index),
         idle_timeout=lowest_limit(each.idle_timeout for each in given),
         max_connections=lowest_limit(each.max_connections for each in given),
+        request_approvals=max(each.request_approvals for each in given),
     )
 
 

@@ -11,11 +11,14 @@ from mezite.storage.schema.audit import audit_events
 from mezite.storage.schema.authorities import AuthorityState, certificate_authorities
 from mezite.storage.schema.metadata import metadata
 from mezite.storage.schema.nodes import NodeSessionKind, agents, join_tokens, node_sessions
+from mezite.storage.schema.requests import access_request_reviews, access_requests
 
 __all__ = [
     "AuthorityState",
     "NodeSessionKind",
     "WebSessionKind",
+    "access_request_reviews",
+    "access_requests",
     "agents",
     "audit_events",
     "certificate_authorities",

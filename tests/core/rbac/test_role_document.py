@@ -84,6 +84,7 @@ def test_what_is_missing_is_nothing():
         ("idle_timeout", "90s", 90),
         ("max_connections", "5", 5),
         ("max_connections", 7, 7),
+        ("request_approvals", "2", 2),
         ("port_forwarding", "false", False),
         ("port_forwarding", False, False),
         ("pin_source_ip", "true", True),
@@ -113,6 +114,8 @@ def test_options(key, value, expected):
         ("max_connections", "-1", "expected a whole number below a million; 0 is no limit"),
         ("max_connections", "1000000", "expected a whole number below a million; 0 is no limit"),
         ("max_connections", "\u0663", "expected a whole number below a million; 0 is no limit"),
+        ("request_approvals", "0", "expected 1 to 16 reviewers"),
+        ("request_approvals", 17, "expected 1 to 16 reviewers"),
         (
             "record_session",
             "node_sync",

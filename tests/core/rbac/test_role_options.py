@@ -18,6 +18,7 @@ OPTIONS = st.builds(
     record_session=st.sampled_from(RecordSession),
     idle_timeout=st.sampled_from([0, 60, 600]),
     max_connections=st.sampled_from([0, 1, 5]),
+    request_approvals=st.integers(1, 3),
 )
 
 
@@ -40,6 +41,7 @@ OPTIONS = st.builds(
         ("idle_timeout", (0, 600, 60), 60),
         ("idle_timeout", (0, 0), 0),
         ("max_connections", (5, 0), 5),
+        ("request_approvals", (1, 3, 2), 3),
     ],
 )
 def test_the_strictest_counts(field, values, expected):
