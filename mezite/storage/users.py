@@ -31,6 +31,7 @@ __all__ = [
     "count_login_attempt",
     "delete",
     "get",
+    "give_back_login_attempt",
     "insert",
     "list_all",
     "set_disabled",
@@ -183,6 +184,20 @@ def count_login_attempt(
     if row is None:
         return None
     return LoginAttempt(allowed=False, attempts=row.failed_logins, locked_until=row.locked_until)
+
+
+def give_back_login_attempt(conn: Connection, *, name: str) -> bool:
+    """Take back one counted attempt that proved right, without forgetting the wrong ones before it.
+
+    Who knows a password and not the second factor must not start the count afresh with it. False when there is no
+    such user, or nothing is counted.
+    """
+    statement = (
+        update_table(users)
+        .where(users.c.name == name, users.c.failed_logins > 0)
+        .values(failed_logins=users.c.failed_logins - 1, locked_until=None)
+    )
+    return conn.execute(statement).rowcount == 1
 
 
 def clear_failed_logins(conn: Connection, *, name: str) -> bool:
