@@ -60,7 +60,12 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
     ]
     methods += reflection_methods(methods)
     register_methods(verbs, methods)
-    access = ApiAccess(authenticator=services.authenticator, audit=ground.audit, sources=ground.sources)
+    access = ApiAccess(
+        authenticator=services.authenticator,
+        audit=ground.audit,
+        sources=ground.sources,
+        refusals=services.refusals,
+    )
     return GrpcServer(
         methods,
         authenticate=access.authenticate,

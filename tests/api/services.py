@@ -52,7 +52,9 @@ def all_methods(world: World) -> list[RpcMethod]:
 
 
 def make_server(world: World, extra: list[RpcMethod] | None = None) -> GrpcServer:
-    access = ApiAccess(authenticator=world.authenticator, audit=world.audit, sources=world.sources)
+    access = ApiAccess(
+        authenticator=world.authenticator, audit=world.audit, sources=world.sources, refusals=world.refusals
+    )
     methods = [*all_methods(world), *(extra or [])]
     return GrpcServer(methods, authenticate=access.authenticate, authorize=access.authorize)
 
