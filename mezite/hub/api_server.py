@@ -9,7 +9,6 @@ from mezite.api.access import ApiAccess, register_methods
 from mezite.api.access_explain import AccessExplainApi
 from mezite.api.audit import AuditApi
 from mezite.api.auth import AuthApi
-from mezite.api.connectors import ConnectorsApi
 from mezite.api.doctor import DoctorApi, LoadBalancerReport
 from mezite.api.enrollment import EnrollmentApi
 from mezite.api.health import HealthService
@@ -53,7 +52,6 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
             RoleCatalog(database=ground.database, audit=ground.audit, sources=ground.sources),
             RoleTrial(database=ground.database, sources=ground.sources),
         ).methods(),
-        *ConnectorsApi(catalog=services.connectors, web_url=services.addresses.web_url).methods(),
         *AccessExplainApi(AccessExplainer(database=ground.database, sources=ground.sources)).methods(),
         *TokensApi(ground.enrollment).methods(),
         *NodesApi(services.directory).methods(),
@@ -62,7 +60,12 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
     ]
     methods += reflection_methods(methods)
     register_methods(verbs, methods)
-    access = ApiAccess(authenticator=services.authenticator, audit=ground.audit, sources=ground.sources)
+    access = ApiAccess(
+        authenticator=services.authenticator,
+        audit=ground.audit,
+        sources=ground.sources,
+        refusals=services.refusals,
+    )
     return GrpcServer(
         methods,
         authenticate=access.authenticate,

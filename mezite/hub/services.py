@@ -8,7 +8,7 @@ import attrs
 from mezite.config.schema import HubConfig
 from mezite.hub.ground import Ground
 from mezite.services.authentication import Authenticator
-from mezite.services.connectors import ConnectorCatalog
+from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.live_connections import LiveConnections
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
@@ -32,8 +32,8 @@ class HubServices:
     access: NodeAccess
     directory: NodeDirectory
     certificates: UserCertificateService
-    connectors: ConnectorCatalog
     authenticator: Authenticator
+    refusals: CredentialRefusals
     addresses: PublicAddresses
     probes: SelfProbes
     sessions: OwnSessions
@@ -55,11 +55,9 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
             database=database, audit=audit, sources=sources, registry=registry, connections=connections
         ),
         directory=NodeDirectory(database=database, audit=audit, sources=sources, registry=registry),
-        connectors=ConnectorCatalog(
-            database=database, audit=audit, sources=sources, passphrase=config.ca_key_passphrase
-        ),
         certificates=UserCertificateService(authorities=ground.authorities, audit=audit, sources=sources),
         authenticator=Authenticator(database=database, authorities=ground.authorities, sources=sources),
+        refusals=CredentialRefusals(log=ground.refusals),
         addresses=PublicAddresses(None if public is None else str(public)),
         probes=SelfProbes(),
         sessions=OwnSessions(database=database, audit=audit, sources=sources),

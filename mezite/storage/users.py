@@ -31,6 +31,7 @@ __all__ = [
     "count_login_attempt",
     "delete",
     "get",
+    "give_back_login_attempt",
     "insert",
     "list_all",
     "set_disabled",
@@ -50,8 +51,6 @@ class NewUser:
     password_hash: str | None = attrs.field(default=None, repr=False)
     roles: tuple[str, ...] = ()
     traits: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
-    origin: str | None = None
-    """The connector the user came through; None: made here."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,12 +67,6 @@ class UserRow:
     failed_logins: int
     last_failed_at: int | None
     locked_until: int | None
-    origin: str | None = None
-
-    @property
-    def claims(self) -> Mapping[str, tuple[str, ...]]:
-        """What the connector has said at the last login (`{{external.…}}` in roles); nothing for a local user."""
-        return {} if self.origin is None else self.traits
 
 
 @attrs.frozen(kw_only=True)
@@ -120,10 +113,9 @@ def update(
     name: str,
     roles: tuple[str, ...] | None = None,
     traits: Mapping[str, tuple[str, ...]] | None = None,
-    origin: str | None = None,
     now: int,
 ) -> UserRow | None:
-    """Replace roles, traits and/or origin (None: leave as they are).
+    """Replace roles and/or traits (None: leave as they are).
 
     The new row, or None when there is no such user.
     """
@@ -132,8 +124,6 @@ def update(
         values["roles"] = roles
     if traits is not None:
         values["traits"] = traits
-    if origin is not None:
-        values["origin"] = origin
     statement = update_table(users).where(users.c.name == name).values(values).returning(*users.c)
     return first_row(UserRow, conn.execute(statement))
 
@@ -194,6 +184,20 @@ def count_login_attempt(
     if row is None:
         return None
     return LoginAttempt(allowed=False, attempts=row.failed_logins, locked_until=row.locked_until)
+
+
+def give_back_login_attempt(conn: Connection, *, name: str) -> bool:
+    """Take back one counted attempt that proved right, without forgetting the wrong ones before it.
+
+    Who knows a password and not the second factor must not start the count afresh with it. False when there is no
+    such user, or nothing is counted.
+    """
+    statement = (
+        update_table(users)
+        .where(users.c.name == name, users.c.failed_logins > 0)
+        .values(failed_logins=users.c.failed_logins - 1, locked_until=None)
+    )
+    return conn.execute(statement).rowcount == 1
 
 
 def clear_failed_logins(conn: Connection, *, name: str) -> bool:

@@ -24,6 +24,7 @@ __all__ = [
     "get_live",
     "insert",
     "list_live",
+    "note_factor",
     "revoke",
     "revoke_of_user",
 ]
@@ -40,6 +41,8 @@ class WebSessionRow:
     expires_at: int
     client_ip: str
     revoked_at: int | None = None
+    factor_at: int | None = None
+    """When a second factor was last shown in it."""
 
 
 def insert(conn: Connection, *, session: WebSessionRow) -> WebSessionRow:
@@ -72,6 +75,12 @@ def list_live(conn: Connection, *, user_name: str | None = None, now: int) -> li
         statement = statement.where(sessions.c.user_name == user_name)
     statement = statement.order_by(sessions.c.created_at.desc(), sessions.c.token_hash)
     return all_rows(WebSessionRow, conn.execute(statement))
+
+
+def note_factor(conn: Connection, *, token_hash: str, now: int) -> bool:
+    """Remember that a second factor was shown in it now; False when unknown."""
+    statement = update(sessions).where(sessions.c.token_hash == token_hash).values(factor_at=now)
+    return conn.execute(statement).rowcount == 1
 
 
 def revoke(conn: Connection, *, token_hash: str, now: int) -> bool:

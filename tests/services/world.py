@@ -22,12 +22,14 @@ from mezite.services.accounts import Accounts
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.enrollment import Enrolled, Enrollment, JoinRequest, secret_part
 from mezite.services.identity import AgentIdentity, UserIdentity
 from mezite.services.live_connections import LiveConnections
 from mezite.services.login import LoginService
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
+from mezite.services.refusal_log import RefusalLog
 from mezite.services.role_trial import RoleTrial
 from mezite.services.roles import RoleCatalog
 from mezite.services.sources import Sources
@@ -103,6 +105,7 @@ class World:
     directory: NodeDirectory
     certificates: UserCertificateService
     authenticator: Authenticator
+    refusals: CredentialRefusals
 
     async def events(self, event_type: str = "") -> list[dict[str, object]]:
         """What has been audited, oldest first."""
@@ -213,6 +216,7 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         directory=NodeDirectory(registry=registry, **common),
         certificates=UserCertificateService(authorities=authorities, audit=audit, sources=sources),
         authenticator=Authenticator(database=database, authorities=authorities, sources=sources),
+        refusals=CredentialRefusals(log=RefusalLog(audit)),
         **common,
     )
 

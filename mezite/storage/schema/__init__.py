@@ -9,13 +9,21 @@ E11). A new area is imported here, so that `metadata` knows it.
 from mezite.storage.schema.accounts import WebSessionKind, invites, roles, users, web_sessions
 from mezite.storage.schema.audit import audit_events
 from mezite.storage.schema.authorities import AuthorityState, certificate_authorities
+from mezite.storage.schema.factors import (
+    ChallengeAction,
+    FactorKind,
+    factors,
+    mfa_challenges,
+    recovery_codes,
+)
 from mezite.storage.schema.metadata import metadata
 from mezite.storage.schema.nodes import NodeSessionKind, agents, join_tokens, node_sessions
 from mezite.storage.schema.requests import access_request_reviews, access_requests
-from mezite.storage.schema.sso import connectors, sso_client_logins, sso_identities, sso_round_trips
 
 __all__ = [
     "AuthorityState",
+    "ChallengeAction",
+    "FactorKind",
     "NodeSessionKind",
     "WebSessionKind",
     "access_request_reviews",
@@ -23,15 +31,14 @@ __all__ = [
     "agents",
     "audit_events",
     "certificate_authorities",
-    "connectors",
+    "factors",
     "invites",
     "join_tokens",
     "metadata",
+    "mfa_challenges",
     "node_sessions",
+    "recovery_codes",
     "roles",
-    "sso_client_logins",
-    "sso_identities",
-    "sso_round_trips",
     "users",
     "web_sessions",
 ]

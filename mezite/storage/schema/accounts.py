@@ -35,7 +35,6 @@ users = Table(
     Column("failed_logins", BigInteger, nullable=False, server_default="0"),
     Column("last_failed_at", BigInteger),
     Column("locked_until", BigInteger),
-    Column("origin", Text),
 )
 
 roles = Table(
@@ -69,6 +68,8 @@ web_sessions = Table(
     Column("expires_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
     Column("client_ip", Text, nullable=False),
+    # When a second factor was last shown in this session; NULL: never.
+    Column("factor_at", BigInteger),
     CheckConstraint(HASH_LENGTH, name="token_hash"),
     Index("ix_web_sessions_user_name", "user_name"),
     Index("ix_web_sessions_expires_at", "expires_at"),
