@@ -10,7 +10,8 @@ from mezite.api.rpc import CallContext, RpcError, RpcMethod, StatusCode
 from mezite.core.audit.event_types import EventType
 from mezite.services.audit_log import AuditLog, AuditUnavailableError
 from mezite.services.authentication import Authenticator
-from mezite.services.authorization import Resource, authorize
+from mezite.services.authorization import AccessContext, Resource, authorize
+from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.errors import RefusedError
 from mezite.services.identity import AgentIdentity, Identity
 from mezite.services.source_limit import SourceLimit, anonymous_calls
@@ -41,6 +42,7 @@ class ApiAccess:
     authenticator: Authenticator
     audit: AuditLog
     sources: Sources
+    refusals: CredentialRefusals
     strangers: SourceLimit = attrs.field(factory=anonymous_calls)
 
     def admit_stranger(self, context: CallContext) -> None:
@@ -59,12 +61,13 @@ class ApiAccess:
         :raises RpcError: a credential was shown and is not good.
         """
         try:
-            if context.bearer_token is not None:
-                return await self.authenticator.by_session(context.bearer_token)
-            if context.peer.agent is not None:
-                return await self.authenticator.still(context.peer.agent)
-            if context.peer.certificate_der is not None:
-                return await self.authenticator.by_tls_certificate(context.peer.certificate_der)
+            async with self.refusals.recorded(context.peer.client_address, "grpc"):
+                if context.bearer_token is not None:
+                    return await self.authenticator.by_session(context.bearer_token)
+                if context.peer.agent is not None:
+                    return await self.authenticator.still(context.peer.agent)
+                if context.peer.certificate_der is not None:
+                    return await self.authenticator.by_tls_certificate(context.peer.certificate_der)
         except RefusedError as refused:
             raise rpc_error(refused) from None
         return None
@@ -78,7 +81,7 @@ class ApiAccess:
             identity,
             method.verb,
             Resource(kind=method.resource),
-            self.authenticator.context(context.peer.client_address),
+            AccessContext(client_address=context.peer.client_address, decision_id=self.sources.new_id()),
         )
         if decision.allowed:
             return

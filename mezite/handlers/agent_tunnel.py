@@ -17,7 +17,8 @@ from mezite.handlers.session_life import dismiss, guarded, new_window_pool, runn
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
 from mezite.services.authentication import Authenticator
-from mezite.services.errors import RefusedError
+from mezite.services.credential_refusals import CredentialRefusals
+from mezite.services.errors import RefusedError, UnauthenticatedError
 from mezite.services.identity import AgentIdentity
 from mezite.services.tunnel_leases import TunnelLeases
 from mezite.services.tunnel_registry import StaleEpochError, Tunnel, TunnelRegistry
@@ -52,6 +53,7 @@ class AgentTunnelHandler:
     authenticator: Authenticator
     registry: TunnelRegistry
     leases: TunnelLeases
+    refusals: CredentialRefusals
     serve_api: ServeAgentApi
     windows: GrowthPool = attrs.field(factory=new_window_pool)
     """Shared by all sessions of the hub."""
@@ -72,9 +74,10 @@ class AgentTunnelHandler:
             await self._serve_session(session, agent, _Peer(client_address, agent))
 
     async def _identify(self, certificate: bytes, client_address: str) -> AgentIdentity:
-        identity = await self.authenticator.by_tls_certificate(certificate)
-        if not isinstance(identity, AgentIdentity):
-            raise RefusedError("this port is for agents: users connect to the SSH port with msh")
+        async with self.refusals.recorded(client_address, "tunnel"):
+            identity = await self.authenticator.by_tls_certificate(certificate)
+            if not isinstance(identity, AgentIdentity):
+                raise UnauthenticatedError("this port is for agents: users connect to the SSH port with msh")
         return await self.leases.check_generation(identity, client_address)
 
     async def _serve_session(self, session: MuxSession, agent: AgentIdentity, peer: _Peer) -> None:

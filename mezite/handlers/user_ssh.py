@@ -15,9 +15,10 @@ import trio
 from mezite.core.certificates.refusal import CertificateRefused
 from mezite.core.certificates.ssh_verify import verify_user_certificate
 from mezite.core.certificates.verified import VerifiedUserCertificate
-from mezite.net.addresses import split_host_port
+from mezite.net.addresses import host_of, split_host_port
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.errors import RefusedError
 from mezite.services.identity import UserIdentity
 from mezite.services.node_access import NodeAccess
@@ -40,6 +41,7 @@ class UserSshHandler:
     authorities: CertificateAuthorities
     authenticator: Authenticator
     access: NodeAccess
+    refusals: CredentialRefusals
     sources: Sources
     host_identity: Callable[[], HostIdentity]
     """Asked at each connection: certificates are renewed while the hub runs."""
@@ -49,12 +51,25 @@ class UserSshHandler:
         self, stream: trio.abc.Stream, client_address: str, established: Callable[[], None]
     ) -> None:
         """Serve one connection; owns `stream`. Cancelling closes it at once."""
+        policy = _JumpPolicy(self.authorities, self.sources, host_of(client_address))
+        try:
+            await self._serve(stream, client_address, policy, established)
+        finally:
+            for message in policy.refused:
+                await self.refusals.record(message, client_address, "ssh")
+
+    async def _serve(
+        self,
+        stream: trio.abc.Stream,
+        client_address: str,
+        policy: _JumpPolicy,
+        established: Callable[[], None],
+    ) -> None:
         host, port = split_host_port(client_address, 0)
         peer = PeerAddress(client_ip=host, client_port=port)
         service = JumpService(
             host=self.host_identity(), clock=lambda: self.sources.now() / 1000, startup=self.startup
         )
-        policy = _JumpPolicy(self.authorities, self.sources, host)
         async with trio.open_nursery() as nursery:
             nodes = _NodeOpener(self, policy, client_address, nursery)
             try:
@@ -80,6 +95,8 @@ class _JumpPolicy:
         self._client_ip = client_ip
         self.verified: dict[str, VerifiedUserCertificate] = {}
         """By serial: the certificate behind each grant that was given."""
+        self.refused: dict[str, None] = {}
+        """Why certificates were refused, each reason once; a connection has few attempts."""
 
     def authenticate(self, login: str, certificate: bytes) -> SshGrant | Refusal:
         """Accept a user certificate whose user is the one that the client calls itself."""
@@ -93,9 +110,11 @@ class _JumpPolicy:
                 honours_force_command=True,
             )
         except CertificateRefused as refused:
+            self.refused[refused.message] = None
             return Refusal(message=refused.message)
         if login != verified.key_id:
             text = f"you are {verified.key_id} here: connect as {verified.key_id}@HUB and name the login at the node"
+            self.refused[text] = None
             return Refusal(message=text, explain=True)
         serial = str(verified.serial)
         self.verified[serial] = verified
@@ -128,7 +147,8 @@ class _NodeOpener:
         """:raises NodeUnreachable: with the text for the user."""
         try:
             verified = self._policy.verified[grant.certificate_id]
-            identity = await self._handler.authenticator.by_ssh_certificate(verified)
+            async with self._handler.refusals.recorded(self._client_address, "ssh"):
+                identity = await self._handler.authenticator.by_ssh_certificate(verified)
             stream: trio.abc.Stream = await self._nursery.start(self._hold, identity, node_name)
         except RefusedError as refused:
             raise NodeUnreachable(str(refused)) from None

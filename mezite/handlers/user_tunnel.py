@@ -20,7 +20,14 @@ from mezite.net.byte_streams import relay
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
 from mezite.services.authentication import Authenticator
-from mezite.services.errors import AccessDeniedError, NotFoundError, RefusedError, UnavailableError
+from mezite.services.credential_refusals import CredentialRefusals
+from mezite.services.errors import (
+    AccessDeniedError,
+    NotFoundError,
+    RefusedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from mezite.services.identity import UserIdentity
 from mezite.services.node_access import NodeAccess
 from mezite.services.verb_registry import Door, DoorKind, UnregisteredDoorError, VerbRegistry
@@ -57,6 +64,7 @@ class UserTunnelHandler:
 
     authenticator: Authenticator
     access: NodeAccess
+    refusals: CredentialRefusals
     serve_api: ServeApi
     verbs: VerbRegistry
     windows: GrowthPool = attrs.field(factory=new_window_pool)
@@ -94,9 +102,10 @@ class UserTunnelHandler:
 
     async def _identify(self, peer: _Peer) -> UserIdentity:
         """As the user is now: a connection may be older than a change of roles, or a lock (threats E6, E14)."""
-        identity = await self.authenticator.by_tls_certificate(peer.certificate)
-        if not isinstance(identity, UserIdentity):
-            raise RefusedError("this port is for users: agents connect to the tunnel port")
+        async with self.refusals.recorded(peer.address, "connect"):
+            identity = await self.authenticator.by_tls_certificate(peer.certificate)
+            if not isinstance(identity, UserIdentity):
+                raise UnauthenticatedError("this port is for users: agents connect to the tunnel port")
         return identity
 
     async def _serve_ssh(self, pending: PendingChannel, peer: _Peer) -> None:

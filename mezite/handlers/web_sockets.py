@@ -16,7 +16,8 @@ from mezite.net.asgi_types import ASGIApp, Receive, Scope, Send
 from mezite.net.http1_websocket import ACCEPT, Accept
 from mezite.services.audit_log import AuditLog, AuditUnavailableError
 from mezite.services.authentication import Authenticator
-from mezite.services.authorization import Resource, authorize
+from mezite.services.authorization import AccessContext, Resource, authorize
+from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.errors import RefusedError, UnauthenticatedError
 from mezite.services.identity import UserIdentity
 from mezite.services.sources import Sources
@@ -56,6 +57,7 @@ class WebSockets:
     authenticator: Authenticator
     audit: AuditLog
     sources: Sources
+    refusals: CredentialRefusals
     _doors: dict[str, tuple[Door, ServeWebSocket]] = attrs.field(factory=dict, init=False)
 
     def add(
@@ -102,8 +104,10 @@ class WebSockets:
         )
         if door.public:
             return peer
-        identity = await self.authenticator.by_session(session_token(scope))
-        context = self.authenticator.context(peer.client_address)
+        token = session_token(scope)
+        async with self.refusals.recorded(peer.client_address, "websocket"):
+            identity = await self.authenticator.by_session(token)
+        context = AccessContext(client_address=peer.client_address, decision_id=self.sources.new_id())
         decision = authorize(identity, door.verb, Resource(kind=door.resource), context)
         if not decision.allowed:
             event_id = await self.audit.emit(

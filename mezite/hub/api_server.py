@@ -12,7 +12,6 @@ from mezite.api.auth import AuthApi
 from mezite.api.doctor import DoctorApi, LoadBalancerReport
 from mezite.api.enrollment import EnrollmentApi
 from mezite.api.health import HealthService
-from mezite.api.locks import LocksApi
 from mezite.api.nodes import NodesApi
 from mezite.api.reflection import reflection_methods
 from mezite.api.roles import RolesApi
@@ -56,13 +55,17 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
         *AccessExplainApi(AccessExplainer(database=ground.database, sources=ground.sources)).methods(),
         *TokensApi(ground.enrollment).methods(),
         *NodesApi(services.directory).methods(),
-        *LocksApi(services.locks).methods(),
         *AuditApi(ground.audit).methods(),
         *HealthService().methods(),
     ]
     methods += reflection_methods(methods)
     register_methods(verbs, methods)
-    access = ApiAccess(authenticator=services.authenticator, audit=ground.audit, sources=ground.sources)
+    access = ApiAccess(
+        authenticator=services.authenticator,
+        audit=ground.audit,
+        sources=ground.sources,
+        refusals=services.refusals,
+    )
     return GrpcServer(
         methods,
         authenticate=access.authenticate,

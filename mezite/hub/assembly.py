@@ -123,6 +123,7 @@ def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
             authorities=ground.authorities,
             authenticator=services.authenticator,
             access=services.access,
+            refusals=services.refusals,
             sources=ground.sources,
             host_identity=tls.ssh_identity,
         ),
@@ -147,12 +148,14 @@ def _tunnels(
         authenticator=services.authenticator,
         registry=services.registry,
         leases=services.leases,
+        refusals=services.refusals,
         serve_api=serve_agent_api,
         windows=windows,
     )
     users = UserTunnelHandler(
         authenticator=services.authenticator,
         access=services.access,
+        refusals=services.refusals,
         serve_api=serve_api,
         verbs=verbs,
         windows=windows,
@@ -181,7 +184,7 @@ def _trusted_header(config: HubConfig) -> TrustedHeader | None:
 
 
 def _with_web_sockets(app: ASGIApp, ground: Ground, services: HubServices, verbs: VerbRegistry) -> WebSockets:
-    return WebSockets(app, verbs, services.authenticator, ground.audit, ground.sources)
+    return WebSockets(app, verbs, services.authenticator, ground.audit, ground.sources, services.refusals)
 
 
 def _web_app(ground: Ground, services: HubServices, verbs: VerbRegistry) -> ASGIApp:
@@ -192,6 +195,7 @@ def _web_app(ground: Ground, services: HubServices, verbs: VerbRegistry) -> ASGI
             certificates=services.certificates,
             authorities=ground.authorities,
             audit=ground.audit,
+            refusals=services.refusals,
             sources=ground.sources,
             addresses=services.addresses,
             sessions=services.sessions,

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cluster's certificate authorities: made once, kept in the database, used by every hub.
+"""What the cluster's certificate authorities issue, and whose certificates they vouch for.
 
-Four keys, one for each purpose, so that a certificate of one is nothing to who trusts another (threat A4): users'
-SSH, hosts' SSH, hubs' and agents' TLS (whose key is what pins name), users' TLS.
+A key for each purpose, so that a certificate of one is nothing to who trusts another (threat A4): users' SSH, hosts'
+SSH, hubs' and agents' TLS (whose key is what pins name), users' TLS. The active key of a purpose signs; what any of
+its keys has signed is accepted, so that a rotation locks nobody out (threat F5).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Mapping
 from typing import Final
 
 import attrs
-from cryptography import x509
 
 from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.keys import (
@@ -19,7 +19,6 @@ from mezite.core.certificates.keys import (
     PrivateKey,
     PublicKey,
     load_public_key,
-    spki_sha256,
 )
 from mezite.core.certificates.refusal import CertificateRefused, Reason
 from mezite.core.certificates.ssh import (
@@ -46,15 +45,9 @@ from mezite.core.certificates.x509_issue import (
 )
 from mezite.core.certificates.x509_verify import verify_x509
 from mezite.core.secret import Secret
-from mezite.services.authority_keys import (
-    Authority,
-    CaPassphraseError,
-    Purpose,
-    make_authority,
-    open_authority,
-)
+from mezite.services.authority_keys import AGENT_LIFETIME_S, HUB_LIFETIME_S, CaPassphraseError, Purpose
+from mezite.services.key_ring import KeyRing, KeyStore
 from mezite.services.sources import Sources
-from mezite.storage import certificate_authorities as rows
 from mezite.storage.database import Database
 
 __all__ = [
@@ -67,8 +60,6 @@ __all__ = [
     "UserCertificates",
 ]
 
-AGENT_LIFETIME_S: Final = 24 * 3600
-HUB_LIFETIME_S: Final = 24 * 3600
 BACKDATE_S: Final = 300
 
 
@@ -120,58 +111,62 @@ class UserCertificates:
 class CertificateAuthorities:
     """All CAs of the cluster, opened."""
 
-    def __init__(self, *, cluster: str, authorities: Mapping[Purpose, Authority], sources: Sources) -> None:
-        self.cluster = cluster
-        self._authorities = authorities
-        self._sources = sources
+    def __init__(self, *, store: KeyStore, ring: KeyRing) -> None:
+        self.cluster = store.cluster
+        self.store = store
+        self.ring = ring
+        """Replaced as a whole when keys change, here or on another hub."""
+        self._sources = store.sources
 
     @classmethod
     async def open(
         cls, database: Database, *, cluster: str, passphrase: Secret | None, sources: Sources
     ) -> CertificateAuthorities:
-        """Read the CAs, making those that are missing; hubs that start at once agree on one key each.
+        """Read the keys, making those that are missing; hubs that start at once agree on one key each.
 
         :raises CaPassphraseError: the passphrase does not open the stored keys.
         """
-        secret = None if passphrase is None else passphrase.reveal().encode()
-        opened: dict[Purpose, Authority] = {}
-        for purpose in Purpose:
-            row = await database.read(rows.get_active, purpose=purpose.value)
-            if row is None:
-                made = make_authority(purpose, cluster, secret, sources)
-                row = await database.write(rows.insert_active_if_absent, row=made)
-            opened[purpose] = open_authority(row, secret)
-        return cls(cluster=cluster, authorities=opened, sources=sources)
+        store = KeyStore(database=database, cluster=cluster, passphrase=passphrase, sources=sources)
+        return cls(store=store, ring=await store.load())
+
+    async def reload(self) -> bool:
+        """Read the keys again; whether any has changed.
+
+        :raises CaPassphraseError: a new key was stored under another passphrase; those that are known stay.
+        """
+        before = self.ring
+        self.ring = await self.store.load(before)
+        return self.ring is not before
 
     @property
     def host_pin(self) -> str:
-        """The pin of the Host CA: 64 hex digits."""
-        return spki_sha256(self._authorities[Purpose.HOST_TLS].key.public_key())
+        """The pin of the Host CA that signs now: 64 hex digits."""
+        return self.ring.active(Purpose.HOST_TLS).key_id
 
     @property
     def host_tls_ca_pem(self) -> list[str]:
-        """The certificates of the CAs of hubs and agents."""
-        return [certificate_pem(self._certificate(Purpose.HOST_TLS)).decode()]
+        """The certificates of the CAs of hubs and agents; the one that signs comes first, as everywhere here."""
+        return self._pems(Purpose.HOST_TLS)
 
     @property
     def user_tls_ca_pem(self) -> list[str]:
         """The certificates of the CAs of users."""
-        return [certificate_pem(self._certificate(Purpose.USER_TLS)).decode()]
+        return self._pems(Purpose.USER_TLS)
 
     @property
     def user_ssh_ca_lines(self) -> list[str]:
         """The public keys of the CAs of users, as OpenSSH writes them."""
-        return [self._ssh_line(Purpose.USER_SSH)]
+        return self._ssh_lines(Purpose.USER_SSH)
 
     @property
     def host_ssh_ca_lines(self) -> list[str]:
         """The public keys of the CAs of nodes, as OpenSSH writes them."""
-        return [self._ssh_line(Purpose.HOST_SSH)]
+        return self._ssh_lines(Purpose.HOST_SSH)
 
     @property
     def user_ssh_ca_blobs(self) -> list[bytes]:
         """The same as the wire form that the verifier compares with."""
-        return [public_key_blob(self._authorities[Purpose.USER_SSH].key.public_key())]
+        return [public_key_blob(key) for key in self.ring.public_keys(Purpose.USER_SSH)]
 
     def verify_client(self, der: bytes, *, now: int) -> VerifiedPeer:
         """Verify the certificate of a TLS client of whatever kind; `now` in milliseconds.
@@ -184,7 +179,7 @@ class CertificateAuthorities:
             try:
                 return verify_x509(
                     der,
-                    ca_certs=[self._certificate(purpose)],
+                    ca_certs=[authority.certificate for authority in self.ring.trusted(purpose)],
                     cluster=self.cluster,
                     kind=kind,
                     now=now // 1000,
@@ -209,8 +204,8 @@ class CertificateAuthorities:
         tls_key = load_public_key(tls_public_key_pem)
         ssh_key = _parse_ssh_key(ssh_public_key)
         certificate = issue_agent_certificate(
-            self._certificate(Purpose.HOST_TLS),
-            self._authorities[Purpose.HOST_TLS].key,
+            self.ring.active(Purpose.HOST_TLS).certificate,
+            self.ring.active(Purpose.HOST_TLS).key,
             tls_key,
             AgentCertificateSpec(
                 cluster=self.cluster,
@@ -222,7 +217,7 @@ class CertificateAuthorities:
             ),
         )
         host = issue_host_certificate(
-            self._authorities[Purpose.HOST_SSH].key,
+            self.ring.active(Purpose.HOST_SSH).key,
             ssh_key,
             HostCertificateSpec(
                 serial=self._sources.new_serial(),
@@ -251,10 +246,10 @@ class CertificateAuthorities:
     ) -> HubCertificates:
         """Certify this hub's own keys for 24 hours, under the names and IP addresses that clients dial."""
         now = self._sources.now() // 1000
-        ca = self._certificate(Purpose.HOST_TLS)
+        ca = self.ring.active(Purpose.HOST_TLS).certificate
         certificate = issue_hub_certificate(
             ca,
-            self._authorities[Purpose.HOST_TLS].key,
+            self.ring.active(Purpose.HOST_TLS).key,
             tls_key.public_key(),
             HubCertificateSpec(
                 cluster=self.cluster,
@@ -266,7 +261,7 @@ class CertificateAuthorities:
             ),
         )
         host = issue_host_certificate(
-            self._authorities[Purpose.HOST_SSH].key,
+            self.ring.active(Purpose.HOST_SSH).key,
             ssh_key.public_key(),
             HostCertificateSpec(
                 serial=self._sources.new_serial(),
@@ -291,8 +286,8 @@ class CertificateAuthorities:
         now = self._sources.now() // 1000
         serial = self._sources.new_serial()
         certificate = issue_user_certificate_x509(
-            self._certificate(Purpose.USER_TLS),
-            self._authorities[Purpose.USER_TLS].key,
+            self.ring.active(Purpose.USER_TLS).certificate,
+            self.ring.active(Purpose.USER_TLS).key,
             load_public_key(request.tls_public_key_pem),
             UserX509Spec(
                 cluster=self.cluster,
@@ -316,7 +311,7 @@ class CertificateAuthorities:
         :raises InvalidKeyError: the key is damaged or not supported.
         """
         blob = issue_user_certificate(
-            self._authorities[Purpose.USER_SSH].key,
+            self.ring.active(Purpose.USER_SSH).key,
             _parse_ssh_key(request.ssh_public_key),
             UserCertificateSpec(
                 serial=serial,
@@ -332,15 +327,13 @@ class CertificateAuthorities:
         )
         return authorized_key_line(blob, f"{request.user_name}@{self.cluster}")
 
-    def _certificate(self, purpose: Purpose) -> x509.Certificate:
-        certificate = self._authorities[purpose].certificate
-        if certificate is None:
-            raise AssertionError(f"the {purpose.value} CA has no certificate")
-        return certificate
+    def _pems(self, purpose: Purpose) -> list[str]:
+        return [certificate_pem(one.certificate).decode() for one in self.ring.trusted(purpose)]
 
-    def _ssh_line(self, purpose: Purpose) -> str:
-        blob = public_key_blob(self._authorities[purpose].key.public_key())
-        return authorized_key_line(blob, f"{purpose.value}@{self.cluster}")
+    def _ssh_lines(self, purpose: Purpose) -> list[str]:
+        comment = f"{purpose.value}@{self.cluster}"
+        blobs = (public_key_blob(key) for key in self.ring.public_keys(purpose))
+        return [authorized_key_line(blob, comment) for blob in blobs]
 
 
 def _parse_ssh_key(line: str) -> PublicKey:

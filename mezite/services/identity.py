@@ -85,8 +85,6 @@ class UserIdentity(_NotPickled, metaclass=_MadeHere):
     """The stored hash of the web session, for logging out; empty for certificates."""
     logins: tuple[str, ...] | None = None
     """The principals of the SSH certificate: an upper bound on logins. None: the credential sets no bound."""
-    serial: str = ""
-    """The certificate's serial in decimal; the two that are issued together share one. Empty for sessions."""
 
     @cached_property
     def grants(self) -> NodeGrants:
@@ -103,8 +101,6 @@ class AgentIdentity(_NotPickled, metaclass=_MadeHere):
     node_name: str
     generation: int
     expires_at: int
-    serial: str
-    """The certificate's serial in decimal."""
 
 
 Identity = UserIdentity | AgentIdentity
@@ -165,7 +161,6 @@ def user_of_peer(
         definitions,
         credential=CredentialKind.TLS_CERTIFICATE,
         expires_at=peer.not_after * 1000,
-        serial=str(peer.serial),
     )
 
 
@@ -184,7 +179,6 @@ def user_of_ssh_certificate(
         credential=CredentialKind.SSH_CERTIFICATE,
         expires_at=certificate.valid_before * 1000,
         logins=tuple(certificate.principals),
-        serial=str(certificate.serial),
     )
 
 
@@ -201,5 +195,4 @@ def agent_of_peer(peer: VerifiedPeer, agent: AgentRow) -> AgentIdentity:
         node_name=agent.node_name,
         generation=peer.generation,
         expires_at=peer.not_after * 1000,
-        serial=str(peer.serial),
     )

@@ -12,6 +12,7 @@ from mezite.core.certificates.keys import InvalidKeyError
 from mezite.core.certificates.ssh import NO_LOGIN_PRINCIPAL
 from mezite.core.rbac.evaluator import all_logins
 from mezite.services.audit_log import AuditLog
+from mezite.services.authority_keys import USER_CERTIFICATE_S
 from mezite.services.authorization import session_permissions
 from mezite.services.certificate_authority import (
     CertificateAuthorities,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["IssuedToUser", "UserCertificateService"]
 
 DEFAULT_TTL_S = 12 * 3600
-MAX_TTL_S = 24 * 3600
+MAX_TTL_S = USER_CERTIFICATE_S
 MIN_TTL_S = 60
 
 MAX_PRINCIPALS = 256

@@ -10,9 +10,9 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import attrs
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
-from mezite.storage.errors import AlreadyExistsError
+from mezite.storage.errors import AlreadyExistsError, StaleStateError
 from mezite.storage.rows import all_rows, first_row, insert_if_absent
 from mezite.storage.schema import AuthorityState
 from mezite.storage.schema import certificate_authorities as authorities
@@ -23,14 +23,31 @@ if TYPE_CHECKING:
 __all__ = [
     "AuthorityState",
     "CertificateAuthorityRow",
+    "StateChange",
+    "change",
     "get",
     "get_active",
     "insert",
     "insert_active_if_absent",
+    "insert_if_absent_in_state",
     "list_all",
-    "promote_next",
     "replace_private",
 ]
+
+
+_FREEING = (None, AuthorityState.RETIRED, AuthorityState.ACTIVE, AuthorityState.NEXT)
+
+
+@attrs.frozen(kw_only=True)
+class StateChange:
+    """What is to happen to one key."""
+
+    authority_id: str
+    was: AuthorityState
+    becomes: AuthorityState | None
+    """None: the key is deleted."""
+    requested_at: int | None = None
+    retired_at: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -48,6 +65,9 @@ class CertificateAuthorityRow:
     state: AuthorityState
     created_at: int
     updated_at: int
+    requested_at: int | None = None
+    """When it was asked for that a next one becomes active."""
+    retired_at: int | None = None
 
 
 def insert_active_if_absent(conn: Connection, *, row: CertificateAuthorityRow) -> CertificateAuthorityRow:
@@ -63,6 +83,11 @@ def insert_active_if_absent(conn: Connection, *, row: CertificateAuthorityRow) -
     if active is None:
         raise AlreadyExistsError("certificate authority", row.id)
     return active
+
+
+def insert_if_absent_in_state(conn: Connection, *, row: CertificateAuthorityRow) -> bool:
+    """Insert unless the purpose has a key in this state (active, next); whether it was inserted."""
+    return insert_if_absent(conn, authorities, attrs.asdict(row)) is not None
 
 
 def insert(conn: Connection, *, row: CertificateAuthorityRow) -> CertificateAuthorityRow:
@@ -104,26 +129,18 @@ def list_all(
     return all_rows(CertificateAuthorityRow, conn.execute(statement))
 
 
-def promote_next(conn: Connection, *, purpose: str, now: int) -> CertificateAuthorityRow | None:
-    """Retire the active one and make the next one active; None, and no change, when there is no next one."""
-    of_purpose = authorities.c.purpose == purpose
-    upcoming = conn.execute(
-        select(authorities.c.id).where(of_purpose, authorities.c.state == AuthorityState.NEXT)
-    ).scalar()
-    if upcoming is None:
-        return None
-    conn.execute(
-        update(authorities)
-        .where(of_purpose, authorities.c.state == AuthorityState.ACTIVE)
-        .values(state=AuthorityState.RETIRED, updated_at=now)
-    )
-    promoted = (
-        update(authorities)
-        .where(authorities.c.id == upcoming, authorities.c.state == AuthorityState.NEXT)
-        .values(state=AuthorityState.ACTIVE, updated_at=now)
-        .returning(*authorities.c)
-    )
-    return first_row(CertificateAuthorityRow, conn.execute(promoted))
+def change(conn: Connection, *, changes: Collection[StateChange], now: int) -> None:
+    """Do all of `changes`, or none. StaleStateError when a key is not in the state it was thought to be in."""
+    # At no moment two keys of a purpose in one state: a unique index would see it.
+    for one in sorted(changes, key=lambda one: _FREEING.index(one.becomes)):
+        where = (authorities.c.id == one.authority_id, authorities.c.state == one.was)
+        if one.becomes is None:
+            done = conn.execute(delete(authorities).where(*where))
+        else:
+            values = {"requested_at": one.requested_at, "retired_at": one.retired_at, "updated_at": now}
+            done = conn.execute(update(authorities).where(*where).values(state=one.becomes, **values))
+        if done.rowcount != 1:
+            raise StaleStateError(one.authority_id)
 
 
 def replace_private(

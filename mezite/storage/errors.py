@@ -21,6 +21,7 @@ into their messages, so only their primary message is taken over, and the driver
      +- AlreadyExistsError          its key is taken
      |   +- NameTakenError          the node name belongs to another agent
      +- NotFoundError               the row to change does not exist
+     +- StaleStateError             the row was changed by somebody else meanwhile
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ __all__ = [
     "NotFoundError",
     "ReadOnlyDatabaseError",
     "SchemaTooNewError",
+    "StaleStateError",
     "StorageError",
 ]
 
@@ -139,3 +141,10 @@ class NotFoundError(StorageError):
         super().__init__(f"{what} {key!r} does not exist")
         self.what = what
         self.key = key
+
+
+class StaleStateError(StorageError):
+    """A row is not in the state that a change of it begins from; nothing was changed."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} has been changed by another hub meanwhile; nothing was changed here")

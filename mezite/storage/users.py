@@ -15,8 +15,6 @@ from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy import delete as delete_from
 from sqlalchemy import update as update_table
 
-from mezite.storage import access_changes
-from mezite.storage.access_changes import AccessChange
 from mezite.storage.errors import AlreadyExistsError
 from mezite.storage.rows import all_rows, first_row, insert_if_absent
 from mezite.storage.schema import users
@@ -33,6 +31,7 @@ __all__ = [
     "count_login_attempt",
     "delete",
     "get",
+    "give_back_login_attempt",
     "insert",
     "list_all",
     "set_disabled",
@@ -125,7 +124,6 @@ def update(
         values["roles"] = roles
     if traits is not None:
         values["traits"] = traits
-    access_changes.note(conn, AccessChange.RIGHTS)
     statement = update_table(users).where(users.c.name == name).values(values).returning(*users.c)
     return first_row(UserRow, conn.execute(statement))
 
@@ -141,7 +139,6 @@ def set_password(conn: Connection, *, name: str, password_hash: str | None, now:
 
 def set_disabled(conn: Connection, *, name: str, disabled: bool, now: int) -> bool:
     """Disable or enable; False when there is no such user. Disabling again keeps the first time."""
-    access_changes.note(conn, AccessChange.RIGHTS)
     disabled_at = func.coalesce(users.c.disabled_at, now) if disabled else None
     statement = (
         update_table(users).where(users.c.name == name).values(disabled_at=disabled_at, updated_at=now)
@@ -151,7 +148,6 @@ def set_disabled(conn: Connection, *, name: str, disabled: bool, now: int) -> bo
 
 def delete(conn: Connection, *, name: str) -> bool:
     """Delete the user with all invites and web sessions; False when there is no such user."""
-    access_changes.note(conn, AccessChange.RIGHTS)
     return conn.execute(delete_from(users).where(users.c.name == name)).rowcount == 1
 
 
@@ -188,6 +184,20 @@ def count_login_attempt(
     if row is None:
         return None
     return LoginAttempt(allowed=False, attempts=row.failed_logins, locked_until=row.locked_until)
+
+
+def give_back_login_attempt(conn: Connection, *, name: str) -> bool:
+    """Take back one counted attempt that proved right, without forgetting the wrong ones before it.
+
+    Who knows a password and not the second factor must not start the count afresh with it. False when there is no
+    such user, or nothing is counted.
+    """
+    statement = (
+        update_table(users)
+        .where(users.c.name == name, users.c.failed_logins > 0)
+        .values(failed_logins=users.c.failed_logins - 1, locked_until=None)
+    )
+    return conn.execute(statement).rowcount == 1
 
 
 def clear_failed_logins(conn: Connection, *, name: str) -> bool:

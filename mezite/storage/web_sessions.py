@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import attrs
 from sqlalchemy import delete, select, update
 
-from mezite.storage import access_changes
-from mezite.storage.access_changes import AccessChange
 from mezite.storage.errors import AlreadyExistsError
 from mezite.storage.rows import all_rows, first_row, insert_if_absent, require_token_hash
 from mezite.storage.schema import WebSessionKind
@@ -26,6 +24,7 @@ __all__ = [
     "get_live",
     "insert",
     "list_live",
+    "note_factor",
     "revoke",
     "revoke_of_user",
 ]
@@ -42,6 +41,8 @@ class WebSessionRow:
     expires_at: int
     client_ip: str
     revoked_at: int | None = None
+    factor_at: int | None = None
+    """When a second factor was last shown in it."""
 
 
 def insert(conn: Connection, *, session: WebSessionRow) -> WebSessionRow:
@@ -76,22 +77,22 @@ def list_live(conn: Connection, *, user_name: str | None = None, now: int) -> li
     return all_rows(WebSessionRow, conn.execute(statement))
 
 
+def note_factor(conn: Connection, *, token_hash: str, now: int) -> bool:
+    """Remember that a second factor was shown in it now; False when unknown."""
+    statement = update(sessions).where(sessions.c.token_hash == token_hash).values(factor_at=now)
+    return conn.execute(statement).rowcount == 1
+
+
 def revoke(conn: Connection, *, token_hash: str, now: int) -> bool:
     """Revoke; False when unknown or revoked before."""
     statement = update(sessions).where(sessions.c.token_hash == token_hash, sessions.c.revoked_at.is_(None))
-    revoked = conn.execute(statement.values(revoked_at=now)).rowcount == 1
-    if revoked:
-        access_changes.note(conn, AccessChange.SESSIONS)
-    return revoked
+    return conn.execute(statement.values(revoked_at=now)).rowcount == 1
 
 
 def revoke_of_user(conn: Connection, *, user_name: str, now: int) -> int:
     """Revoke every session of the user; how many were not revoked before."""
     statement = update(sessions).where(sessions.c.user_name == user_name, sessions.c.revoked_at.is_(None))
-    revoked = conn.execute(statement.values(revoked_at=now)).rowcount
-    if revoked:
-        access_changes.note(conn, AccessChange.SESSIONS)
-    return revoked
+    return conn.execute(statement.values(revoked_at=now)).rowcount
 
 
 def delete_stale(conn: Connection, *, before: int) -> int:

@@ -9,6 +9,7 @@ from quart_trio import QuartTrio
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.login import LoginService
 from mezite.services.own_sessions import OwnSessions
 from mezite.services.public_addresses import PublicAddresses
@@ -38,6 +39,7 @@ class WebServices:
     certificates: UserCertificateService
     authorities: CertificateAuthorities
     audit: AuditLog
+    refusals: CredentialRefusals
     sources: Sources
     addresses: PublicAddresses
     sessions: OwnSessions
@@ -53,6 +55,7 @@ def create_app(services: WebServices, verbs: VerbRegistry) -> QuartTrio:
         authenticator=services.authenticator,
         audit=services.audit,
         sources=services.sources,
+        refusals=services.refusals,
     )
     for page in PAGES:
         table.page(page)

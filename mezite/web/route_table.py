@@ -15,7 +15,8 @@ from quart_trio import QuartTrio
 from mezite.core.audit.event_types import EventType
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
-from mezite.services.authorization import Resource, authorize
+from mezite.services.authorization import AccessContext, Resource, authorize
+from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.errors import AccessDeniedError, UnauthenticatedError
 from mezite.services.identity import UserIdentity
 from mezite.services.sources import Sources
@@ -41,12 +42,14 @@ class RouteTable:
         authenticator: Authenticator,
         audit: AuditLog,
         sources: Sources,
+        refusals: CredentialRefusals,
     ) -> None:
         self._app = app
         self._verbs = verbs
         self._authenticator = authenticator
         self._audit = audit
         self._sources = sources
+        self._refusals = refusals
 
     def public(self, method: str, path: str, handler: _PublicHandler, verb: str, resource: str) -> None:
         """Serve `path` to anybody: the handler checks what the request carries, if it needs anything."""
@@ -92,11 +95,13 @@ class RouteTable:
     async def _identify(self, door: Door) -> UserIdentity:
         token = bearer_token()
         if token is not None:
-            return await self._authenticator.by_session(token)
+            async with self._refusals.recorded(client_address(), "web"):
+                return await self._authenticator.by_session(token)
         secret = None if "authorization" in quart.request.headers else browser_session.cookie_secret()
         if secret is None:
             raise UnauthenticatedError("this needs a session: log in and send it as Authorization: Bearer")
-        identity = await self._authenticator.by_session(secret, WebSessionKind.WEB)
+        async with self._refusals.recorded(client_address(), "web"):
+            identity = await self._authenticator.by_session(secret, WebSessionKind.WEB)
         try:
             browser_session.check_request(secret)
         except AccessDeniedError as foreign:
@@ -104,7 +109,7 @@ class RouteTable:
         return identity
 
     async def _authorize(self, identity: UserIdentity, door: Door) -> None:
-        context = self._authenticator.context(client_address())
+        context = AccessContext(client_address=client_address(), decision_id=self._sources.new_id())
         decision = authorize(identity, door.verb, Resource(kind=door.resource), context)
         if decision.allowed:
             return

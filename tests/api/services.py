@@ -14,7 +14,6 @@ from mezite.api.audit import AuditApi
 from mezite.api.auth import AuthApi
 from mezite.api.client import ApiClient, ClientOptions, RpcError, open_api_client
 from mezite.api.enrollment import EnrollmentApi
-from mezite.api.locks import LocksApi
 from mezite.api.nodes import NodesApi
 from mezite.api.roles import RolesApi
 from mezite.api.rpc import PeerInfo, RpcMethod
@@ -47,14 +46,15 @@ def all_methods(world: World) -> list[RpcMethod]:
         AccessExplainApi(AccessExplainer(database=world.database, sources=world.sources)),
         TokensApi(world.enrollment),
         NodesApi(world.directory),
-        LocksApi(world.locks),
         AuditApi(world.audit),
     )
     return [method for api in apis for method in api.methods()]
 
 
 def make_server(world: World, extra: list[RpcMethod] | None = None) -> GrpcServer:
-    access = ApiAccess(authenticator=world.authenticator, audit=world.audit, sources=world.sources)
+    access = ApiAccess(
+        authenticator=world.authenticator, audit=world.audit, sources=world.sources, refusals=world.refusals
+    )
     methods = [*all_methods(world), *(extra or [])]
     return GrpcServer(methods, authenticate=access.authenticate, authorize=access.authorize)
 

@@ -189,6 +189,7 @@ async def test_an_agent_that_is_removed_meanwhile(tmp_path: Path) -> None:
             authenticator=real.authenticator,
             registry=real.registry,
             leases=LeasesThatRefuse(),
+            refusals=real.refusals,
             serve_api=real.serve_api,
         )
         nursery.start_soon(handler.serve, far, "192.0.2.1:1")
@@ -201,7 +202,9 @@ async def test_a_tunnel_that_proves_nothing_is_let_go(
 ) -> None:
     """Threat B4: online is who answers."""
     session = MuxSession(memory_stream_pair()[0], Side.ACCEPTER)
-    handler = AgentTunnelHandler(authenticator=None, registry=None, leases=None, serve_api=None)
+    handler = AgentTunnelHandler(
+        authenticator=None, registry=None, leases=None, refusals=None, serve_api=None
+    )
     begin = trio.current_time()
     with caplog.at_level(logging.INFO, "mezite.tunnel"):
         await handler._serve_session(session, None, _Peer("192.0.2.1:1", b""))
@@ -214,6 +217,8 @@ async def test_a_certificate_is_a_condition() -> None:
         def peer_certificate(self) -> None:
             return None
 
-    handler = AgentTunnelHandler(authenticator=None, registry=None, leases=None, serve_api=None)
+    handler = AgentTunnelHandler(
+        authenticator=None, registry=None, leases=None, refusals=None, serve_api=None
+    )
     with pytest.raises(AssertionError, match="demands a certificate"):
         await handler.serve(NoCertificate(), "192.0.2.1:1")

@@ -172,3 +172,11 @@ async def test_who_is_not_let_in(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         assert stranger.returncode == 255
         assert b"Permission denied" in stranger.stderr
         assert agent.headers == []
+        with trio.fail_after(10):
+            while len(refusals := await _hub.audited("authz.denied")) < 2:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+        messages = {json.loads(line)["error_message"].partition(":")[0] for line in refusals}
+        assert messages == {
+            "you are alice here",
+            "the certificate is not signed by a certificate authority that is trusted for this",
+        }

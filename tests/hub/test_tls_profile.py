@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mozilla's "intermediate" profile on the public ports, by `openssl s_client`: a line for each of its rules.
+"""Mozilla's profiles on the public ports: by sslyze, and by `openssl s_client` with a line for each rule.
 
-The same rules by sslyze take half a minute with its installation; docs/listeners.md says how to run it by hand.
+sslyze judges by what Mozilla writes; s_client also asks for what sslyze does not know, as our own protocols by ALPN.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +54,38 @@ RULES = [
 ]
 
 
+MUTUAL = ("-alpn", "mezite-tunnel/1")
+"""Agents. Without it, port 3024 takes a client for an outer TLS session, which is the web port's."""
+
+ROOT = Path(__file__).parents[2]
+SCANNER = ROOT / ".venv/sslyze/bin/python"
+GROUPS = ROOT / "examples/openssl.cnf"
+
+ONE_CURVE_EACH = """
+import json, ssl
+from mezite.net.tls_contexts import server_context, unverified_client_context
+from mezite.testing.self_signed import self_signed_pem
+
+server = server_context(*self_signed_pem(), ["h2"])
+taken = {}
+for curve in ("X25519", "prime256v1", "secp384r1", "secp521r1", "X448"):
+    context = unverified_client_context(["h2"])
+    context.set_ecdh_curve(curve)
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        context.wrap_bio(down, up).do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    try:
+        server.wrap_bio(up, down, server_side=True).do_handshake()
+    except ssl.SSLWantReadError:
+        taken[curve] = True
+    except ssl.SSLError:
+        taken[curve] = False
+print(json.dumps(taken))
+"""
+
+
 async def s_client(address: str, *options: str) -> tuple[bool, str]:
     """Whether there was a handshake, and what s_client says of it."""
     result = await trio.run_process(
@@ -71,6 +106,42 @@ async def obeys(hub: LiveHub, rule: Rule, wrong: list[str]) -> None:
             wrong.append(f"{port} {' '.join(rule.options)}: handshake {shaken}\n{text}")
 
 
+async def test_by_sslyze(tmp_path: Path) -> None:
+    """Target T11: the web and the agents' outer sessions as *intermediate* says, gRPC as *modern* does."""
+    if not SCANNER.exists():
+        raise FileNotFoundError(f"{SCANNER} is not there: run bin/prepare scanner")
+    async with live_hub(tmp_path) as hub:
+        roots = tmp_path / "roots.pem"
+        roots.write_text("\n".join(hub.hub.ground.authorities.host_tls_ca_pem))
+        port = {name: hub.address(name).rpartition(":")[2] for name in ("web", "tunnel", "auth")}
+        profiles = {"web": "intermediate", "tunnel": "intermediate", "auth": "modern"}
+        wanted = [f"{profile}={port[name]}" for name, profile in profiles.items()]
+        with trio.fail_after(90):
+            result = await trio.run_process(
+                [SCANNER, "-W", "ignore", Path(__file__).with_name("tls_scan.py"), roots, *wanted],
+                capture_stdout=True,
+                env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
+            )
+    issues = json.loads(result.stdout)
+    assert issues == {number: {} for number in port.values()}
+
+
+def test_the_exception_goes_with_a_configuration_of_openssl(tmp_path: Path) -> None:
+    """As docs/listeners.md has it; asked in a process of its own, as OpenSSL reads it once."""
+    result = subprocess.run(
+        [sys.executable, "-c", ONE_CURVE_EACH],
+        env={**os.environ, "OPENSSL_CONF": str(GROUPS), "COVERAGE_PROCESS_START": ""},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(result.stdout) == {
+        "X25519": True, "prime256v1": True, "secp384r1": True, "secp521r1": False, "X448": False,
+    }  # fmt: skip
+
+
 async def test_the_profile(tmp_path: Path) -> None:
     wrong: list[str] = []
     async with live_hub(tmp_path) as hub:
@@ -78,6 +149,9 @@ async def test_the_profile(tmp_path: Path) -> None:
             async with trio.open_nursery() as nursery:
                 for rule in RULES:
                     nursery.start_soon(partial(obeys, hub, rule, wrong))
+            for version, expected in (("-tls1_2", False), ("-tls1_3", True)):
+                shaken, text = await s_client(hub.address("tunnel"), version, *MUTUAL)
+                assert shaken is expected, text
             _shaken, text = await s_client(hub.address("web"), "-tls1_2")
             assert "Secure Renegotiation IS supported" in text
             assert "Compression: NONE" in text

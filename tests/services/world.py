@@ -22,14 +22,14 @@ from mezite.services.accounts import Accounts
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.enrollment import Enrolled, Enrollment, JoinRequest, secret_part
 from mezite.services.identity import AgentIdentity, UserIdentity
 from mezite.services.live_connections import LiveConnections
-from mezite.services.lock_feed import LockFeed
-from mezite.services.locks import Locks
 from mezite.services.login import LoginService
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
+from mezite.services.refusal_log import RefusalLog
 from mezite.services.role_trial import RoleTrial
 from mezite.services.roles import RoleCatalog
 from mezite.services.sources import Sources
@@ -105,8 +105,7 @@ class World:
     directory: NodeDirectory
     certificates: UserCertificateService
     authenticator: Authenticator
-    lock_feed: LockFeed
-    locks: Locks
+    refusals: CredentialRefusals
 
     async def events(self, event_type: str = "") -> list[dict[str, object]]:
         """What has been audited, oldest first."""
@@ -200,8 +199,6 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
     passwords, registry = cheap_hasher(), TunnelRegistry()
     common = {"database": database, "audit": audit, "sources": sources}
     login = LoginService(passwords=passwords, **common)
-    lock_feed = LockFeed(database=database, sources=sources)
-    await lock_feed.refresh()
     connections = LiveConnections(hub_id=hub_id, **common)
     return World(
         path=path,
@@ -215,14 +212,11 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         registry=registry,
         connections=connections,
         leases=TunnelLeases(registry=registry, hub_id=hub_id, **common),
-        access=NodeAccess(registry=registry, connections=connections, locks=lock_feed, **common),
-        directory=NodeDirectory(registry=registry, locks=lock_feed, **common),
+        access=NodeAccess(registry=registry, connections=connections, **common),
+        directory=NodeDirectory(registry=registry, **common),
         certificates=UserCertificateService(authorities=authorities, audit=audit, sources=sources),
-        authenticator=Authenticator(
-            database=database, authorities=authorities, sources=sources, locks=lock_feed
-        ),
-        lock_feed=lock_feed,
-        locks=Locks(feed=lock_feed, **common),
+        authenticator=Authenticator(database=database, authorities=authorities, sources=sources),
+        refusals=CredentialRefusals(log=RefusalLog(audit)),
         **common,
     )
 

@@ -4,9 +4,9 @@ import pytest
 import trio
 
 from mezite.storage import certificate_authorities as authorities
-from mezite.storage.certificate_authorities import AuthorityState, CertificateAuthorityRow
+from mezite.storage.certificate_authorities import AuthorityState, CertificateAuthorityRow, StateChange
 from mezite.storage.database import Database
-from mezite.storage.errors import AlreadyExistsError
+from mezite.storage.errors import AlreadyExistsError, StaleStateError
 
 NOW = 1_790_000_000_000
 
@@ -64,18 +64,54 @@ async def test_hubs_that_start_at_once_agree(db, database_url):
     assert agreed[0] == await db.read(authorities.get_active, purpose="user-ssh")
 
 
+def to_active(authority_id):
+    return StateChange(authority_id=authority_id, was=AuthorityState.NEXT, becomes=AuthorityState.ACTIVE)
+
+
+def to_retired(authority_id):
+    return StateChange(
+        authority_id=authority_id,
+        was=AuthorityState.ACTIVE,
+        becomes=AuthorityState.RETIRED,
+        retired_at=NOW + 2,
+    )
+
+
 async def test_rotation(db):
     await db.write(authorities.insert, row=authority("ca-1"))
-    assert await db.write(authorities.promote_next, purpose="user-ssh", now=NOW + 1) is None
-    await db.write(authorities.insert, row=authority("ca-2", state=AuthorityState.NEXT, created_at=NOW + 1))
+    await db.write(authorities.insert, row=authority("ca-2", state=AuthorityState.NEXT, requested_at=NOW))
     with pytest.raises(AlreadyExistsError, match="user-ssh/next"):
         await db.write(authorities.insert, row=authority("ca-3", state=AuthorityState.NEXT))
-    promoted = await db.write(authorities.promote_next, purpose="user-ssh", now=NOW + 2)
-    assert (promoted.id, promoted.state, promoted.updated_at) == ("ca-2", AuthorityState.ACTIVE, NOW + 2)
-    states = {row.id: row.state for row in await db.read(authorities.list_all, purpose="user-ssh")}
-    assert states == {"ca-1": AuthorityState.RETIRED, "ca-2": AuthorityState.ACTIVE}
+    # In whatever order: the index that keeps two from being active is never in the way.
+    await db.write(authorities.change, changes=[to_active("ca-2"), to_retired("ca-1")], now=NOW + 2)
+    found = {row.id: row for row in await db.read(authorities.list_all, purpose="user-ssh")}
+    assert (found["ca-1"].state, found["ca-1"].retired_at) == (AuthorityState.RETIRED, NOW + 2)
+    assert (found["ca-2"].state, found["ca-2"].requested_at) == (AuthorityState.ACTIVE, None)
+    assert {row.updated_at for row in found.values()} == {NOW + 2}
     retired = await db.read(authorities.list_all, states=[AuthorityState.RETIRED])
     assert [row.id for row in retired] == ["ca-1"]
+    gone = StateChange(authority_id="ca-1", was=AuthorityState.RETIRED, becomes=None)
+    await db.write(authorities.change, changes=[gone], now=NOW + 3)
+    assert [row.id for row in await db.read(authorities.list_all)] == ["ca-2"]
+
+
+async def test_a_step_from_a_state_that_is_not_changes_nothing(db):
+    """Another hub was faster: of two steps at once one is done, and the other not in part either."""
+    await db.write(authorities.insert, row=authority("ca-1"))
+    for changes in ([to_retired("ca-1"), to_active("ca-2")], [to_active("ca-1")], [to_retired("ca-9")]):
+        with pytest.raises(StaleStateError, match="changed by another hub"):
+            await db.write(authorities.change, changes=changes, now=NOW + 2)
+    gone = StateChange(authority_id="ca-1", was=AuthorityState.RETIRED, becomes=None)
+    with pytest.raises(StaleStateError):
+        await db.write(authorities.change, changes=[gone], now=NOW)
+    assert await db.read(authorities.list_all) == [authority("ca-1")]
+
+
+async def test_one_is_ahead_however_many_hubs_make_it(db):
+    for number in range(2):
+        row = authority(f"ca-{number}", state=AuthorityState.NEXT)
+        assert await db.write(authorities.insert_if_absent_in_state, row=row) is (number == 0)
+    assert [row.id for row in await db.read(authorities.list_all)] == ["ca-0"]
 
 
 async def test_any_number_may_be_retired(db):

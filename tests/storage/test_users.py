@@ -140,3 +140,19 @@ async def test_guesses_sent_at_once_are_all_counted_e10(db):
 
 def test_the_password_hash_is_not_in_the_repr_h6():
     assert "argon2id" not in repr(ALICE)
+
+
+async def test_a_right_attempt_is_given_back_and_the_wrong_ones_stay(db):
+    """Who knows the password alone neither locks the name with it nor starts the count afresh."""
+    await db.write(users.insert, user=NewUser(name="alice"), now=NOW)
+    counted = {"name": "alice", "max_attempts": 3, "lock_ms": 1000, "now": NOW}
+    assert not await db.write(users.give_back_login_attempt, name="alice")
+    assert not await db.write(users.give_back_login_attempt, name="nobody")
+    for _ in range(2):
+        await db.write(users.count_login_attempt, **counted)
+    for _ in range(4):
+        attempt = await db.write(users.count_login_attempt, **counted)
+        assert (attempt.allowed, attempt.attempts, attempt.locked_until) == (True, 3, NOW + 1000)
+        assert await db.write(users.give_back_login_attempt, name="alice")
+    assert (await db.write(users.count_login_attempt, **counted)).allowed
+    assert not (await db.write(users.count_login_attempt, **counted)).allowed

@@ -89,3 +89,11 @@ async def test_sessions_go_with_the_user(people):
     await people.write(web_sessions.insert, session=session())
     await people.write(users.delete, name="alice")
     assert await people.read(web_sessions.get, token_hash=session().token_hash) is None
+
+
+async def test_when_a_factor_was_shown(people):
+    row = await people.write(web_sessions.insert, session=session())
+    assert row.factor_at is None
+    assert await people.write(web_sessions.note_factor, token_hash=row.token_hash, now=NOW + 5)
+    assert not await people.write(web_sessions.note_factor, token_hash="f" * 64, now=NOW + 5)
+    assert (await people.read(web_sessions.get, token_hash=row.token_hash)).factor_at == NOW + 5

@@ -30,6 +30,7 @@ def make_app(world: World, verbs: VerbRegistry | None = None):
         certificates=world.certificates,
         authorities=world.authorities,
         audit=world.audit,
+        refusals=world.refusals,
         sources=world.sources,
         addresses=addresses,
         sessions=OwnSessions(database=world.database, audit=world.audit, sources=world.sources),

@@ -163,7 +163,12 @@ async def test_who_may_not_is_told_and_audited(world):
         return {"user": identity.name}
 
     table = RouteTable(
-        app, verbs, authenticator=services.authenticator, audit=services.audit, sources=services.sources
+        app,
+        verbs,
+        authenticator=services.authenticator,
+        audit=services.audit,
+        sources=services.sources,
+        refusals=services.refusals,
     )
     table.private("GET", f"{API}users", handler, "users.list", "user")
     assert verbs.door(DoorKind.ROUTE, f"GET {API}users").verb == "users.list"

@@ -9,27 +9,35 @@ E11). A new area is imported here, so that `metadata` knows it.
 from mezite.storage.schema.accounts import WebSessionKind, invites, roles, users, web_sessions
 from mezite.storage.schema.audit import audit_events
 from mezite.storage.schema.authorities import AuthorityState, certificate_authorities
-from mezite.storage.schema.locks import access_changes, lock_effects, locks
+from mezite.storage.schema.factors import (
+    ChallengeAction,
+    FactorKind,
+    factors,
+    mfa_challenges,
+    recovery_codes,
+)
 from mezite.storage.schema.metadata import metadata
 from mezite.storage.schema.nodes import NodeSessionKind, agents, join_tokens, node_sessions
 from mezite.storage.schema.requests import access_request_reviews, access_requests
 
 __all__ = [
     "AuthorityState",
+    "ChallengeAction",
+    "FactorKind",
     "NodeSessionKind",
     "WebSessionKind",
-    "access_changes",
     "access_request_reviews",
     "access_requests",
     "agents",
     "audit_events",
     "certificate_authorities",
+    "factors",
     "invites",
     "join_tokens",
-    "lock_effects",
-    "locks",
     "metadata",
+    "mfa_challenges",
     "node_sessions",
+    "recovery_codes",
     "roles",
     "users",
     "web_sessions",

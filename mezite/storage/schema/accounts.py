@@ -68,6 +68,8 @@ web_sessions = Table(
     Column("expires_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
     Column("client_ip", Text, nullable=False),
+    # When a second factor was last shown in this session; NULL: never.
+    Column("factor_at", BigInteger),
     CheckConstraint(HASH_LENGTH, name="token_hash"),
     Index("ix_web_sessions_user_name", "user_name"),
     Index("ix_web_sessions_expires_at", "expires_at"),

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an older CA to the present one, and nowhere else."""
+
+import base64
+import json
+
+import attrs
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from mezite.core.certificates.continuation import (
+    CONTEXT,
+    MAX_DOCUMENT,
+    MOST_DOCUMENTS,
+    MOST_SIGNATURES,
+    ClusterTrust,
+    SignedTrust,
+    follow,
+    sign_trust,
+    trust_document,
+    verifies,
+)
+from mezite.core.certificates.keys import generate_ed25519, generate_p256, spki_sha256
+from mezite.core.certificates.ssh_public_key import authorized_key_line, public_key_blob
+from mezite.core.certificates.trust_bundle import BadTrustError
+from mezite.core.certificates.validity import Validity
+from mezite.core.certificates.x509_issue import CaPurpose, certificate_pem, issue_ca_certificate
+
+NOW = 1_800_000_000
+SSH = authorized_key_line(public_key_blob(generate_ed25519().public_key()))
+
+
+@attrs.frozen
+class Ca:
+    key: object
+    certificate: object
+
+    @property
+    def pin(self):
+        return spki_sha256(self.key.public_key())
+
+
+def make_ca(key=None):
+    key = key or generate_p256()
+    certificate = issue_ca_certificate(
+        key, cluster="test", purpose=CaPurpose.HOST_TLS, serial=1, validity=Validity(NOW - 100, NOW + 10_000)
+    )
+    return Ca(key, certificate)
+
+
+A, B, C, EVIL = make_ca(), make_ca(), make_ca(generate_ed25519()), make_ca()
+
+
+def trust(*cas, cluster="test"):
+    return ClusterTrust(
+        cluster=cluster,
+        host_tls_ca_pem=tuple(certificate_pem(ca.certificate).decode() for ca in cas),
+        host_ssh_ca=(SSH,),
+    )
+
+
+def signed(what, *signers, expires_at=NOW + 60):
+    document = trust_document(what, expires_at=expires_at)
+    return SignedTrust(document=document, signatures={ca.pin: sign_trust(document, ca.key) for ca in signers})
+
+
+PRESENT = signed(trust(B, C), B, C)
+LAST_OF_A = signed(trust(B), A, expires_at=None)
+
+
+@pytest.mark.parametrize("ca", [B, C])
+def test_who_knows_one_of_them_learns_of_all(ca):
+    assert follow([ca.certificate], [PRESENT], now=NOW) == trust(B, C)
+
+
+def test_who_knows_one_that_is_gone_is_led_on():
+    for offered in ([PRESENT, LAST_OF_A], [LAST_OF_A, PRESENT]):
+        assert follow([A.certificate], offered, now=NOW) == trust(B, C)
+
+
+def test_a_chain_of_several():
+    last_of_b = signed(trust(C), B, expires_at=None)
+    present = signed(trust(C), C)
+    assert follow([A.certificate], [present, last_of_b, LAST_OF_A], now=NOW) == trust(C)
+    # Where the present list is missing, the last one that leads anywhere counts: no worse than what was known.
+    assert follow([A.certificate], [last_of_b, LAST_OF_A], now=NOW) == trust(C)
+
+
+def test_strangers_lead_nowhere():
+    forged = signed(trust(EVIL), EVIL)
+    for offered in ([], [forged], [attrs.evolve(forged, signatures={A.pin: forged.signatures[EVIL.pin]})]):
+        with pytest.raises(BadTrustError, match="nothing that is offered"):
+            follow([A.certificate], offered, now=NOW)
+    with pytest.raises(BadTrustError):
+        follow([], [PRESENT], now=NOW)
+    assert follow([A.certificate, B.certificate], [forged, PRESENT], now=NOW) == trust(B, C)
+
+
+def test_a_list_of_before_a_rotation_does_not_come_back():
+    """Who trusts B must not be made to trust A again by what B signed when both were trusted."""
+    before = signed(trust(A, B), A, B, expires_at=NOW)
+    with pytest.raises(BadTrustError):
+        follow([B.certificate], [before], now=NOW)
+    assert follow([B.certificate], [before], now=NOW - 1) == trust(A, B)
+
+
+def test_every_byte_is_signed():
+    changed = attrs.evolve(PRESENT, document=PRESENT.document.replace('"test"', '"tesT"'))
+    for damaged in (changed, attrs.evolve(PRESENT, document=PRESENT.document + " ")):
+        with pytest.raises(BadTrustError, match="nothing that is offered"):
+            follow([B.certificate], [damaged], now=NOW)
+
+
+@pytest.mark.parametrize("text", ["", "!", "AAAA", base64.b64encode(b"x" * 64).decode(), "\ud800"])
+@pytest.mark.parametrize("ca", [B, C])
+def test_damaged_signatures(ca, text):
+    with pytest.raises(BadTrustError, match="nothing that is offered"):
+        follow([ca.certificate], [attrs.evolve(PRESENT, signatures={ca.pin: text})], now=NOW)
+
+
+def test_a_signature_over_something_else_is_none():
+    """The name in front of the signed bytes: a bare signature of the same text does not count."""
+    bare = B.key.sign(PRESENT.document.encode(), ec.ECDSA(hashes.SHA256()))
+    offered = attrs.evolve(PRESENT, signatures={B.pin: base64.b64encode(bare).decode()})
+    with pytest.raises(BadTrustError):
+        follow([B.certificate], [offered], now=NOW)
+    # DER begins with 0x30: nothing that a certificate's signature covers can begin like this.
+    assert CONTEXT[0] != 0x30
+
+
+def document(**changes):
+    values = json.loads(trust_document(trust(B), expires_at=NOW + 60)) | changes
+    return json.dumps({name: value for name, value in values.items() if value != "absent"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[" * 100_000 + "]",
+        "5",
+        document(more=1),
+        document(cluster="absent"),
+        document(cluster=5),
+        document(expires_at="soon"),
+        document(expires_at=True),
+        document(host_tls_ca_pem=[]),
+        document(host_tls_ca_pem="x"),
+        document(host_ssh_ca=[5]),
+        document(host_tls_ca_pem=["x"]),
+        document(host_ssh_ca=["x"]),
+        " " * MAX_DOCUMENT + document(),
+    ],
+)
+def test_what_is_no_list_is_refused_even_if_signed(text):
+    offered = SignedTrust(document=text, signatures={B.pin: sign_trust(text, B.key)})
+    with pytest.raises(BadTrustError):
+        follow([B.certificate], [offered], now=NOW)
+
+
+def test_a_chain_stays_in_its_cluster():
+    other = signed(trust(B, C, cluster="other"), B)
+    with pytest.raises(BadTrustError, match="another cluster"):
+        follow([A.certificate], [LAST_OF_A, other], now=NOW)
+
+
+def test_there_is_an_end_to_what_is_looked_at():
+    noise = [signed(trust(EVIL), EVIL)] * MOST_DOCUMENTS
+    with pytest.raises(BadTrustError):
+        follow([B.certificate], [*noise, PRESENT], now=NOW)
+    assert follow([B.certificate], [*noise[1:], PRESENT], now=NOW) == trust(B, C)
+    crowd = {f"{number:064}": "AAAA" for number in range(MOST_SIGNATURES)}
+    late = attrs.evolve(PRESENT, signatures={**crowd, **PRESENT.signatures})
+    with pytest.raises(BadTrustError):
+        follow([B.certificate], [late], now=NOW)
+
+
+def test_a_key_of_a_kind_that_no_ca_has_verifies_nothing():
+    key = rsa.generate_private_key(65537, 2048).public_key()
+    assert not verifies(key, PRESENT.document, PRESENT.signatures[B.pin])
