@@ -80,6 +80,9 @@ mezctl = program_group(
         "login": LazyCommand("mezite.cli.mezctl_login:login", "Print a session token."),
         "users": LazyCommand("mezite.cli.mezctl_users:users", "Local users."),
         "roles": LazyCommand("mezite.cli.mezctl_roles:roles", "Roles: who may what."),
+        "connectors": LazyCommand(
+            "mezite.cli.mezctl_connectors:connectors", "Single sign-on: identity providers."
+        ),
         "access": LazyCommand("mezite.cli.mezctl_access:access", "Why somebody may, or may not."),
         "tokens": LazyCommand("mezite.cli.mezctl_tokens:tokens", "Join tokens for agents."),
         "nodes": LazyCommand("mezite.cli.mezctl_nodes:nodes", "Nodes of the cluster."),

@@ -10,7 +10,7 @@ from mezite.config.yaml_document import ListNode, MapNode, Node, Scalar, Tag, re
 from mezite.core.rbac.role_document import RoleProblems, parse_role
 from mezite.core.rbac.roles import Role
 
-__all__ = ["Lines", "load_document", "load_role"]
+__all__ = ["Lines", "line_of", "load_document", "load_role"]
 
 Lines = dict[str, int]
 """Lines by dotted path."""
@@ -26,7 +26,7 @@ def load_role(path: Path) -> Role:
         return parse_role(document)
     except RoleProblems as refused:
         raise ConfigProblems(
-            Problem(file=str(path), line=_line(lines, each.key), key=each.key, why=each.why, hint=each.hint)
+            Problem(file=str(path), line=line_of(lines, each.key), key=each.key, why=each.why, hint=each.hint)
             for each in refused.problems
         ) from None
 
@@ -64,7 +64,7 @@ def _plain_map(node: MapNode, path: str, lines: Lines) -> dict[str, object]:
     return entries
 
 
-def _line(lines: Lines, key: str) -> int:
+def line_of(lines: Lines, key: str) -> int:
     """Where `key` stands; what is missing is missed in what would hold it."""
     while key not in lines:
         key = key.rpartition(".")[0]

@@ -9,6 +9,7 @@ from mezite.api.access import ApiAccess, register_methods
 from mezite.api.access_explain import AccessExplainApi
 from mezite.api.audit import AuditApi
 from mezite.api.auth import AuthApi
+from mezite.api.connectors import ConnectorsApi
 from mezite.api.doctor import DoctorApi, LoadBalancerReport
 from mezite.api.enrollment import EnrollmentApi
 from mezite.api.health import HealthService
@@ -52,6 +53,7 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
             RoleCatalog(database=ground.database, audit=ground.audit, sources=ground.sources),
             RoleTrial(database=ground.database, sources=ground.sources),
         ).methods(),
+        *ConnectorsApi(catalog=services.connectors, web_url=services.addresses.web_url).methods(),
         *AccessExplainApi(AccessExplainer(database=ground.database, sources=ground.sources)).methods(),
         *TokensApi(ground.enrollment).methods(),
         *NodesApi(services.directory).methods(),

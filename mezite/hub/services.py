@@ -8,6 +8,7 @@ import attrs
 from mezite.config.schema import HubConfig
 from mezite.hub.ground import Ground
 from mezite.services.authentication import Authenticator
+from mezite.services.connectors import ConnectorCatalog
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.live_connections import LiveConnections
 from mezite.services.node_access import NodeAccess
@@ -32,6 +33,7 @@ class HubServices:
     access: NodeAccess
     directory: NodeDirectory
     certificates: UserCertificateService
+    connectors: ConnectorCatalog
     authenticator: Authenticator
     refusals: CredentialRefusals
     addresses: PublicAddresses
@@ -55,6 +57,9 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
             database=database, audit=audit, sources=sources, registry=registry, connections=connections
         ),
         directory=NodeDirectory(database=database, audit=audit, sources=sources, registry=registry),
+        connectors=ConnectorCatalog(
+            database=database, audit=audit, sources=sources, passphrase=config.ca_key_passphrase
+        ),
         certificates=UserCertificateService(authorities=ground.authorities, audit=audit, sources=sources),
         authenticator=Authenticator(database=database, authorities=ground.authorities, sources=sources),
         refusals=CredentialRefusals(log=ground.refusals),

@@ -51,6 +51,8 @@ class NewUser:
     password_hash: str | None = attrs.field(default=None, repr=False)
     roles: tuple[str, ...] = ()
     traits: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    origin: str | None = None
+    """The connector the user came through; None: made here."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,6 +69,12 @@ class UserRow:
     failed_logins: int
     last_failed_at: int | None
     locked_until: int | None
+    origin: str | None = None
+
+    @property
+    def claims(self) -> Mapping[str, tuple[str, ...]]:
+        """What the connector has said at the last login (`{{external.…}}` in roles); nothing for a local user."""
+        return {} if self.origin is None else self.traits
 
 
 @attrs.frozen(kw_only=True)
@@ -113,9 +121,10 @@ def update(
     name: str,
     roles: tuple[str, ...] | None = None,
     traits: Mapping[str, tuple[str, ...]] | None = None,
+    origin: str | None = None,
     now: int,
 ) -> UserRow | None:
-    """Replace roles and/or traits (None: leave as they are).
+    """Replace roles, traits and/or origin (None: leave as they are).
 
     The new row, or None when there is no such user.
     """
@@ -124,6 +133,8 @@ def update(
         values["roles"] = roles
     if traits is not None:
         values["traits"] = traits
+    if origin is not None:
+        values["origin"] = origin
     statement = update_table(users).where(users.c.name == name).values(values).returning(*users.c)
     return first_row(UserRow, conn.execute(statement))
 

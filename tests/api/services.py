@@ -13,6 +13,7 @@ from mezite.api.access_explain import AccessExplainApi
 from mezite.api.audit import AuditApi
 from mezite.api.auth import AuthApi
 from mezite.api.client import ApiClient, ClientOptions, RpcError, open_api_client
+from mezite.api.connectors import ConnectorsApi
 from mezite.api.enrollment import EnrollmentApi
 from mezite.api.nodes import NodesApi
 from mezite.api.roles import RolesApi
@@ -22,6 +23,7 @@ from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
 from mezite.services.access_explain import AccessExplainer
 from mezite.services.public_addresses import PublicAddresses
+from tests.services.test_connectors import catalog_of
 from tests.services.world import CLIENT, World, certificate_der
 
 
@@ -43,6 +45,7 @@ def all_methods(world: World) -> list[RpcMethod]:
         ),
         UsersApi(world.accounts, invite_url=addresses.invite_url),
         RolesApi(world.roles, world.role_trial),
+        ConnectorsApi(catalog=catalog_of(world), web_url=addresses.web_url),
         AccessExplainApi(AccessExplainer(database=world.database, sources=world.sources)),
         TokensApi(world.enrollment),
         NodesApi(world.directory),

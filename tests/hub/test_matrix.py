@@ -15,6 +15,7 @@ from mezite.api.pb.grpc.reflection.v1alpha import reflection_pb2 as reflection_a
 from mezite.api.pb.mezite.v1 import (
     audit_pb2,
     auth_pb2,
+    connectors_pb2,
     doctor_pb2,
     enrollment_pb2,
     nodes_pb2,
@@ -81,6 +82,12 @@ RPCS = {
     f"{MEZITE}RoleService/ListRoles": rpc(ADMIN, roles_pb2.ListRolesRequest(), OK),
     f"{MEZITE}RoleService/GetRole": rpc(ADMIN, roles_pb2.GetRoleRequest(), NOT_FOUND),
     f"{MEZITE}RoleService/DeleteRole": rpc(ADMIN, roles_pb2.DeleteRoleRequest(), NOT_FOUND),
+    f"{MEZITE}ConnectorService/PutConnector": rpc(ADMIN, connectors_pb2.PutConnectorRequest(), BAD),
+    f"{MEZITE}ConnectorService/ListConnectors": rpc(ADMIN, connectors_pb2.ListConnectorsRequest(), OK),
+    f"{MEZITE}ConnectorService/GetConnector": rpc(ADMIN, connectors_pb2.GetConnectorRequest(), NOT_FOUND),
+    f"{MEZITE}ConnectorService/DeleteConnector": rpc(
+        ADMIN, connectors_pb2.DeleteConnectorRequest(), NOT_FOUND
+    ),
     f"{MEZITE}AccessService/ExplainAccess": rpc(ADMIN, roles_pb2.ExplainAccessRequest(), NOT_FOUND),
     f"{MEZITE}TokenService/CreateJoinToken": rpc(ADMIN, tokens_pb2.CreateJoinTokenRequest(), BAD),
     f"{MEZITE}TokenService/ListJoinTokens": rpc(ADMIN, tokens_pb2.ListJoinTokensRequest(), OK),

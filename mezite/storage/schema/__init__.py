@@ -19,6 +19,7 @@ from mezite.storage.schema.factors import (
 from mezite.storage.schema.metadata import metadata
 from mezite.storage.schema.nodes import NodeSessionKind, agents, join_tokens, node_sessions
 from mezite.storage.schema.requests import access_request_reviews, access_requests
+from mezite.storage.schema.sso import connectors, sso_client_logins, sso_identities, sso_round_trips
 
 __all__ = [
     "AuthorityState",
@@ -31,6 +32,7 @@ __all__ = [
     "agents",
     "audit_events",
     "certificate_authorities",
+    "connectors",
     "factors",
     "invites",
     "join_tokens",
@@ -39,6 +41,9 @@ __all__ = [
     "node_sessions",
     "recovery_codes",
     "roles",
+    "sso_client_logins",
+    "sso_identities",
+    "sso_round_trips",
     "users",
     "web_sessions",
 ]

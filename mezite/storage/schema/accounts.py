@@ -35,6 +35,7 @@ users = Table(
     Column("failed_logins", BigInteger, nullable=False, server_default="0"),
     Column("last_failed_at", BigInteger),
     Column("locked_until", BigInteger),
+    Column("origin", Text),
 )
 
 roles = Table(
