@@ -23,6 +23,7 @@ from mezite.services.identity import (
     user_of_ssh_certificate,
 )
 from mezite.services.login import token_hash
+from mezite.services.requested_access import RequestedAccess, requested_access
 from mezite.services.role_definitions import definitions
 from mezite.services.sources import Sources
 from mezite.storage import agents, users, web_sessions
@@ -78,7 +79,8 @@ class Authenticator:
         if peer.kind is PeerKind.AGENT:
             return await self.agent(peer)
         if peer.kind is PeerKind.USER:
-            return user_of_peer(peer, *await self._user(peer.name, peer.not_before + BACKDATE_SECONDS))
+            issued_at = peer.not_before + BACKDATE_SECONDS
+            return user_of_peer(peer, *await self._user(peer.name, issued_at, peer.request_ids))
         raise UnauthenticatedError("a hub's certificate is not good for this: use a user's or an agent's")
 
     async def by_ssh_certificate(self, certificate: VerifiedUserCertificate) -> UserIdentity:
@@ -87,7 +89,8 @@ class Authenticator:
         :raises UnauthenticatedError: the user is gone or disabled.
         """
         issued_at = certificate.valid_after + BACKDATE_SECONDS
-        return user_of_ssh_certificate(certificate, *await self._user(certificate.key_id, issued_at))
+        found = await self._user(certificate.key_id, issued_at, certificate.request_ids)
+        return user_of_ssh_certificate(certificate, *found)
 
     async def agent(self, peer: VerifiedPeer) -> AgentIdentity:
         """Return the agent behind a verified certificate.
@@ -132,16 +135,24 @@ class Authenticator:
         except CertificateRefused as refused:
             raise UnauthenticatedError(f"the client certificate was refused: {refused.message}") from None
 
-    async def _user(self, name: str, issued_at: int) -> tuple[UserRow, tuple[Role, ...]]:
+    async def _user(
+        self, name: str, issued_at: int, request_ids: tuple[str, ...]
+    ) -> tuple[UserRow, tuple[Role, ...], RequestedAccess]:
         """The user of a certificate that was issued at `issued_at`, in seconds, and what they may.
 
         A name that was deleted and given away again is another user: certificates from before are not theirs (E6).
         """
-        user, roles = await self._database.read(_user_and_roles, name=name)
+        now = self._sources.now()
+
+        def look_up(conn: Connection) -> tuple[UserRow | None, tuple[Role, ...], RequestedAccess]:
+            user, roles = _user_and_roles(conn, name)
+            return user, roles, requested_access(conn, name, roles, request_ids, now=now)
+
+        user, roles, requested = await self._database.read(look_up)
         if user is None or issued_at + HUB_SKEW_S < user.created_at // 1000:
             raise UnauthenticatedError(f"user {name} is not known here: {_LOG_IN_AGAIN}")
         self._check_enabled(user)
-        return user, roles
+        return user, roles, requested
 
     def _check_enabled(self, user: UserRow) -> None:
         if user.disabled_at is not None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import attrs
 
 from mezite.core.rbac.evaluator import Grants, NodeRequest, evaluate
+from mezite.core.rbac.request_rules import may_request_role, may_review_role, roles_naming
 from mezite.core.rbac.role_options import RecordSession, RoleOptions, SessionMfa, strictest
 from mezite.core.rbac.roles import role_allows_verb
 from mezite.services.identity import AgentIdentity, Identity, UserIdentity
@@ -36,6 +37,8 @@ class Resource:
     """`node`, `user`, `cluster`, `token`, `audit`, `account` ..."""
     name: str = ""
     labels: Mapping[str, str] = attrs.field(factory=dict)
+    owner: str = ""
+    """On `requests.review`: the user who asks for access."""
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +75,10 @@ def authorize(identity: Identity, verb: str, resource: Resource, context: Access
         return _agent_decision(verb, context)
     if verb == "nodes.connect":
         return _connect_decision(identity, resource, context)
+    if verb == "requests.create":
+        return _request_decision(identity, resource, context)
+    if verb == "requests.review":
+        return _review_decision(identity, resource, context)
     if verb.startswith(AGENTS_ONLY):
         return Decision(allowed=False, reason=f"only an agent may {verb}", decision_id=context.decision_id)
     if verb.startswith(OWN_VERBS):
@@ -93,7 +100,7 @@ def _agent_decision(verb: str, context: AccessContext) -> Decision:
 
 
 def _connect_decision(identity: UserIdentity, resource: Resource, context: AccessContext) -> Decision:
-    grants = identity.grants.granting(resource.labels)
+    grants = identity.grants_on(resource.name).granting(resource.labels)
     if identity.logins is not None:
         grants = tuple((role, logins & frozenset(identity.logins)) for role, logins in grants)
     if context.login is not None:
@@ -121,7 +128,8 @@ def _login_decision(
 ) -> Decision:
     login = context.login or ""
     verdict = evaluate(
-        identity.definitions, NodeRequest(labels=resource.labels, login=login, traits=identity.traits)
+        identity.definitions_on(resource.name),
+        NodeRequest(labels=resource.labels, login=login, traits=identity.traits),
     )
     missing = unenforced(verdict.options) if verdict.options else []
     allowed = verdict.allowed and login in logins and not missing
@@ -135,6 +143,40 @@ def _login_decision(
         decision_id=context.decision_id,
         logins=logins,
         permissions=_permissions(verdict.options) if allowed and verdict.options else (),
+    )
+
+
+def _request_decision(identity: UserIdentity, resource: Resource, context: AccessContext) -> Decision:
+    """Whether the user may ask for a role or a node. What was granted by a request grants no asking (E18)."""
+    if resource.kind == "role":
+        allowed = may_request_role(identity.standing, resource.name)
+        reason = f"a role of yours {'lets' if allowed else 'must let'} you ask for it in request_roles"
+    else:
+        allowed = bool(roles_naming(identity.standing, resource.name))
+        reason = f"a role of yours {'names' if allowed else 'must name'} it in request_resources.nodes"
+    return Decision(allowed=allowed, reason=reason, decision_id=context.decision_id)
+
+
+def _review_decision(identity: UserIdentity, resource: Resource, context: AccessContext) -> Decision:
+    """Whether the user may review requests for a role, or (kind `access_request`) any requests at all.
+
+    Nobody reviews what they ask for themselves, administrators neither (E18).
+    """
+    if resource.owner == identity.name:
+        return Decision(
+            allowed=False,
+            reason="nobody reviews a request of their own",
+            decision_id=context.decision_id,
+        )
+    for role in identity.standing:
+        any_request = resource.kind == "access_request" and bool(role.allow.review_roles)
+        named = resource.kind == "role" and may_review_role([role], resource.name)
+        if any_request or named or role_allows_verb(role, "requests.review"):
+            return Decision(
+                allowed=True, reason=f"role {role.name}", role=role.name, decision_id=context.decision_id
+            )
+    return Decision(
+        allowed=False, reason="no role of yours reviews it in review_roles", decision_id=context.decision_id
     )
 
 

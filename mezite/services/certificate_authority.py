@@ -96,6 +96,10 @@ class UserCertificateRequest:
     ssh_public_key: str
     tls_public_key_pem: bytes
     ttl_seconds: int
+    request_ids: tuple[str, ...] = ()
+    """Approved access requests that it is for."""
+    device_id: str = ""
+    """The enrolled device that it is for; empty for none."""
 
 
 @attrs.frozen(kw_only=True)
@@ -294,6 +298,8 @@ class CertificateAuthorities:
                 user_name=request.user_name,
                 roles=request.roles,
                 traits=request.traits,
+                request_ids=request.request_ids,
+                device_id=request.device_id,
                 serial=serial,
                 validity=Validity.starting(now, request.ttl_seconds),
             ),
@@ -323,6 +329,8 @@ class CertificateAuthorities:
                 extensions=request.extensions,
                 roles=request.roles,
                 traits=request.traits,
+                request_ids=request.request_ids,
+                device_id=request.device_id,
             ),
         )
         return authorized_key_line(blob, f"{request.user_name}@{self.cluster}")

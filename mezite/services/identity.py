@@ -17,7 +17,9 @@ import attrs
 from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.verified import VerifiedPeer, VerifiedUserCertificate
 from mezite.core.rbac.evaluator import NodeGrants
+from mezite.core.rbac.request_rules import with_nodes
 from mezite.core.rbac.roles import BUILT_IN_ROLES, Role
+from mezite.services.requested_access import NOTHING_REQUESTED, RequestedAccess
 from mezite.storage.agents import AgentRow
 from mezite.storage.users import UserRow
 from mezite.storage.web_sessions import WebSessionRow
@@ -31,6 +33,7 @@ __all__ = [
     "user_of_peer",
     "user_of_session",
     "user_of_ssh_certificate",
+    "with_requested",
 ]
 
 
@@ -74,9 +77,10 @@ class UserIdentity(_NotPickled, metaclass=_MadeHere):
 
     name: str
     roles: tuple[str, ...]
-    """As stored now, not as they were when the credential was issued (threat E6)."""
-    definitions: tuple[Role, ...]
-    """What these roles are now; a role that does not exist is not among them."""
+    """As stored now, not as they were when the credential was issued (threat E6); granted ones included."""
+    standing: tuple[Role, ...]
+    """What the roles that the user has for good are now; a role that does not exist is not among them. Only these let
+    their holder ask for access and review it (threat E18)."""
     traits: Mapping[str, tuple[str, ...]]
     credential: CredentialKind
     expires_at: int
@@ -86,10 +90,35 @@ class UserIdentity(_NotPickled, metaclass=_MadeHere):
     logins: tuple[str, ...] | None = None
     """The principals of the SSH certificate: an upper bound on logins. None: the credential sets no bound."""
 
+    requested: RequestedAccess = NOTHING_REQUESTED
+    """What approved access requests add."""
+
+    @property
+    def definitions(self) -> tuple[Role, ...]:
+        """All roles that count, the granted ones included."""
+        return (*self.standing, *self.requested.definitions)
+
+    def definitions_on(self, node_name: str) -> tuple[Role, ...]:
+        """All roles as they count on this node: on a granted one, a role that names it allows its logins."""
+        if node_name not in self.requested.nodes:
+            return self.definitions
+        return (*with_nodes(self.standing, (node_name,)), *self.requested.definitions)
+
+    @property
+    def definitions_anywhere(self) -> tuple[Role, ...]:
+        """All roles as they count on some node: an upper bound, for the principals of a certificate."""
+        return (*with_nodes(self.standing, self.requested.nodes), *self.requested.definitions)
+
     @cached_property
     def grants(self) -> NodeGrants:
         """What the roles allow on nodes, prepared for asking about many."""
         return NodeGrants(self.definitions, self.traits)
+
+    def grants_on(self, node_name: str) -> NodeGrants:
+        """What the roles allow on this node."""
+        if node_name not in self.requested.nodes:
+            return self.grants
+        return NodeGrants(self.definitions_on(node_name), self.traits)
 
 
 @final
@@ -112,14 +141,16 @@ def _user(
     *,
     credential: CredentialKind,
     expires_at: int,
+    requested: RequestedAccess = NOTHING_REQUESTED,
     **bounds: object,
 ) -> UserIdentity:
     built_in = tuple(BUILT_IN_ROLES[name] for name in user.roles if name in BUILT_IN_ROLES)
     return _make(
         UserIdentity,
         name=user.name,
-        roles=tuple(user.roles),
-        definitions=built_in if definitions is None else definitions,
+        roles=(*user.roles, *(role.name for role in requested.definitions)),
+        standing=built_in if definitions is None else definitions,
+        requested=requested,
         traits={key: tuple(values) for key, values in user.traits.items()},
         credential=credential,
         expires_at=expires_at,
@@ -148,38 +179,71 @@ def user_of_session(
 
 
 def user_of_peer(
-    peer: VerifiedPeer, user: UserRow, definitions: tuple[Role, ...] | None = None
+    peer: VerifiedPeer,
+    user: UserRow,
+    definitions: tuple[Role, ...] | None = None,
+    requested: RequestedAccess = NOTHING_REQUESTED,
 ) -> UserIdentity:
     """Make the identity behind a verified X.509 user certificate.
 
-    :raises ValueError: the certificate is not a user's, or another user's.
+    `requested` is what the access requests that the certificate names are worth now.
+
+    :raises ValueError: the certificate is not a user's, or another user's, or not for these requests.
     """
     if peer.kind is not PeerKind.USER or peer.name != user.name:
         raise ValueError("the certificate is not this user's")
+    _check_named(requested, peer.request_ids)
     return _user(
         user,
         definitions,
         credential=CredentialKind.TLS_CERTIFICATE,
         expires_at=peer.not_after * 1000,
+        requested=requested,
     )
 
 
 def user_of_ssh_certificate(
-    certificate: VerifiedUserCertificate, user: UserRow, definitions: tuple[Role, ...] | None = None
+    certificate: VerifiedUserCertificate,
+    user: UserRow,
+    definitions: tuple[Role, ...] | None = None,
+    requested: RequestedAccess = NOTHING_REQUESTED,
 ) -> UserIdentity:
     """Make the identity behind a verified SSH user certificate.
 
-    :raises ValueError: the certificate is another user's.
+    `requested` is what the access requests that the certificate names are worth now.
+
+    :raises ValueError: the certificate is another user's, or not for these requests.
     """
     if certificate.key_id != user.name:
         raise ValueError("the certificate is not this user's")
+    _check_named(requested, certificate.request_ids)
     return _user(
         user,
         definitions,
         credential=CredentialKind.SSH_CERTIFICATE,
         expires_at=certificate.valid_before * 1000,
         logins=tuple(certificate.principals),
+        requested=requested,
     )
+
+
+def _check_named(requested: RequestedAccess, named: tuple[str, ...]) -> None:
+    if not set(requested.request_ids) <= set(named):
+        raise ValueError("the certificate does not name these access requests")
+
+
+def with_requested(identity: UserIdentity, requested: RequestedAccess) -> UserIdentity:
+    """The same user with what these requests of theirs are worth, instead of those of the credential: for issuing a
+    certificate that names them.
+    """
+    before = {role.name for role in identity.requested.definitions}
+    standing = (name for name in identity.roles if name not in before)
+    fields = attrs.asdict(identity, recurse=False)
+    fields |= {
+        "roles": (*standing, *(role.name for role in requested.definitions)),
+        "requested": requested,
+    }
+    return _make(UserIdentity, **fields)
 
 
 def agent_of_peer(peer: VerifiedPeer, agent: AgentRow) -> AgentIdentity:

@@ -66,13 +66,13 @@ class UserCertificateService:
         """Certify two keys of the user for `ttl_seconds` (0: 12 h), at most 24 h or what the user's roles say.
 
         What is issued for a certificate never outlives that certificate (threat E9); a session is a fresh login and
-        sets no such bound.
+        sets no such bound. A certificate for approved access requests ends when the first of them runs out.
 
         :raises InvalidRequestError: a key of an unsupported kind, or a time to live below a minute or over 24 h.
         :raises UnauthenticatedError: the certificate has less than a minute left.
         """
         ttl = self._lifetime(identity, ttl_seconds)
-        logins = tuple(sorted(all_logins(identity.definitions, identity.traits)))[:MAX_PRINCIPALS]
+        logins = tuple(sorted(all_logins(identity.definitions_anywhere, identity.traits)))[:MAX_PRINCIPALS]
         request = UserCertificateRequest(
             user_name=identity.name,
             roles=identity.roles,
@@ -82,6 +82,7 @@ class UserCertificateService:
             ssh_public_key=ssh_public_key,
             tls_public_key_pem=tls_public_key_pem,
             ttl_seconds=ttl,
+            request_ids=identity.requested.request_ids,
         )
         try:
             certificates = self._authorities.issue_user(request)
@@ -95,6 +96,7 @@ class UserCertificateService:
             serial=str(certificates.serial),
             logins=list(logins),
             ttl_seconds=ttl,
+            request_ids=list(identity.requested.request_ids),
         )
         return IssuedToUser(
             certificates=certificates, user_name=identity.name, roles=identity.roles, logins=logins
@@ -106,8 +108,12 @@ class UserCertificateService:
         bounds = [asked or DEFAULT_TTL_S, *(role.options.max_session_ttl for role in identity.definitions)]
         if identity.credential is not CredentialKind.SESSION:
             bounds.append((identity.expires_at - self._sources.now()) // 1000)
+        if identity.requested.request_ids:
+            bounds.append((identity.requested.ends_at - self._sources.now()) // 1000)
         if min(bounds) < MIN_TTL_S:
-            raise UnauthenticatedError("your certificate is about to expire: log in again")
+            raise UnauthenticatedError(
+                "your certificate, or the access that you were granted, is about to expire: log in again"
+            )
         return min(bounds)
 
 

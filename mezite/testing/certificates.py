@@ -157,8 +157,8 @@ class ThrowAwayCa:
             key, issue_hub_certificate(self.host_tls_ca, self.host_tls, key.public_key(), spec)
         )
 
-    def user(self, name: str = "alice", roles: tuple[str, ...] = ("access",)) -> TlsIdentity:
-        """A user's key and certificate."""
+    def user(self, name: str = "alice", roles: tuple[str, ...] = ("access",), **changes: Any) -> TlsIdentity:
+        """A user's key and certificate; ``changes`` are fields of UserX509Spec."""
         key = generate_p256()
         spec = UserX509Spec(
             cluster=self.cluster,
@@ -168,5 +168,6 @@ class ThrowAwayCa:
             serial=next(self.serials),
             validity=Validity.starting(self.now, DAY),
         )
+        spec = attrs.evolve(spec, **changes)
         certificate = issue_user_certificate_x509(self.user_tls_ca, self.user_tls, key.public_key(), spec)
         return TlsIdentity(key, certificate)

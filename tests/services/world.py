@@ -18,6 +18,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from mezite.core.certificates.keys import generate_ed25519, generate_p256, public_key_pem
 from mezite.core.certificates.ssh import authorized_key_line, parse_authorized_key_line, public_key_blob
 from mezite.core.certificates.ssh_verify import verify_user_certificate
+from mezite.services.access_requests import AccessRequests
 from mezite.services.accounts import Accounts
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
@@ -106,6 +107,7 @@ class World:
     certificates: UserCertificateService
     authenticator: Authenticator
     refusals: CredentialRefusals
+    requests: AccessRequests
 
     async def events(self, event_type: str = "") -> list[dict[str, object]]:
         """What has been audited, oldest first."""
@@ -217,6 +219,7 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         certificates=UserCertificateService(authorities=authorities, audit=audit, sources=sources),
         authenticator=Authenticator(database=database, authorities=authorities, sources=sources),
         refusals=CredentialRefusals(log=RefusalLog(audit)),
+        requests=AccessRequests(**common),
         **common,
     )
 

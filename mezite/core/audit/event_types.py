@@ -65,6 +65,7 @@ class EventType(enum.Enum):
     ACCESS_REQUEST_EXPIRED = "access_request.expired", "T5003I", "An access request ran out"
     ACCESS_REQUEST_CANCELLED = "access_request.cancelled", "T5004I", "An access request was withdrawn"
     ACCESS_REQUEST_REVOKED = "access_request.revoked", "T5005W", "Approved access was taken back"
+    ACCESS_REQUEST_REVIEWED = "access_request.reviewed", "T5006I", "A reviewer spoke about an access request"
     LOCK_CREATED = "lock.created", "T5010W", "A lock was put on a user, role, node, login or agent"
     LOCK_DELETED = "lock.deleted", "T5011I", "A lock was lifted"
 

@@ -20,8 +20,11 @@ from mezite.core.names import (
 __all__ = [
     "IdentityError",
     "PeerKind",
+    "check_device_id",
+    "decode_request_ids",
     "decode_roles",
     "decode_traits",
+    "encode_request_ids",
     "encode_roles",
     "encode_traits",
     "identity_uri",
@@ -29,6 +32,9 @@ __all__ = [
 ]
 
 MAX_ROLES = 64
+MAX_REQUEST_IDS = 16
+"""Of access requests that count at once; each id is a UUID."""
+
 MAX_TRAIT_VALUES = 256
 """As many principals as OpenSSH allows in one certificate, and logins come from traits."""
 
@@ -98,6 +104,38 @@ def decode_roles(text: str) -> tuple[str, ...]:
     names = tuple(text.split(",")) if text else ()
     encode_roles(names)
     return names
+
+
+def encode_request_ids(ids: Iterable[str]) -> str:
+    """Ids of access requests joined by commas, sorted. Raises IdentityError: bad id, doubled, more than 16."""
+    listed = sorted(ids)
+    if len(listed) > MAX_REQUEST_IDS:
+        raise IdentityError(
+            f"{len(listed)} access requests are more than the {MAX_REQUEST_IDS} a certificate can carry"
+        )
+    if len(set(listed)) != len(listed):
+        raise IdentityError("an access request is listed twice")
+    return ",".join(checked_id(identifier) for identifier in listed)
+
+
+def decode_request_ids(text: str) -> tuple[str, ...]:
+    """The inverse of encode_request_ids; none is written as nothing at all. Raises IdentityError."""
+    ids = tuple(text.split(","))
+    if encode_request_ids(ids) != text:
+        raise IdentityError("the access requests are not in order")
+    return ids
+
+
+def check_device_id(identifier: str) -> str:
+    """``identifier`` if it may be the id of a device. Raises IdentityError."""
+    return checked_id(identifier)
+
+
+def checked_id(identifier: str) -> str:
+    try:
+        return check_agent_id(identifier)
+    except InvalidNameError as error:
+        raise IdentityError(str(error)) from None
 
 
 def encode_traits(traits: Mapping[str, Iterable[str]]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 import attrs
 
-from mezite.core.certificates.identity import encode_roles, encode_traits
+from mezite.core.certificates.identity import check_device_id, encode_request_ids, encode_roles, encode_traits
 from mezite.core.certificates.keys import PrivateKey, PublicKey
 from mezite.core.certificates.source_address import parse_address, parse_source_addresses
 from mezite.core.certificates.ssh_certificate import (
@@ -27,8 +27,10 @@ from mezite.core.names import check_login, check_node_name, check_user_name
 
 __all__ = [
     "CRITICAL_OPTIONS",
+    "DEVICE_EXTENSION",
     "FLAG_EXTENSIONS",
     "NO_LOGIN_PRINCIPAL",
+    "REQUESTS_EXTENSION",
     "ROLES_EXTENSION",
     "TRAITS_EXTENSION",
     "HostCertificateSpec",
@@ -39,6 +41,11 @@ __all__ = [
 
 ROLES_EXTENSION = "roles@mezite"
 TRAITS_EXTENSION = "traits@mezite"
+REQUESTS_EXTENSION = "requests@mezite"
+"""Ids of the approved access requests that the certificate was issued for; absent when there are none."""
+
+DEVICE_EXTENSION = "device@mezite"
+"""Id of the enrolled device that proved its key at the login; absent when none did."""
 
 FLAG_EXTENSIONS = frozenset(
     {
@@ -82,6 +89,10 @@ class UserCertificateSpec:
     """``source-address`` and ``force-command`` with their text."""
     roles: Collection[str] = ()
     traits: Mapping[str, Collection[str]] = attrs.field(factory=dict)
+    request_ids: Collection[str] = ()
+    """Access requests that it is issued for."""
+    device_id: str = ""
+    """The enrolled device that it is issued to; empty for none."""
 
 
 @attrs.frozen(kw_only=True)
@@ -112,9 +123,7 @@ def issue_user_certificate(ca_key: PrivateKey, public_key: PublicKey, spec: User
     unknown = set(spec.extensions) - FLAG_EXTENSIONS | set(spec.critical_options) - CRITICAL_OPTIONS
     if unknown:
         raise ValueError(f"unknown certificate options: {', '.join(sorted(unknown))}")
-    extensions = dict.fromkeys(spec.extensions, b"")
-    extensions[ROLES_EXTENSION] = encode_string(encode_roles(spec.roles).encode("ascii"))
-    extensions[TRAITS_EXTENSION] = encode_string(encode_traits(spec.traits).encode("ascii"))
+    extensions = dict.fromkeys(spec.extensions, b"") | own_extensions(spec)
     if "source-address" in spec.critical_options:
         parse_source_addresses(spec.critical_options["source-address"])
     if FORCE_COMMAND.fullmatch(spec.critical_options.get("force-command", "none")) is None:
@@ -133,6 +142,15 @@ def issue_user_certificate(ca_key: PrivateKey, public_key: PublicKey, spec: User
         ca_key_blob=public_key_blob(ca_key.public_key()),
     )
     return signed(certificate, ca_key)
+
+
+def own_extensions(spec: UserCertificateSpec) -> dict[str, bytes]:
+    texts = {ROLES_EXTENSION: encode_roles(spec.roles), TRAITS_EXTENSION: encode_traits(spec.traits)}
+    if spec.request_ids:
+        texts[REQUESTS_EXTENSION] = encode_request_ids(spec.request_ids)
+    if spec.device_id:
+        texts[DEVICE_EXTENSION] = check_device_id(spec.device_id)
+    return {name: encode_string(text.encode("ascii")) for name, text in texts.items()}
 
 
 def issue_host_certificate(ca_key: PrivateKey, public_key: PublicKey, spec: HostCertificateSpec) -> bytes:

@@ -6,10 +6,17 @@ Order: size and form, kind, signer, signature, window, principals, critical opti
 before any signature arithmetic, so certificates of strangers cost a hash look-up (threat A9).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from types import MappingProxyType
+from typing import Any
 
-from mezite.core.certificates.identity import IdentityError, decode_roles, decode_traits
+from mezite.core.certificates.identity import (
+    IdentityError,
+    check_device_id,
+    decode_request_ids,
+    decode_roles,
+    decode_traits,
+)
 from mezite.core.certificates.keys import InvalidKeyError
 from mezite.core.certificates.refusal import CertificateRefused, Reason
 from mezite.core.certificates.source_address import (
@@ -25,7 +32,9 @@ from mezite.core.certificates.ssh_certificate import (
 )
 from mezite.core.certificates.ssh_issue import (
     CRITICAL_OPTIONS,
+    DEVICE_EXTENSION,
     FLAG_EXTENSIONS,
+    REQUESTS_EXTENSION,
     ROLES_EXTENSION,
     TRAITS_EXTENSION,
 )
@@ -40,6 +49,8 @@ from mezite.core.certificates.verified import (
 from mezite.core.names import InvalidNameError, check_user_name
 
 __all__ = ["verify_host_certificate", "verify_user_certificate"]
+
+OWN_EXTENSIONS = (ROLES_EXTENSION, TRAITS_EXTENSION, REQUESTS_EXTENSION, DEVICE_EXTENSION)
 
 
 def verify_user_certificate(
@@ -74,15 +85,14 @@ def verify_user_certificate(
         check_source_address(options["source-address"], source_address)
     if "force-command" in options and not honours_force_command:
         raise CertificateRefused(Reason.FORCE_COMMAND, "forced commands are not honoured here")
-    roles, traits = own_extensions(certificate)
+    own = own_extensions(certificate)
     return construct_verified(
         VerifiedUserCertificate,
         key_id=certificate.key_id,
         serial=certificate.serial,
         principals=certificate.principals,
-        roles=roles,
-        traits=traits,
-        extensions=frozenset(certificate.extensions) - {ROLES_EXTENSION, TRAITS_EXTENSION},
+        extensions=frozenset(certificate.extensions) - set(OWN_EXTENSIONS),
+        **own,
         force_command=options.get("force-command"),
         source_address=options.get("source-address"),
         valid_after=certificate.valid_after,
@@ -201,20 +211,27 @@ def check_source_address(blocks_text: str, source_address: str) -> None:
         )
 
 
-def own_extensions(certificate: SshCertificate) -> tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]]:
-    """Roles and traits; also refuses flag extensions with a value and a key id that is no user name."""
+def own_extensions(certificate: SshCertificate) -> dict[str, Any]:
+    """Roles, traits, access requests and device; also refuses flag extensions with a value and a key id that is no
+    user name.
+    """
     for name in FLAG_EXTENSIONS & certificate.extensions.keys():
         if certificate.extensions[name]:
             raise CertificateRefused(Reason.MALFORMED, f"the extension {name!r} has a value")
     texts = {
         name: option_text(name, certificate.extensions[name])
-        for name in (ROLES_EXTENSION, TRAITS_EXTENSION)
+        for name in OWN_EXTENSIONS
         if name in certificate.extensions
     }
     try:
         check_user_name(certificate.key_id)
-        roles = decode_roles(texts.get(ROLES_EXTENSION, ""))
-        traits = decode_traits(texts.get(TRAITS_EXTENSION, "{}"))
+        return {
+            "roles": decode_roles(texts.get(ROLES_EXTENSION, "")),
+            "traits": MappingProxyType(decode_traits(texts.get(TRAITS_EXTENSION, "{}"))),
+            "request_ids": decode_request_ids(texts[REQUESTS_EXTENSION])
+            if REQUESTS_EXTENSION in texts
+            else (),
+            "device_id": check_device_id(texts[DEVICE_EXTENSION]) if DEVICE_EXTENSION in texts else "",
+        }
     except (IdentityError, InvalidNameError) as error:
         raise CertificateRefused(Reason.BAD_IDENTITY, f"its identity is malformed: {error}") from None
-    return roles, MappingProxyType(traits)

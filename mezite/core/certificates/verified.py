@@ -57,6 +57,11 @@ class VerifiedUserCertificate(NotPickled, metaclass=VerifiedOnly):
     """The logins the certificate is good for; never empty."""
     roles: tuple[str, ...]
     traits: Mapping[str, tuple[str, ...]]
+    request_ids: tuple[str, ...] = ()
+    """Approved access requests that it was issued for; whether they still count is to be asked at each use."""
+    device_id: str = ""
+    """The enrolled device that proved its key at the login; empty for none. Whether it is still trusted is to be asked
+    at each use."""
     extensions: frozenset[str]
     """Names such as ``permit-pty``; what is not listed is not permitted."""
     force_command: str | None
@@ -104,6 +109,10 @@ class VerifiedPeer(NotPickled, metaclass=VerifiedOnly):
     """Users only, else empty."""
     traits: Mapping[str, tuple[str, ...]]
     """Users only, else empty."""
+    request_ids: tuple[str, ...] = ()
+    """Users only: as in VerifiedUserCertificate."""
+    device_id: str = ""
+    """Users only: as in VerifiedUserCertificate."""
     serial: int
     not_before: int
     not_after: int

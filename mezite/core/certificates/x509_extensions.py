@@ -11,6 +11,8 @@ ARC.1     generation of an agent's identity, decimal, from 1
 ARC.2     node name of an agent
 ARC.3     roles of a user, ``access,auditor``
 ARC.4     traits of a user, canonical JSON
+ARC.5     access requests that a user's certificate was issued for, ids joined by commas; only if there are any
+ARC.6     enrolled device of a user, its id; only if there is one
 ========  ===================================================================
 """
 
@@ -22,8 +24,10 @@ from mezite.core.certificates.identity import IdentityError
 
 __all__ = [
     "ARC",
+    "DEVICE",
     "GENERATION",
     "NODE_NAME",
+    "REQUESTS",
     "ROLES",
     "TRAITS",
     "decode_utf8",
@@ -38,6 +42,8 @@ GENERATION = x509.ObjectIdentifier(f"{ARC}.1")
 NODE_NAME = x509.ObjectIdentifier(f"{ARC}.2")
 ROLES = x509.ObjectIdentifier(f"{ARC}.3")
 TRAITS = x509.ObjectIdentifier(f"{ARC}.4")
+REQUESTS = x509.ObjectIdentifier(f"{ARC}.5")
+DEVICE = x509.ObjectIdentifier(f"{ARC}.6")
 
 UTF8_STRING = 0x0C
 MAX_GENERATION_DIGITS = 10

@@ -17,7 +17,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from mezite.core.certificates.identity import PeerKind, encode_roles, encode_traits, identity_uri
+from mezite.core.certificates.identity import (
+    PeerKind,
+    check_device_id,
+    encode_request_ids,
+    encode_roles,
+    encode_traits,
+    identity_uri,
+)
 from mezite.core.certificates.keys import (
     InvalidKeyError,
     PrivateKey,
@@ -26,7 +33,15 @@ from mezite.core.certificates.keys import (
     spki_sha256,
 )
 from mezite.core.certificates.validity import Validity
-from mezite.core.certificates.x509_extensions import GENERATION, NODE_NAME, ROLES, TRAITS, encode_utf8
+from mezite.core.certificates.x509_extensions import (
+    DEVICE,
+    GENERATION,
+    NODE_NAME,
+    REQUESTS,
+    ROLES,
+    TRAITS,
+    encode_utf8,
+)
 from mezite.core.names import check_cluster_name, check_node_name
 
 __all__ = [
@@ -106,6 +121,10 @@ class UserX509Spec:
     user_name: str
     roles: Collection[str] = ()
     traits: Mapping[str, Collection[str]] = attrs.field(factory=dict)
+    request_ids: Collection[str] = ()
+    """Access requests that it is issued for."""
+    device_id: str = ""
+    """The enrolled device that it is issued to; empty for none."""
     serial: int
     validity: Validity
 
@@ -177,15 +196,17 @@ def issue_user_certificate_x509(
 ) -> x509.Certificate:
     """The identity of a user, by the user-TLS CA.
 
-    Raises ValueError: bad name, roles, traits, serial, window or key.
+    Raises ValueError: bad name, roles, traits, request or device id, serial, window or key.
     """
-    roles, traits = encode_roles(spec.roles), encode_traits(spec.traits)
+    texts = {ROLES: encode_roles(spec.roles), TRAITS: encode_traits(spec.traits)}
+    if spec.request_ids:
+        texts[REQUESTS] = encode_request_ids(spec.request_ids)
+    if spec.device_id:
+        texts[DEVICE] = check_device_id(spec.device_id)
     peer = (spec.cluster, PeerKind.USER, spec.user_name)
-    builder = (
-        leaf(ca, ca_key, public_key, spec.serial, spec.validity, peer=peer)
-        .add_extension(x509.UnrecognizedExtension(ROLES, encode_utf8(roles)), critical=False)
-        .add_extension(x509.UnrecognizedExtension(TRAITS, encode_utf8(traits)), critical=False)
-    )
+    builder = leaf(ca, ca_key, public_key, spec.serial, spec.validity, peer=peer)
+    for oid, text in texts.items():
+        builder = builder.add_extension(x509.UnrecognizedExtension(oid, encode_utf8(text)), critical=False)
     return signed(builder, ca_key)
 
 

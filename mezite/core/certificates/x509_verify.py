@@ -18,6 +18,8 @@ from cryptography.x509.oid import ExtensionOID
 from mezite.core.certificates.identity import (
     IdentityError,
     PeerKind,
+    check_device_id,
+    decode_request_ids,
     decode_roles,
     decode_traits,
     parse_identity_uri,
@@ -28,8 +30,10 @@ from mezite.core.certificates.validity import check_window
 from mezite.core.certificates.verified import VerifiedPeer, construct_verified
 from mezite.core.certificates.x509_envelope import MalformedEnvelopeError, is_signed_by, parse_envelope
 from mezite.core.certificates.x509_extensions import (
+    DEVICE,
     GENERATION,
     NODE_NAME,
+    REQUESTS,
     ROLES,
     TRAITS,
     decode_utf8,
@@ -59,6 +63,13 @@ OWN_EXTENSIONS: Mapping[PeerKind, frozenset[x509.ObjectIdentifier]] = {
     PeerKind.USER: frozenset({ROLES, TRAITS}),
 }
 """Each kind carries all of its own and none of another's."""
+
+OPTIONAL_EXTENSIONS: Mapping[PeerKind, frozenset[x509.ObjectIdentifier]] = {
+    PeerKind.AGENT: frozenset(),
+    PeerKind.HUB: frozenset(),
+    PeerKind.USER: frozenset({REQUESTS, DEVICE}),
+}
+"""What a kind may carry besides."""
 
 Extensions = Mapping[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]]
 
@@ -97,6 +108,8 @@ def verify_x509(
         node_name = check_node_name(texts[NODE_NAME]) if NODE_NAME in texts else None
         roles = decode_roles(texts.get(ROLES, ""))
         traits = decode_traits(texts.get(TRAITS, "{}"))
+        request_ids = decode_request_ids(texts[REQUESTS]) if REQUESTS in texts else ()
+        device_id = check_device_id(texts[DEVICE]) if DEVICE in texts else ""
     except (IdentityError, InvalidNameError) as error:
         raise CertificateRefused(Reason.BAD_IDENTITY, f"its identity is malformed: {error}") from None
     return construct_verified(
@@ -108,6 +121,8 @@ def verify_x509(
         node_name=node_name,
         roles=roles,
         traits=MappingProxyType(traits),
+        request_ids=request_ids,
+        device_id=device_id,
         serial=fields.serial,
         not_before=fields.not_before,
         not_after=fields.not_after,
@@ -230,8 +245,9 @@ def check_usage(extensions: Extensions, kind: PeerKind) -> None:
 
 
 def own_texts(extensions: Extensions, kind: PeerKind) -> dict[x509.ObjectIdentifier, str]:
-    present = extensions.keys() & frozenset().union(*OWN_EXTENSIONS.values())
-    if present != OWN_EXTENSIONS[kind]:
+    every = (*OWN_EXTENSIONS.values(), *OPTIONAL_EXTENSIONS.values())
+    present = extensions.keys() & frozenset().union(*every)
+    if present - OPTIONAL_EXTENSIONS[kind] != OWN_EXTENSIONS[kind]:
         raise CertificateRefused(
             Reason.BAD_IDENTITY, f"the identity extensions are not those of a peer of kind {kind.value}"
         )

@@ -76,6 +76,8 @@ ACCEPTED = [
     ),
     Mutation("unknown extension", extensions(option(b"later@example.com", b"x"), option(b"permit-pty"))),
     Mutation("roles and traits", extensions(option(b"permit-pty"), ROLES, TRAITS)),
+    Mutation("an access request", extensions(option(b"requests@mezite", b"id-1"), ROLES, TRAITS)),
+    Mutation("a device", extensions(option(b"device@mezite", b"id-1"), ROLES, TRAITS)),
     Mutation("source address", source(b"127.0.0.0/8")),
     Mutation("one source host", source(b"127.0.0.1")),
     Mutation("several source blocks", source(b"2001:db8::/32,192.0.2.0/24,127.0.0.0/8")),
@@ -295,6 +297,11 @@ OPTIONS = [
     Mutation(
         "traits not canonical", extensions(option(b"traits@mezite", b'{"a": ["b"]}')), Reason.BAD_IDENTITY
     ),
+    Mutation("no access request", extensions(option(b"requests@mezite", b"")), Reason.MALFORMED),
+    Mutation("requests not in order", extensions(option(b"requests@mezite", b"b,a")), Reason.BAD_IDENTITY),
+    Mutation("a request twice", extensions(option(b"requests@mezite", b"a,a")), Reason.BAD_IDENTITY),
+    Mutation("a device with a path", extensions(option(b"device@mezite", b"../x")), Reason.BAD_IDENTITY),
+    Mutation("two devices", extensions(option(b"device@mezite", b"a,b")), Reason.BAD_IDENTITY),
     Mutation("traits empty", extensions(option(b"traits@mezite", b"")), Reason.MALFORMED),
 ]
 

@@ -6,8 +6,11 @@ from hypothesis import strategies as st
 from mezite.core.certificates.identity import (
     IdentityError,
     PeerKind,
+    check_device_id,
+    decode_request_ids,
     decode_roles,
     decode_traits,
+    encode_request_ids,
     encode_roles,
     encode_traits,
     identity_uri,
@@ -109,3 +112,20 @@ def test_other_traits_are_refused(text, why):
 def test_traits_have_a_limit(mapping):
     with pytest.raises(IdentityError, match="more than 256 values or one longer than 256"):
         encode_traits(mapping)
+
+
+def test_access_requests_survive_in_order():
+    assert encode_request_ids(["id-2", "id-1"]) == "id-1,id-2"
+    assert decode_request_ids("id-1,id-2") == ("id-1", "id-2")
+
+
+@pytest.mark.parametrize("text", ["", ",", "a,", "b,a", "a,a", "A", "a b", ",".join("abcdefghijklmnopq")])
+def test_other_lists_of_access_requests_are_refused(text):
+    with pytest.raises(IdentityError):
+        decode_request_ids(text)
+
+
+def test_device_ids():
+    assert check_device_id("id-1") == "id-1"
+    with pytest.raises(IdentityError):
+        check_device_id("a,b")

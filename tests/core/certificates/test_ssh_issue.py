@@ -81,6 +81,8 @@ def test_a_user_without_logins_gets_a_principal_that_no_account_has_a4():
         ({"critical_options": {"force-command": "a\nb"}}, "forced command"),
         ({"roles": ("a", "a")}, "listed twice"),
         ({"traits": {"1": ()}}, "trait name"),
+        ({"request_ids": ("a b",)}, "id 'a b'"),
+        ({"device_id": "A"}, "id 'A'"),
         ({"nonce": b""}, "nonce has 0 bytes"),
         ({"nonce": bytes(65)}, "nonce has 65 bytes"),
         ({"valid_before": NOW - 300}, "end before it begins"),

@@ -70,6 +70,8 @@ def test_what_the_verified_value_holds():
         critical_options={"source-address": "10.0.0.0/8", "force-command": "uptime"},
         roles=("access", "auditor"),
         traits={"logins": ("ubuntu", "deploy")},
+        request_ids=("request-2", "request-1"),
+        device_id="device-1",
     )
     certificate = verify_user_certificate(
         blob,
@@ -83,6 +85,8 @@ def test_what_the_verified_value_holds():
     assert certificate.principals == ("ubuntu", "deploy")
     assert certificate.roles == ("access", "auditor")
     assert certificate.traits == {"logins": ("ubuntu", "deploy")}
+    assert certificate.request_ids == ("request-1", "request-2")
+    assert certificate.device_id == "device-1"
     assert certificate.extensions == {"permit-pty", "permit-port-forwarding", "permit-agent-forwarding"}
     assert certificate.force_command == "uptime"
     assert certificate.source_address == "10.0.0.0/8"
@@ -97,6 +101,7 @@ def test_without_own_extensions_there_are_no_roles():
     certificate = verify(MATERIAL.build())
     assert certificate.roles == ()
     assert certificate.traits == {}
+    assert (certificate.request_ids, certificate.device_id) == ((), "")
     assert certificate.extensions == {"permit-pty"}
     assert certificate.force_command is None
     assert certificate.source_address is None

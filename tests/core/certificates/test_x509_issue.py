@@ -114,6 +114,8 @@ def test_an_ed25519_ca_signs_too():
         (issue_hub_certificate, attrs.evolve(HUB, host_names=("é",)), "A-label"),
         (issue_user_certificate_x509, attrs.evolve(USER, user_name="a/b"), "user name"),
         (issue_user_certificate_x509, attrs.evolve(USER, roles=("A",)), "role name"),
+        (issue_user_certificate_x509, attrs.evolve(USER, request_ids=("a/b",)), "id 'a/b'"),
+        (issue_user_certificate_x509, attrs.evolve(USER, device_id="a/b"), "id 'a/b'"),
     ],
 )
 def test_nothing_is_issued_that_would_be_refused(issue, spec, why):

@@ -79,6 +79,13 @@ def test_hubs_and_users():
     assert (user.kind, user.name) == (PeerKind.USER, "alice@example.com")
     assert user.roles == ("access", "auditor")
     assert user.traits == {"logins": ("ubuntu",)}
+    assert (user.request_ids, user.device_id) == ((), "")
+
+
+def test_access_requests_and_device_of_a_user():
+    identity = CA.user(request_ids=("request-2", "request-1"), device_id="device-1")
+    user = verify(der(identity), kind=PeerKind.USER, cas=[CA.user_tls_ca])
+    assert (user.request_ids, user.device_id) == (("request-1", "request-2"), "device-1")
 
 
 def test_nobody_is_somebody_else_a4_f4():

@@ -18,7 +18,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mezite.core.certificates.refusal import Reason
-from mezite.core.certificates.x509_extensions import GENERATION, NODE_NAME, ROLES, encode_utf8
+from mezite.core.certificates.x509_extensions import (
+    DEVICE,
+    GENERATION,
+    NODE_NAME,
+    REQUESTS,
+    ROLES,
+    encode_utf8,
+)
 
 NOW = 1_800_000_000
 CLUSTER = "test"
@@ -340,6 +347,8 @@ IDENTITY = [
     Mutation(
         "node name not UTF-8", with_changes(node_name=raw(NODE_NAME, b"\x0c\x01\xff")), Reason.BAD_IDENTITY
     ),
+    Mutation("requests of a user", with_changes(more=(own(REQUESTS, "a"), False)), Reason.BAD_IDENTITY),
+    Mutation("device of a user", with_changes(more=(own(DEVICE, "a"), False)), Reason.BAD_IDENTITY),
     Mutation("roles of a user", with_changes(roles=(own(ROLES, "admin"), False)), Reason.BAD_IDENTITY),
 ]
 
