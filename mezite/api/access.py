@@ -10,7 +10,7 @@ from mezite.api.rpc import CallContext, RpcError, RpcMethod, StatusCode
 from mezite.core.audit.event_types import EventType
 from mezite.services.audit_log import AuditLog, AuditUnavailableError
 from mezite.services.authentication import Authenticator
-from mezite.services.authorization import AccessContext, Resource, authorize
+from mezite.services.authorization import Resource, authorize
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.errors import RefusedError
 from mezite.services.identity import AgentIdentity, Identity
@@ -81,7 +81,7 @@ class ApiAccess:
             identity,
             method.verb,
             Resource(kind=method.resource),
-            AccessContext(client_address=context.peer.client_address, decision_id=self.sources.new_id()),
+            self.authenticator.context(context.peer.client_address),
         )
         if decision.allowed:
             return

@@ -86,6 +86,7 @@ mezctl = program_group(
         "access": LazyCommand("mezite.cli.mezctl_access:access", "Why somebody may, or may not."),
         "tokens": LazyCommand("mezite.cli.mezctl_tokens:tokens", "Join tokens for agents."),
         "nodes": LazyCommand("mezite.cli.mezctl_nodes:nodes", "Nodes of the cluster."),
+        "locks": LazyCommand("mezite.cli.mezctl_locks:locks", "Stop somebody or something now."),
         "audit": LazyCommand("mezite.cli.mezctl_audit:audit", "What happened."),
         "doctor": LazyCommand("mezite.cli.mezctl_doctor:doctor", "Find out why the API cannot be used."),
         "completion": LazyCommand("mezite.cli.completion:completion", "Print a shell completion script."),

@@ -16,7 +16,7 @@ from mezite.net.asgi_types import ASGIApp, Receive, Scope, Send
 from mezite.net.http1_websocket import ACCEPT, Accept
 from mezite.services.audit_log import AuditLog, AuditUnavailableError
 from mezite.services.authentication import Authenticator
-from mezite.services.authorization import AccessContext, Resource, authorize
+from mezite.services.authorization import Resource, authorize
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.errors import RefusedError, UnauthenticatedError
 from mezite.services.identity import UserIdentity
@@ -107,7 +107,7 @@ class WebSockets:
         token = session_token(scope)
         async with self.refusals.recorded(peer.client_address, "websocket"):
             identity = await self.authenticator.by_session(token)
-        context = AccessContext(client_address=peer.client_address, decision_id=self.sources.new_id())
+        context = self.authenticator.context(peer.client_address)
         decision = authorize(identity, door.verb, Resource(kind=door.resource), context)
         if not decision.allowed:
             event_id = await self.audit.emit(

@@ -13,6 +13,7 @@ from mezite.api.connectors import ConnectorsApi
 from mezite.api.doctor import DoctorApi, LoadBalancerReport
 from mezite.api.enrollment import EnrollmentApi
 from mezite.api.health import HealthService
+from mezite.api.locks import LocksApi
 from mezite.api.nodes import NodesApi
 from mezite.api.reflection import reflection_methods
 from mezite.api.roles import RolesApi
@@ -57,6 +58,7 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
         *AccessExplainApi(AccessExplainer(database=ground.database, sources=ground.sources)).methods(),
         *TokensApi(ground.enrollment).methods(),
         *NodesApi(services.directory).methods(),
+        *LocksApi(services.locks).methods(),
         *AuditApi(ground.audit).methods(),
         *HealthService().methods(),
     ]

@@ -18,6 +18,7 @@ from mezite.services.accounts import Accounts
 from mezite.services.audit_log import AuditLog
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.enrollment import Enrollment
+from mezite.services.lock_feed import LockFeed
 from mezite.services.login import LoginService
 from mezite.services.refusal_log import RefusalLog
 from mezite.services.sources import Sources
@@ -40,6 +41,7 @@ class Ground:
     login: LoginService
     accounts: Accounts
     enrollment: Enrollment
+    lock_feed: LockFeed
 
 
 @asynccontextmanager
@@ -56,6 +58,8 @@ async def open_ground(config: HubConfig, sources: Sources) -> AsyncIterator[Grou
         login = LoginService(
             database=database, passwords=passwords, audit=audit, sources=sources, refusals=refusals
         )
+        lock_feed = LockFeed(database=database, sources=sources)
+        await lock_feed.refresh()
         yield Ground(
             hub_id=hub_id,
             sources=sources,
@@ -75,6 +79,7 @@ async def open_ground(config: HubConfig, sources: Sources) -> AsyncIterator[Grou
                 hub_names=_own_names(config),
                 refusals=refusals,
             ),
+            lock_feed=lock_feed,
         )
 
 

@@ -7,10 +7,12 @@ import attrs
 
 from mezite.config.schema import HubConfig
 from mezite.hub.ground import Ground
+from mezite.services.access_watch import AccessWatch
 from mezite.services.authentication import Authenticator
 from mezite.services.connectors import ConnectorCatalog
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.live_connections import LiveConnections
+from mezite.services.locks import Locks
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
 from mezite.services.own_sessions import OwnSessions
@@ -39,11 +41,14 @@ class HubServices:
     addresses: PublicAddresses
     probes: SelfProbes
     sessions: OwnSessions
+    locks: Locks
+    watch: AccessWatch
 
 
 def open_services(config: HubConfig, ground: Ground) -> HubServices:
     """Make them; nothing runs yet."""
     database, audit, sources = ground.database, ground.audit, ground.sources
+    locks = ground.lock_feed
     public = config.proxy.public_addr
     registry = TunnelRegistry()
     connections = LiveConnections(database=database, audit=audit, sources=sources, hub_id=ground.hub_id)
@@ -54,16 +59,27 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
             database=database, audit=audit, sources=sources, registry=registry, hub_id=ground.hub_id
         ),
         access=NodeAccess(
-            database=database, audit=audit, sources=sources, registry=registry, connections=connections
+            database=database,
+            audit=audit,
+            sources=sources,
+            registry=registry,
+            connections=connections,
+            locks=locks,
         ),
-        directory=NodeDirectory(database=database, audit=audit, sources=sources, registry=registry),
+        directory=NodeDirectory(
+            database=database, audit=audit, sources=sources, registry=registry, locks=locks
+        ),
         connectors=ConnectorCatalog(
             database=database, audit=audit, sources=sources, passphrase=config.ca_key_passphrase
         ),
         certificates=UserCertificateService(authorities=ground.authorities, audit=audit, sources=sources),
-        authenticator=Authenticator(database=database, authorities=ground.authorities, sources=sources),
+        authenticator=Authenticator(
+            database=database, authorities=ground.authorities, sources=sources, locks=locks
+        ),
         refusals=CredentialRefusals(log=ground.refusals),
         addresses=PublicAddresses(None if public is None else str(public)),
         probes=SelfProbes(),
         sessions=OwnSessions(database=database, audit=audit, sources=sources),
+        watch=AccessWatch(database=database, sources=sources, feed=locks),
+        locks=Locks(database=database, audit=audit, sources=sources, feed=locks),
     )

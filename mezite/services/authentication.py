@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.refusal import CertificateRefused
 from mezite.core.certificates.validity import BACKDATE_SECONDS
 from mezite.core.certificates.verified import VerifiedPeer, VerifiedUserCertificate
 from mezite.core.rbac.roles import Role
+from mezite.services.authorization import AccessContext, holder_subjects
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.errors import LockedError, UnauthenticatedError
 from mezite.services.identity import (
@@ -22,6 +23,7 @@ from mezite.services.identity import (
     user_of_session,
     user_of_ssh_certificate,
 )
+from mezite.services.lock_feed import LockFeed
 from mezite.services.login import token_hash
 from mezite.services.requested_access import RequestedAccess, requested_access
 from mezite.services.role_definitions import definitions
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Authenticator"]
 
+_I = TypeVar("_I", UserIdentity, AgentIdentity)
+
 _LOG_IN_AGAIN = "log in again"
 
 HUB_SKEW_S = 10
@@ -46,15 +50,30 @@ HUB_SKEW_S = 10
 class Authenticator:
     """Checks credentials against the database as it is now (threats E6, F8)."""
 
-    def __init__(self, *, database: Database, authorities: CertificateAuthorities, sources: Sources) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        authorities: CertificateAuthorities,
+        sources: Sources,
+        locks: LockFeed,
+    ) -> None:
         self._database = database
         self._authorities = authorities
         self._sources = sources
+        self._locks = locks
+
+    def context(self, client_address: str) -> AccessContext:
+        """Return the circumstances of a request that comes from there now: a fresh id, the locks in force."""
+        return AccessContext(
+            client_address=client_address, decision_id=self._sources.new_id(), locks=self._locks.current
+        )
 
     async def by_session(self, token: str, kind: WebSessionKind = WebSessionKind.API) -> UserIdentity:
         """Return who holds this session, shown the way its kind is shown: in a cookie or as a bearer token.
 
         :raises UnauthenticatedError: unknown, expired or revoked session, or the user is gone or disabled.
+        :raises LockedError: there is a lock on the user or a role of theirs.
         """
         hashed, now = token_hash(token), self._sources.now()
 
@@ -67,30 +86,32 @@ class Authenticator:
         if session is None or user is None or not found or session.kind is not kind:
             raise UnauthenticatedError(f"the session is unknown or has ended: {_LOG_IN_AGAIN}")
         self._check_enabled(user)
-        return user_of_session(session, user, roles)
+        return self._unlocked(user_of_session(session, user, roles))
 
     async def by_tls_certificate(self, der: bytes) -> Identity:
         """Return the user or agent behind a certificate that the TLS handshake has proven possession of.
 
         :raises UnauthenticatedError: refused certificate, unknown user or agent, disabled user.
-        :raises LockedError: the agent is locked.
+        :raises LockedError: there is a lock on the user, a role of theirs, the agent or the certificate.
         """
         peer = self._verified_peer(der)
         if peer.kind is PeerKind.AGENT:
             return await self.agent(peer)
         if peer.kind is PeerKind.USER:
             issued_at = peer.not_before + BACKDATE_SECONDS
-            return user_of_peer(peer, *await self._user(peer.name, issued_at, peer.request_ids))
+            found = await self._user(peer.name, issued_at, peer.request_ids)
+            return self._unlocked(user_of_peer(peer, *found))
         raise UnauthenticatedError("a hub's certificate is not good for this: use a user's or an agent's")
 
     async def by_ssh_certificate(self, certificate: VerifiedUserCertificate) -> UserIdentity:
         """Return the user behind a verified SSH certificate.
 
         :raises UnauthenticatedError: the user is gone or disabled.
+        :raises LockedError: there is a lock on the user, a role of theirs or the certificate.
         """
         issued_at = certificate.valid_after + BACKDATE_SECONDS
         found = await self._user(certificate.key_id, issued_at, certificate.request_ids)
-        return user_of_ssh_certificate(certificate, *found)
+        return self._unlocked(user_of_ssh_certificate(certificate, *found))
 
     async def agent(self, peer: VerifiedPeer) -> AgentIdentity:
         """Return the agent behind a verified certificate.
@@ -98,7 +119,7 @@ class Authenticator:
         :raises UnauthenticatedError: the agent is unknown or was removed.
         :raises LockedError: it is locked; the message says why.
         """
-        return agent_of_peer(peer, await self._agent(peer.name))
+        return self._unlocked(agent_of_peer(peer, await self._agent(peer.name)))
 
     async def still(self, agent: AgentIdentity) -> AgentIdentity:
         """Return the agent at the other end of a tunnel, as long as it may be there.
@@ -109,7 +130,13 @@ class Authenticator:
         :raises UnauthenticatedError: it was removed. :raises LockedError: it is locked.
         """
         await self._agent(agent.agent_id)
-        return agent
+        return self._unlocked(agent)
+
+    def _unlocked(self, identity: _I) -> _I:
+        lock = self._locks.current.find(holder_subjects(identity))
+        if lock is not None:
+            raise LockedError(lock.reason)
+        return identity
 
     async def _agent(self, agent_id: str) -> AgentRow:
         row = await self._database.read(agents.get, agent_id=agent_id)

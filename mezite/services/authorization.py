@@ -12,12 +12,22 @@ from collections.abc import Mapping
 import attrs
 
 from mezite.core.rbac.evaluator import Grants, NodeRequest, evaluate
+from mezite.core.rbac.locks import NO_LOCKS, Lock, LockSet, LockTarget, Subject
 from mezite.core.rbac.request_rules import may_request_role, may_review_role, roles_naming
 from mezite.core.rbac.role_options import RecordSession, RoleOptions, SessionMfa, strictest
 from mezite.core.rbac.roles import role_allows_verb
 from mezite.services.identity import AgentIdentity, Identity, UserIdentity
 
-__all__ = ["AccessContext", "Decision", "Resource", "authorize", "session_permissions", "unenforced"]
+__all__ = [
+    "AccessContext",
+    "Decision",
+    "Resource",
+    "authorize",
+    "find_lock",
+    "holder_subjects",
+    "session_permissions",
+    "unenforced",
+]
 
 AGENT_VERBS = frozenset({"agent.renew", "agent.heartbeat", "agent.report"})
 """All that an agent may ask of a hub; what it reports is checked against the sessions the hub gave it (G5)."""
@@ -51,6 +61,10 @@ class AccessContext:
     """A fresh id; it ties audit events to this decision."""
     login: str | None = None
     """The account on the node, when it is known already."""
+    locks: LockSet = NO_LOCKS
+    """The locks in force; `LockFeed.current` at every door."""
+    agent_id: str = ""
+    """On `nodes.connect`: the agent that the connection would go through."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,10 +81,15 @@ class Decision:
     """On `nodes.connect`: the accounts that are allowed, sorted."""
     permissions: tuple[str, ...] = ()
     """On `nodes.connect`: what a session may do, sorted: the strictest over the roles that grant it."""
+    lock_id: str = ""
+    """The lock that denies it; empty when none does."""
 
 
 def authorize(identity: Identity, verb: str, resource: Resource, context: AccessContext) -> Decision:
-    """Decide whether `identity` may do `verb` to `resource`. Deny is the default."""
+    """Decide whether `identity` may do `verb` to `resource`. Deny is the default, and a lock comes before all."""
+    lock = find_lock(identity, resource, context) if context.locks else None
+    if lock is not None:
+        return _locked(lock, context)
     if isinstance(identity, AgentIdentity):
         return _agent_decision(verb, context)
     if verb == "nodes.connect":
@@ -93,6 +112,34 @@ def authorize(identity: Identity, verb: str, resource: Resource, context: Access
     )
 
 
+def find_lock(identity: Identity, resource: Resource, context: AccessContext) -> Lock | None:
+    """Return the lock in force on whatever this request is about, or None."""
+    return context.locks.find([*holder_subjects(identity), *_target_subjects(resource, context)])
+
+
+def _locked(lock: Lock, context: AccessContext) -> Decision:
+    return Decision(allowed=False, reason=lock.reason, decision_id=context.decision_id, lock_id=lock.id)
+
+
+def holder_subjects(identity: Identity) -> list[Subject]:
+    """Return what may have a lock of a credential and its holder: checked wherever a credential is."""
+    if isinstance(identity, AgentIdentity):
+        return [(LockTarget.AGENT, identity.agent_id), (LockTarget.SERIAL, identity.serial)]
+    roles = [(LockTarget.ROLE, role) for role in identity.roles]
+    return [(LockTarget.USER, identity.name), (LockTarget.SERIAL, identity.serial), *roles]
+
+
+def _target_subjects(resource: Resource, context: AccessContext) -> list[Subject]:
+    subjects = []
+    if resource.kind == "node" and resource.name:
+        subjects.append((LockTarget.NODE, resource.name))
+    if context.agent_id:
+        subjects.append((LockTarget.AGENT, context.agent_id))
+    if context.login:
+        subjects.append((LockTarget.LOGIN, context.login))
+    return subjects
+
+
 def _agent_decision(verb: str, context: AccessContext) -> Decision:
     allowed = verb in AGENT_VERBS
     reason = "an agent may" if allowed else f"an agent may not {verb}"
@@ -105,6 +152,13 @@ def _connect_decision(identity: UserIdentity, resource: Resource, context: Acces
         grants = tuple((role, logins & frozenset(identity.logins)) for role, logins in grants)
     if context.login is not None:
         return _login_decision(identity, resource, context, logins=_sorted_logins(grants))
+    if context.locks:
+        granted = _sorted_logins(grants)
+        locked = context.locks.locked_names(LockTarget.LOGIN)
+        grants = tuple((role, logins - locked) for role, logins in grants)
+        lock = context.locks.find((LockTarget.LOGIN, login) for login in granted)
+        if lock is not None and locked.issuperset(granted):
+            return _locked(lock, context)
     options = [role.options for role, logins in grants if logins]
     missing = unenforced(strictest(options)) if options else []
     if not options or missing:

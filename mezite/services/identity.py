@@ -89,6 +89,8 @@ class UserIdentity(_NotPickled, metaclass=_MadeHere):
     """The stored hash of the web session, for logging out; empty for certificates."""
     logins: tuple[str, ...] | None = None
     """The principals of the SSH certificate: an upper bound on logins. None: the credential sets no bound."""
+    serial: str = ""
+    """The certificate's serial in decimal; the two that are issued together share one. Empty for sessions."""
 
     requested: RequestedAccess = NOTHING_REQUESTED
     """What approved access requests add."""
@@ -130,6 +132,8 @@ class AgentIdentity(_NotPickled, metaclass=_MadeHere):
     node_name: str
     generation: int
     expires_at: int
+    serial: str
+    """The certificate's serial in decimal."""
 
 
 Identity = UserIdentity | AgentIdentity
@@ -199,6 +203,7 @@ def user_of_peer(
         credential=CredentialKind.TLS_CERTIFICATE,
         expires_at=peer.not_after * 1000,
         requested=requested,
+        serial=str(peer.serial),
     )
 
 
@@ -224,6 +229,7 @@ def user_of_ssh_certificate(
         expires_at=certificate.valid_before * 1000,
         logins=tuple(certificate.principals),
         requested=requested,
+        serial=str(certificate.serial),
     )
 
 
@@ -259,4 +265,5 @@ def agent_of_peer(peer: VerifiedPeer, agent: AgentRow) -> AgentIdentity:
         node_name=agent.node_name,
         generation=peer.generation,
         expires_at=peer.not_after * 1000,
+        serial=str(peer.serial),
     )

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import attrs
 import trio
 
 from mezite.core.audit.event_types import EventType
 from mezite.core.mux.connection import ChannelHeader
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.core.names import InvalidNameError, check_node_name
+from mezite.core.rbac.locks import NO_LOCKS
 from mezite.core.timestamps import format_timestamp
 from mezite.net.mux_channel import MuxChannel
 from mezite.net.mux_session import ChannelRejectedError, TunnelClosedError
@@ -26,6 +28,7 @@ from mezite.services.errors import (
 )
 from mezite.services.identity import UserIdentity
 from mezite.services.live_connections import LiveConnection, LiveConnections
+from mezite.services.lock_feed import LockFeed
 from mezite.services.sources import Sources
 from mezite.services.tunnel_registry import Tunnel, TunnelRegistry
 from mezite.storage import agents
@@ -55,9 +58,11 @@ class NodeAccess:
         connections: LiveConnections,
         audit: AuditLog,
         sources: Sources,
+        locks: LockFeed,
     ) -> None:
         self._database = database
         self._registry = registry
+        self._locks = locks
         self._connections = connections
         self._audit = audit
         self._sources = sources
@@ -72,7 +77,7 @@ class NodeAccess:
 
         :raises UnauthenticatedError: the credential has expired meanwhile.
         :raises NotFoundError: there is no such node, or none that this user may know of; audited.
-        :raises AccessDeniedError: the user may reach the node but not with this login; audited.
+        :raises AccessDeniedError: the user may reach the node but not with this login, or there is a lock; audited.
         :raises UnavailableError: its agent is offline, locked or does not answer.
         """
         if identity.expires_at <= self._sources.now():
@@ -120,14 +125,19 @@ class NodeAccess:
         client_address: str,
     ) -> Decision:
         context = AccessContext(
-            client_address=client_address, decision_id=self._sources.new_id(), login=login or None
+            client_address=client_address,
+            decision_id=self._sources.new_id(),
+            login=login or None,
+            locks=self._locks.current,
+            agent_id="" if agent is None else agent.agent_id,
         )
+        labels = {} if agent is None else agent.labels
+        resource = Resource(kind="node", name=node_name, labels=labels)
         if agent is None:
             decision = Decision(
                 allowed=False, reason="there is no such node", decision_id=context.decision_id
             )
         else:
-            resource = Resource(kind="node", name=node_name, labels=agent.labels)
             decision = authorize(identity, "nodes.connect", resource, context)
         if decision.allowed:
             return decision
@@ -137,13 +147,17 @@ class NodeAccess:
             user_roles=identity.roles,
             resource_type="node",
             resource_name=node_name[:MAX_NAME],
-            resource_labels={} if agent is None else agent.labels,
+            resource_labels=labels,
             client_ip=client_address,
             success=False,
             error_message=decision.reason,
             decision_id=decision.decision_id,
             login=(login or "")[:MAX_NAME],
         )
+        if agent is not None and decision.lock_id:
+            without = authorize(identity, "nodes.connect", resource, attrs.evolve(context, locks=NO_LOCKS))
+            if without.allowed:
+                raise AccessDeniedError(f"{decision.reason} (event {event_id})", event_id=event_id)
         if agent is None or not decision.logins:
             # One text for "is not there" and "is not yours", or names could be guessed.
             raise NotFoundError(

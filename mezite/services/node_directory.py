@@ -13,6 +13,7 @@ from mezite.services.audit_log import AuditLog
 from mezite.services.authorization import AccessContext, Resource, authorize
 from mezite.services.errors import NotFoundError
 from mezite.services.identity import UserIdentity
+from mezite.services.lock_feed import LockFeed
 from mezite.services.sources import Sources
 from mezite.services.tunnel_registry import TunnelRegistry
 from mezite.storage import agents
@@ -40,10 +41,17 @@ class NodeDirectory:
     """Lists and removes nodes."""
 
     def __init__(
-        self, *, database: Database, registry: TunnelRegistry, audit: AuditLog, sources: Sources
+        self,
+        *,
+        database: Database,
+        registry: TunnelRegistry,
+        audit: AuditLog,
+        sources: Sources,
+        locks: LockFeed,
     ) -> None:
         self._database = database
         self._registry = registry
+        self._locks = locks
         self._audit = audit
         self._sources = sources
 
@@ -98,13 +106,14 @@ class NodeDirectory:
         self, identity: UserIdentity, client_address: str
     ) -> Callable[[AgentRow], VisibleNode | None]:
         """How this user sees a node, if at all; whether they administer nodes is asked once."""
-        context = AccessContext(client_address=client_address, decision_id="")
+        context = AccessContext(client_address=client_address, decision_id="", locks=self._locks.current)
         administers = authorize(identity, "nodes.list", Resource(kind="node"), context).allowed
         now = self._sources.now()
 
         def view(row: AgentRow) -> VisibleNode | None:
             resource = Resource(kind="node", name=row.node_name, labels=row.labels)
-            decision = authorize(identity, "nodes.connect", resource, context)
+            through = attrs.evolve(context, agent_id=row.agent_id) if context.locks else context
+            decision = authorize(identity, "nodes.connect", resource, through)
             if not decision.logins and not administers:
                 return None
             live_here = self._registry.find(row.agent_id) is not None

@@ -11,6 +11,8 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import select
 from sqlalchemy import update as update_table
 
+from mezite.storage import access_changes
+from mezite.storage.access_changes import AccessChange
 from mezite.storage.rows import all_rows, first_row, insert_if_absent
 from mezite.storage.schema import roles
 
@@ -37,6 +39,7 @@ def put(conn: Connection, *, name: str, document: str, now: int) -> tuple[RoleRo
     inserted = insert_if_absent(conn, roles, values)
     if inserted is not None:
         return RoleRow(**inserted._mapping), True
+    access_changes.note(conn, AccessChange.RIGHTS)
     statement = (
         update_table(roles)
         .where(roles.c.name == name)
@@ -67,4 +70,5 @@ def list_all(conn: Connection, *, after: str = "", limit: int = 1000) -> list[Ro
 
 def delete(conn: Connection, *, name: str) -> bool:
     """Delete the role; False when there is none of that name."""
+    access_changes.note(conn, AccessChange.RIGHTS)
     return conn.execute(delete_from(roles).where(roles.c.name == name)).rowcount == 1

@@ -15,6 +15,8 @@ from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy import delete as delete_from
 from sqlalchemy import update as update_table
 
+from mezite.storage import access_changes
+from mezite.storage.access_changes import AccessChange
 from mezite.storage.errors import AlreadyExistsError
 from mezite.storage.rows import all_rows, first_row, insert_if_absent
 from mezite.storage.schema import users
@@ -135,6 +137,7 @@ def update(
         values["traits"] = traits
     if origin is not None:
         values["origin"] = origin
+    access_changes.note(conn, AccessChange.RIGHTS)
     statement = update_table(users).where(users.c.name == name).values(values).returning(*users.c)
     return first_row(UserRow, conn.execute(statement))
 
@@ -150,6 +153,7 @@ def set_password(conn: Connection, *, name: str, password_hash: str | None, now:
 
 def set_disabled(conn: Connection, *, name: str, disabled: bool, now: int) -> bool:
     """Disable or enable; False when there is no such user. Disabling again keeps the first time."""
+    access_changes.note(conn, AccessChange.RIGHTS)
     disabled_at = func.coalesce(users.c.disabled_at, now) if disabled else None
     statement = (
         update_table(users).where(users.c.name == name).values(disabled_at=disabled_at, updated_at=now)
@@ -159,6 +163,7 @@ def set_disabled(conn: Connection, *, name: str, disabled: bool, now: int) -> bo
 
 def delete(conn: Connection, *, name: str) -> bool:
     """Delete the user with all invites and web sessions; False when there is no such user."""
+    access_changes.note(conn, AccessChange.RIGHTS)
     return conn.execute(delete_from(users).where(users.c.name == name)).rowcount == 1
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import attrs
 from sqlalchemy import delete, select, update
 
+from mezite.storage import access_changes
+from mezite.storage.access_changes import AccessChange
 from mezite.storage.errors import AlreadyExistsError
 from mezite.storage.rows import all_rows, first_row, insert_if_absent, require_token_hash
 from mezite.storage.schema import WebSessionKind
@@ -86,13 +88,19 @@ def note_factor(conn: Connection, *, token_hash: str, now: int) -> bool:
 def revoke(conn: Connection, *, token_hash: str, now: int) -> bool:
     """Revoke; False when unknown or revoked before."""
     statement = update(sessions).where(sessions.c.token_hash == token_hash, sessions.c.revoked_at.is_(None))
-    return conn.execute(statement.values(revoked_at=now)).rowcount == 1
+    revoked = conn.execute(statement.values(revoked_at=now)).rowcount == 1
+    if revoked:
+        access_changes.note(conn, AccessChange.SESSIONS)
+    return revoked
 
 
 def revoke_of_user(conn: Connection, *, user_name: str, now: int) -> int:
     """Revoke every session of the user; how many were not revoked before."""
     statement = update(sessions).where(sessions.c.user_name == user_name, sessions.c.revoked_at.is_(None))
-    return conn.execute(statement.values(revoked_at=now)).rowcount
+    revoked = conn.execute(statement.values(revoked_at=now)).rowcount
+    if revoked:
+        access_changes.note(conn, AccessChange.SESSIONS)
+    return revoked
 
 
 def delete_stale(conn: Connection, *, before: int) -> int:

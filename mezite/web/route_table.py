@@ -15,7 +15,7 @@ from quart_trio import QuartTrio
 from mezite.core.audit.event_types import EventType
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
-from mezite.services.authorization import AccessContext, Resource, authorize
+from mezite.services.authorization import Resource, authorize
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.errors import AccessDeniedError, UnauthenticatedError
 from mezite.services.identity import UserIdentity
@@ -109,7 +109,7 @@ class RouteTable:
         return identity
 
     async def _authorize(self, identity: UserIdentity, door: Door) -> None:
-        context = AccessContext(client_address=client_address(), decision_id=self._sources.new_id())
+        context = self._authenticator.context(client_address())
         decision = authorize(identity, door.verb, Resource(kind=door.resource), context)
         if decision.allowed:
             return

@@ -15,6 +15,7 @@ from mezite.api.auth import AuthApi
 from mezite.api.client import ApiClient, ClientOptions, RpcError, open_api_client
 from mezite.api.connectors import ConnectorsApi
 from mezite.api.enrollment import EnrollmentApi
+from mezite.api.locks import LocksApi
 from mezite.api.nodes import NodesApi
 from mezite.api.roles import RolesApi
 from mezite.api.rpc import PeerInfo, RpcMethod
@@ -49,6 +50,7 @@ def all_methods(world: World) -> list[RpcMethod]:
         AccessExplainApi(AccessExplainer(database=world.database, sources=world.sources)),
         TokensApi(world.enrollment),
         NodesApi(world.directory),
+        LocksApi(world.locks),
         AuditApi(world.audit),
     )
     return [method for api in apis for method in api.methods()]

@@ -22,6 +22,7 @@ from mezite.core.certificates.keys import (
 )
 from mezite.core.certificates.ssh import authorized_key_line, public_key_blob
 from mezite.core.mux.connection import ChannelHeader, Side
+from mezite.core.rbac.locks import LockTarget
 from mezite.handlers.ports.grpc_port import GrpcPort
 from mezite.hub.assembly import Hub, open_hub
 from mezite.net.accept_loop import Connection
@@ -48,6 +49,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "access": ("access",),
     "admin": ("admin",),
     "disabled user": ("admin",),
+    "locked user": ("admin",),
 }
 EVERYBODY = ("nobody", *ROLES, "locked agent", "agent")
 
@@ -100,6 +102,10 @@ class Cluster:
         database = self.hub.ground.database
         await database.write(users.set_disabled, name="disabled-user", disabled=True, now=self.now)
         locked = await database.read(agents.get_by_name, node_name="locked-agent")
+        root = await self.authenticator.by_session(await self.session("admin"))
+        await self.hub.services.locks.create(
+            LockTarget.USER, "locked-user", message="lost laptop", by=root, client_address=CLIENT
+        )
         await database.write(agents.lock, agent_id=locked.agent_id, reason="lost", now=self.now)
 
     @property

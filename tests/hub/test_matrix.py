@@ -18,6 +18,7 @@ from mezite.api.pb.mezite.v1 import (
     connectors_pb2,
     doctor_pb2,
     enrollment_pb2,
+    locks_pb2,
     nodes_pb2,
     roles_pb2,
     tokens_pb2,
@@ -36,6 +37,8 @@ USERS = {"user without roles", "auditor", "access", "admin"}
 ADMIN = {"admin"}
 AUDIT = {"admin", "auditor"}
 AGENT = {"agent"}
+LOCKED = {"locked user", "locked agent"}
+"""Threats E14, F8: known, and stopped at the credential whatever their roles."""
 
 
 def rpc(who, message, inside):
@@ -96,6 +99,9 @@ RPCS = {
     f"{MEZITE}NodeService/ListNodes": rpc(USERS, nodes_pb2.ListNodesRequest(), OK),
     f"{MEZITE}NodeService/GetNode": rpc(USERS, nodes_pb2.GetNodeRequest(), NOT_FOUND),
     f"{MEZITE}NodeService/RemoveNode": rpc(ADMIN, nodes_pb2.RemoveNodeRequest(), NOT_FOUND),
+    f"{MEZITE}LockService/CreateLock": rpc(ADMIN, locks_pb2.CreateLockRequest(), BAD),
+    f"{MEZITE}LockService/ListLocks": rpc(ADMIN, locks_pb2.ListLocksRequest(), OK),
+    f"{MEZITE}LockService/DeleteLock": rpc(ADMIN, locks_pb2.DeleteLockRequest(), NOT_FOUND),
     f"{MEZITE}DoctorService/TestLoadBalancer": rpc(
         ADMIN, doctor_pb2.TestLoadBalancerRequest(idle_seconds=-1), BAD
     ),
@@ -126,7 +132,13 @@ WEBSOCKETS = {
 }
 
 NO_TLS, GOODBYE = "no tls", "goodbye REFUSED"
-STRANGERS = {"nobody": NO_TLS, "disabled user": GOODBYE, "locked agent": NO_TLS, "agent": NO_TLS}
+STRANGERS = {
+    "nobody": NO_TLS,
+    "disabled user": GOODBYE,
+    "locked user": GOODBYE,
+    "locked agent": NO_TLS,
+    "agent": NO_TLS,
+}
 CHANNELS = {
     # To a node that is offline. Who may not is told that there is no such node.
     "ssh": {
@@ -160,8 +172,8 @@ def expected_rpc(door, who, by):
 
 
 def is_denial_audited(door, who, by):
-    """A known identity that may not; a locked agent is refused before anyone asks what it may."""
-    return expected_rpc(door, who, by) is MAY_NOT and who != "locked agent"
+    """A known identity that may not; who is locked is refused before anyone asks what they may."""
+    return expected_rpc(door, who, by) is MAY_NOT and who not in LOCKED
 
 
 async def walk(folder):
@@ -278,10 +290,14 @@ def test_every_denied_rpc_is_audited(found, answers, door, by):
                 assert (event.user_name, event.user_roles) == (who.replace(" ", "-"), ROLES[who])
 
 
+def stopped(who):
+    return 403 if who == "locked user" else 401
+
+
 @pytest.mark.parametrize("door", ROUTES)
 def test_route(answers, door):
     passing, inside = ROUTES[door]
-    expected = {who: inside if who in passing else 401 for who in EVERYBODY}
+    expected = {who: inside if who in passing else stopped(who) for who in EVERYBODY}
     assert {who: answers[door, who].status for who in EVERYBODY} == expected
     assert not any(answers[door, who].denials for who in EVERYBODY)
 
@@ -289,7 +305,7 @@ def test_route(answers, door):
 @pytest.mark.parametrize("path", WEBSOCKETS)
 def test_web_socket(answers, path):
     passing, inside = WEBSOCKETS[path]
-    expected = {who: inside if who in passing else 401 for who in EVERYBODY}
+    expected = {who: inside if who in passing else stopped(who) for who in EVERYBODY}
     assert {who: answers[path, who].status for who in EVERYBODY} == expected
 
 

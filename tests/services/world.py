@@ -27,6 +27,8 @@ from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.enrollment import Enrolled, Enrollment, JoinRequest, secret_part
 from mezite.services.identity import AgentIdentity, UserIdentity
 from mezite.services.live_connections import LiveConnections
+from mezite.services.lock_feed import LockFeed
+from mezite.services.locks import Locks
 from mezite.services.login import LoginService
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
@@ -108,6 +110,8 @@ class World:
     authenticator: Authenticator
     refusals: CredentialRefusals
     requests: AccessRequests
+    lock_feed: LockFeed
+    locks: Locks
 
     async def events(self, event_type: str = "") -> list[dict[str, object]]:
         """What has been audited, oldest first."""
@@ -201,6 +205,8 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
     passwords, registry = cheap_hasher(), TunnelRegistry()
     common = {"database": database, "audit": audit, "sources": sources}
     login = LoginService(passwords=passwords, **common)
+    lock_feed = LockFeed(database=database, sources=sources)
+    await lock_feed.refresh()
     connections = LiveConnections(hub_id=hub_id, **common)
     return World(
         path=path,
@@ -214,12 +220,16 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         registry=registry,
         connections=connections,
         leases=TunnelLeases(registry=registry, hub_id=hub_id, **common),
-        access=NodeAccess(registry=registry, connections=connections, **common),
-        directory=NodeDirectory(registry=registry, **common),
+        access=NodeAccess(registry=registry, connections=connections, locks=lock_feed, **common),
+        directory=NodeDirectory(registry=registry, locks=lock_feed, **common),
         certificates=UserCertificateService(authorities=authorities, audit=audit, sources=sources),
-        authenticator=Authenticator(database=database, authorities=authorities, sources=sources),
+        authenticator=Authenticator(
+            database=database, authorities=authorities, sources=sources, locks=lock_feed
+        ),
         refusals=CredentialRefusals(log=RefusalLog(audit)),
         requests=AccessRequests(**common),
+        lock_feed=lock_feed,
+        locks=Locks(feed=lock_feed, **common),
         **common,
     )
 

@@ -16,6 +16,7 @@ from mezite.storage.schema.factors import (
     mfa_challenges,
     recovery_codes,
 )
+from mezite.storage.schema.locks import access_changes, lock_effects, locks
 from mezite.storage.schema.metadata import metadata
 from mezite.storage.schema.nodes import NodeSessionKind, agents, join_tokens, node_sessions
 from mezite.storage.schema.requests import access_request_reviews, access_requests
@@ -27,6 +28,7 @@ __all__ = [
     "FactorKind",
     "NodeSessionKind",
     "WebSessionKind",
+    "access_changes",
     "access_request_reviews",
     "access_requests",
     "agents",
@@ -36,6 +38,8 @@ __all__ = [
     "factors",
     "invites",
     "join_tokens",
+    "lock_effects",
+    "locks",
     "metadata",
     "mfa_challenges",
     "node_sessions",
