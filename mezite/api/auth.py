@@ -9,6 +9,7 @@ from mezite import __version__
 from mezite.api.pb.mezite.v1 import auth_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
+from mezite.services.access_requests import AccessRequests
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
 from mezite.services.login import LoginRefusedError, LoginService, WeakPasswordError
@@ -29,6 +30,7 @@ class AuthApi:
     certificates: UserCertificateService
     authorities: CertificateAuthorities
     sources: Sources
+    requests: AccessRequests
     probes: SelfProbes = attrs.field(factory=SelfProbes)
 
     def methods(self) -> list[RpcMethod]:
@@ -94,7 +96,7 @@ class AuthApi:
     ) -> pb.IssueUserCertsResponse:
         """Certificates for the caller's own keys."""
         issued = await self.certificates.issue(
-            user_of(context),
+            await self.requests.assume(user_of(context), request.request_ids),
             ssh_public_key=request.ssh_public_key,
             tls_public_key_pem=request.tls_public_key_pem.encode(),
             ttl_seconds=request.ttl_seconds,
@@ -110,6 +112,7 @@ class AuthApi:
             roles=issued.roles,
             logins=issued.logins,
             expires_at_ms=issued.certificates.expires_at,
+            request_ids=issued.request_ids,
         )
 
     async def change_password(

@@ -16,6 +16,7 @@ from mezite.api.health import HealthService
 from mezite.api.locks import LocksApi
 from mezite.api.nodes import NodesApi
 from mezite.api.reflection import reflection_methods
+from mezite.api.requests import AccessRequestsApi
 from mezite.api.roles import RolesApi
 from mezite.api.server import GrpcServer
 from mezite.api.tokens import TokensApi
@@ -41,6 +42,7 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
             authorities=ground.authorities,
             sources=ground.sources,
             probes=services.probes,
+            requests=services.requests,
         ).methods(),
         *DoctorApi(partial(probe_balancer, ground, services)).methods(),
         *EnrollmentApi(
@@ -56,6 +58,7 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
         ).methods(),
         *ConnectorsApi(catalog=services.connectors, web_url=services.addresses.web_url).methods(),
         *AccessExplainApi(AccessExplainer(database=ground.database, sources=ground.sources)).methods(),
+        *AccessRequestsApi(services.requests).methods(),
         *TokensApi(ground.enrollment).methods(),
         *NodesApi(services.directory).methods(),
         *LocksApi(services.locks).methods(),

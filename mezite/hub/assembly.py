@@ -199,6 +199,7 @@ def _web_app(ground: Ground, services: HubServices, verbs: VerbRegistry) -> ASGI
             sources=ground.sources,
             addresses=services.addresses,
             sessions=services.sessions,
+            requests=services.requests,
         ),
         verbs,
     )

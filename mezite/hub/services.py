@@ -7,6 +7,7 @@ import attrs
 
 from mezite.config.schema import HubConfig
 from mezite.hub.ground import Ground
+from mezite.services.access_requests import AccessRequests
 from mezite.services.access_watch import AccessWatch
 from mezite.services.authentication import Authenticator
 from mezite.services.connectors import ConnectorCatalog
@@ -43,6 +44,7 @@ class HubServices:
     sessions: OwnSessions
     locks: Locks
     watch: AccessWatch
+    requests: AccessRequests
 
 
 def open_services(config: HubConfig, ground: Ground) -> HubServices:
@@ -82,4 +84,5 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
         sessions=OwnSessions(database=database, audit=audit, sources=sources),
         watch=AccessWatch(database=database, sources=sources, feed=locks),
         locks=Locks(database=database, audit=audit, sources=sources, feed=locks),
+        requests=AccessRequests(database=database, audit=audit, sources=sources),
     )

@@ -7,6 +7,7 @@ Who may ask for what, and who may review it, is for `authorize()`; when the revi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,7 +23,7 @@ from mezite.core.access_request import (
     withdrawal,
 )
 from mezite.core.audit.event_types import EventType
-from mezite.services.audit_log import AuditLog
+from mezite.services.audit_log import AuditLog, AuditUnavailableError
 from mezite.services.authorization import AccessContext, Resource, authorize
 from mezite.services.errors import (
     AccessDeniedError,
@@ -51,11 +52,14 @@ from mezite.services.sources import Sources
 from mezite.storage import access_requests as rows
 from mezite.storage.access_requests import AccessRequestRow, ReviewRow
 from mezite.storage.database import Database
+from mezite.storage.errors import StorageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = ["AccessRequestView", "AccessRequests", "NewRequest"]
+
+_log = logging.getLogger("mezite.requests")
 
 PENDING_MS = 24 * 3600 * 1000
 """How long a request waits for its reviewers. A day covers every time zone; what was not decided by then is not urgent,
@@ -278,10 +282,13 @@ class AccessRequests:
         return len(expired)
 
     async def run(self) -> NoReturn:
-        """Do that until cancelled."""
+        """Do that until cancelled. A database that is away is asked again."""
         while True:
             await trio.sleep(SWEEP_SECONDS)
-            await self.expire_due()
+            try:
+                await self.expire_due()
+            except (StorageError, AuditUnavailableError) as error:
+                _log.warning("cannot close what has run out", extra={"reason": str(error)})
 
     async def _extension(self, identity: UserIdentity, new: NewRequest, now: int) -> NewRequest:
         row = await self._database.read(rows.get, request_id=check_id(new.extends))

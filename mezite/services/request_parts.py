@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from mezite.core.access_request import PartKind, RequestPart
+from mezite.core.access_request import PartKind, RequestPart, RequestState
 from mezite.core.durations import format_duration
 from mezite.core.names import InvalidNameError, check_agent_id, check_node_name, check_role_name
 from mezite.core.rbac.evaluator import all_logins
@@ -32,6 +32,7 @@ __all__ = [
     "PartPolicy",
     "check_id",
     "check_reason",
+    "check_state",
     "check_wanted",
     "lifetime",
     "parts_of",
@@ -170,6 +171,15 @@ def check_reason(reason: str) -> str:
     if len(text) > MAX_REASON or not text.isprintable():
         raise InvalidRequestError(f"a reason is one line of at most {MAX_REASON} printable characters")
     return text
+
+
+def check_state(text: str) -> RequestState | None:
+    """Return the state of that name; None for no name. :raises InvalidRequestError: there is no such state."""
+    try:
+        return RequestState(text) if text else None
+    except ValueError:
+        known = ", ".join(state.value for state in RequestState)
+        raise InvalidRequestError(f"there is no state {text[:32]!r}: known are {known}") from None
 
 
 def check_id(request_id: str) -> str:

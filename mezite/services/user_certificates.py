@@ -44,6 +44,8 @@ class IssuedToUser:
     user_name: str
     roles: tuple[str, ...]
     logins: tuple[str, ...]
+    request_ids: tuple[str, ...] = ()
+    """Access requests that they are good for."""
 
 
 class UserCertificateService:
@@ -99,7 +101,11 @@ class UserCertificateService:
             request_ids=list(identity.requested.request_ids),
         )
         return IssuedToUser(
-            certificates=certificates, user_name=identity.name, roles=identity.roles, logins=logins
+            certificates=certificates,
+            user_name=identity.name,
+            roles=identity.roles,
+            logins=logins,
+            request_ids=identity.requested.request_ids,
         )
 
     def _lifetime(self, identity: UserIdentity, asked: int) -> int:

@@ -7,13 +7,14 @@ from typing import Any
 
 import attrs
 
+from mezite.services.access_requests import AccessRequests
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
 from mezite.services.identity import UserIdentity
 from mezite.services.login import LoginRefusedError, LoginService, WeakPasswordError
 from mezite.services.user_certificates import UserCertificateService
 from mezite.web import browser_session
-from mezite.web.json_body import read_fields
+from mezite.web.json_body import read_fields, texts
 from mezite.web.login_answers import LoginAnswers
 from mezite.web.route_table import RouteTable, bearer_token, client_address
 
@@ -27,6 +28,7 @@ class AccountRoutes:
     login: LoginService
     certificates: UserCertificateService
     authorities: CertificateAuthorities
+    requests: AccessRequests
     answers: LoginAnswers
 
     def add_to(self, table: RouteTable) -> None:
@@ -69,10 +71,11 @@ class AccountRoutes:
 
     async def _certificates(self, identity: UserIdentity) -> dict[str, Any]:
         fields = await read_fields(
-            {"ssh_public_key": str, "tls_public_key_pem": str}, optional={"ttl_seconds": int}
+            {"ssh_public_key": str, "tls_public_key_pem": str},
+            optional={"ttl_seconds": int, "request_ids": list},
         )
         issued = await self.certificates.issue(
-            identity,
+            await self.requests.assume(identity, texts(fields, "request_ids")),
             ssh_public_key=fields["ssh_public_key"],
             tls_public_key_pem=fields["tls_public_key_pem"].encode(),
             ttl_seconds=fields.get("ttl_seconds", 0),
@@ -89,4 +92,5 @@ class AccountRoutes:
             "roles": list(issued.roles),
             "logins": list(issued.logins),
             "expires_at_ms": issued.certificates.expires_at,
+            "request_ids": list(issued.request_ids),
         }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import attrs
 from quart_trio import QuartTrio
 
+from mezite.services.access_requests import AccessRequests
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
@@ -20,6 +21,7 @@ from mezite.web.account_routes import AccountRoutes
 from mezite.web.answers import failure, protect
 from mezite.web.cluster_routes import ClusterRoutes
 from mezite.web.login_answers import LoginAnswers
+from mezite.web.request_routes import RequestRoutes
 from mezite.web.route_table import RouteTable
 from mezite.web.session_routes import SessionRoutes
 from mezite.web.static_pages import PAGES
@@ -43,6 +45,7 @@ class WebServices:
     sources: Sources
     addresses: PublicAddresses
     sessions: OwnSessions
+    requests: AccessRequests
 
 
 def create_app(services: WebServices, verbs: VerbRegistry) -> QuartTrio:
@@ -66,9 +69,11 @@ def create_app(services: WebServices, verbs: VerbRegistry) -> QuartTrio:
         login=services.login,
         certificates=services.certificates,
         authorities=services.authorities,
+        requests=services.requests,
         answers=LoginAnswers(sessions=services.sessions),
     ).add_to(table)
     SessionRoutes(sessions=services.sessions).add_to(table)
+    RequestRoutes(requests=services.requests).add_to(table)
     app.register_error_handler(Exception, failure)
     app.after_request(protect)
     return app

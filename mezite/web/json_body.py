@@ -11,7 +11,7 @@ import quart
 
 from mezite.services.errors import InvalidRequestError
 
-__all__ = ["read_fields"]
+__all__ = ["read_fields", "texts"]
 
 MAX_TEXT = 16 * 1024
 """A public key in PEM has a kilobyte; a reason or name much less (threat D15)."""
@@ -44,6 +44,14 @@ async def read_fields(
     if missing:
         raise InvalidRequestError(f"field {missing[0]!r} is missing")
     return values
+
+
+def texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return the list of texts in an optional field. :raises InvalidRequestError: something in it is no text."""
+    values = fields.get(name, [])
+    if not all(isinstance(value, str) and len(value) <= MAX_TEXT and _is_text(value) for value in values):
+        raise InvalidRequestError(f"field {name!r} is not a list of texts")
+    return tuple(values)
 
 
 def _parsed(body: bytes | str) -> object:

@@ -17,6 +17,7 @@ from mezite.api.connectors import ConnectorsApi
 from mezite.api.enrollment import EnrollmentApi
 from mezite.api.locks import LocksApi
 from mezite.api.nodes import NodesApi
+from mezite.api.requests import AccessRequestsApi
 from mezite.api.roles import RolesApi
 from mezite.api.rpc import PeerInfo, RpcMethod
 from mezite.api.server import GrpcServer
@@ -37,7 +38,9 @@ def all_methods(world: World) -> list[RpcMethod]:
             certificates=world.certificates,
             authorities=world.authorities,
             sources=world.sources,
+            requests=world.requests,
         ),
+        AccessRequestsApi(world.requests),
         EnrollmentApi(
             enrollment=world.enrollment,
             connections=world.connections,

@@ -20,6 +20,7 @@ from mezite.api.pb.mezite.v1 import (
     enrollment_pb2,
     locks_pb2,
     nodes_pb2,
+    requests_pb2,
     roles_pb2,
     tokens_pb2,
     users_pb2,
@@ -92,6 +93,22 @@ RPCS = {
         ADMIN, connectors_pb2.DeleteConnectorRequest(), NOT_FOUND
     ),
     f"{MEZITE}AccessService/ExplainAccess": rpc(ADMIN, roles_pb2.ExplainAccessRequest(), NOT_FOUND),
+    # Everybody may ask, and see their own; reviewing needs a role that says so, or an administrator.
+    f"{MEZITE}AccessRequestService/CreateAccessRequest": rpc(
+        USERS, requests_pb2.CreateAccessRequestRequest(), BAD
+    ),
+    f"{MEZITE}AccessRequestService/ListAccessRequests": rpc(
+        USERS, requests_pb2.ListAccessRequestsRequest(), OK
+    ),
+    f"{MEZITE}AccessRequestService/GetAccessRequest": rpc(
+        USERS, requests_pb2.GetAccessRequestRequest(), NOT_FOUND
+    ),
+    f"{MEZITE}AccessRequestService/ReviewAccessRequest": rpc(
+        ADMIN, requests_pb2.ReviewAccessRequestRequest(approve=True), NOT_FOUND
+    ),
+    f"{MEZITE}AccessRequestService/WithdrawAccessRequest": rpc(
+        USERS, requests_pb2.WithdrawAccessRequestRequest(), NOT_FOUND
+    ),
     f"{MEZITE}TokenService/CreateJoinToken": rpc(ADMIN, tokens_pb2.CreateJoinTokenRequest(), BAD),
     f"{MEZITE}TokenService/ListJoinTokens": rpc(ADMIN, tokens_pb2.ListJoinTokensRequest(), OK),
     f"{MEZITE}TokenService/DeleteJoinToken": rpc(ADMIN, tokens_pb2.DeleteJoinTokenRequest(), NOT_FOUND),
@@ -118,6 +135,10 @@ ROUTES = {
     "GET /v1/webapi/me": (USERS, 200),
     "GET /v1/webapi/sessions": (USERS, 200),
     "DELETE /v1/webapi/sessions/<id>": (USERS, 404),
+    "GET /v1/webapi/requests": (USERS, 200),
+    "POST /v1/webapi/requests": (USERS, 400),
+    "DELETE /v1/webapi/requests/<id>": (USERS, 404),
+    "POST /v1/webapi/requests/<id>/review": (ADMIN, 400),
     "GET /": (ALL, 200),
     "GET /pages/invite.js": (ALL, 200),
     "GET /pages/plain.css": (ALL, 200),
@@ -297,9 +318,10 @@ def stopped(who):
 @pytest.mark.parametrize("door", ROUTES)
 def test_route(answers, door):
     passing, inside = ROUTES[door]
-    expected = {who: inside if who in passing else stopped(who) for who in EVERYBODY}
+    expected = {who: inside if who in passing else 403 if who in USERS else stopped(who) for who in EVERYBODY}
     assert {who: answers[door, who].status for who in EVERYBODY} == expected
-    assert not any(answers[door, who].denials for who in EVERYBODY)
+    for who in EVERYBODY:
+        assert len(answers[door, who].denials) == (expected[who] == 403 and who in USERS), who
 
 
 @pytest.mark.parametrize("path", WEBSOCKETS)

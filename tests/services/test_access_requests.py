@@ -2,6 +2,7 @@
 """Who may ask for what, who may say yes, and what it is worth for how long. The clock is the test's."""
 
 import json
+import logging
 
 import attrs
 import pytest
@@ -24,6 +25,7 @@ from mezite.services.errors import (
     UnauthenticatedError,
 )
 from mezite.services.request_parts import NewRequest
+from tests.services.test_audit_log import break_database
 from tests.services.world import CLIENT, HOUR, MINUTE, START
 
 PROD = {"env": "prod"}
@@ -419,6 +421,34 @@ async def test_listeners_hear_of_each_change(office):
         ("approved", "access_request.approved"),
         ("revoked", "access_request.revoked"),
     ]
+
+
+class Noticing(logging.Handler):
+    """Sets an event when something is logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.noticed = trio.Event()
+
+    def emit(self, record):
+        if record.getMessage() == "cannot close what has run out":
+            self.noticed.set()
+
+
+async def test_the_sweep_survives_a_database_that_is_away(office, mock_clock):
+    await break_database(office.world, "DROP TABLE access_requests")
+    handler = Noticing()
+    logger = logging.getLogger("mezite.requests")
+    logger.addHandler(handler)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(office.world.requests.run)
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(SWEEP_SECONDS)
+            await handler.noticed.wait()
+            nursery.cancel_scope.cancel()
+    finally:
+        logger.removeHandler(handler)
 
 
 async def test_the_sweep_goes_on(office, mock_clock):

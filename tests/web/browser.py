@@ -33,6 +33,7 @@ def make_app(world: World, verbs: VerbRegistry | None = None):
         refusals=world.refusals,
         sources=world.sources,
         addresses=addresses,
+        requests=world.requests,
         sessions=OwnSessions(database=world.database, audit=world.audit, sources=world.sources),
     )
     return create_app(services, verbs or VerbRegistry()), services
