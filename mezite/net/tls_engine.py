@@ -21,12 +21,18 @@ TLS_CHUNK_BYTES = 512 * 1024 + 64
 #: aligned burst of ``TLS_CHUNK_BYTES`` arrives in one step.
 RECEIVE_BYTES = TLS_CHUNK_BYTES + 33 * 22
 
+#: Bytes that go through a ``MemoryBIO`` at a time, which never gives memory back: a stream that had carried bulk in
+#: steps of ``TLS_CHUNK_BYTES`` kept 1.06 MB, in these 0.3 MB, at the same cost, as long as nobody joins the pieces.
+STEP_BYTES = 128 * 1024
+
 #: A part of this size goes into records of its own: a record costs as much as copying some KiB.
 SMALL_PART_BYTES = 4096
 
 #: Replies that reading may leave unsent. A key update is 39 bytes; a peer that makes us owe 4,000 of them
 #: while it never lets us send is an attack on memory.
 MAX_UNSENT_REPLIES = 160 * 1024
+
+Ciphertext = bytes | bytearray | memoryview
 
 _LIBRARY_TEXT = re.compile(r"\[[^]]*\] (.+) \(_ssl\.c:[0-9]+\)")
 
@@ -64,38 +70,50 @@ class TlsEngine:
         """Whether :meth:`take` may give something before more ciphertext comes."""
         return bool(self._stash or self.incoming.pending or self.tls.pending())
 
-    def take(self, limit: int) -> bytes | bytearray:
-        """At most ``limit`` bytes of plaintext; empty when no record is complete. Raises :exc:`TlsError`."""
+    def take(self, limit: int, ciphertext: Ciphertext = b"") -> bytes | bytearray:
+        """At most ``limit`` bytes of plaintext, with ``ciphertext`` as what has come in since.
+
+        Empty when no record is complete. Raises :exc:`TlsError`.
+        """
         if self._stash:
+            self.incoming.write(ciphertext)
             plaintext = self._stash[:limit]
             del self._stash[:limit]
             return plaintext
-        return self._decrypt(limit)
+        return self._decrypt(limit, ciphertext)
 
-    def take_into(self, buffer: bytearray) -> int:
-        """As ``take(len(buffer))``, into ``buffer``; returns how many bytes."""
+    def take_into(self, buffer: bytearray, ciphertext: Ciphertext = b"") -> int:
+        """As ``take(len(buffer), ciphertext)``, into ``buffer``; returns how many bytes."""
         if self._stash:
-            plaintext = self.take(len(buffer))
+            plaintext = self.take(len(buffer), ciphertext)
             buffer[: len(plaintext)] = plaintext
             return len(plaintext)
         with memoryview(buffer) as view:
-            return self._decrypt_into(view)
+            return self._decrypt_into(view, ciphertext)
 
-    def _decrypt(self, limit: int) -> bytearray:
+    def _decrypt(self, limit: int, ciphertext: Ciphertext = b"") -> bytearray:
         """Decrypt complete records into one buffer, at most ``limit`` bytes; empty when none is complete."""
         # Plaintext is never longer than its ciphertext, so this is enough room and no more.
-        buffer = bytearray(min(limit, self.incoming.pending + self.tls.pending() + 1))
+        buffer = bytearray(min(limit, len(ciphertext) + self.incoming.pending + self.tls.pending() + 1))
         with memoryview(buffer) as view:
-            filled = self._decrypt_into(view)
+            filled = self._decrypt_into(view, ciphertext)
         if filled < len(buffer):
             del buffer[filled:]
         return buffer
 
-    def _decrypt_into(self, view: memoryview) -> int:
+    def _decrypt_into(self, view: memoryview, ciphertext: Ciphertext) -> int:
         """Decrypt complete records, as many as ``view`` has room for; returns the bytes of plaintext."""
+        filled = 0
+        with memoryview(ciphertext) as waiting:
+            for start in range(0, len(waiting), STEP_BYTES):
+                self.incoming.write(waiting[start : start + STEP_BYTES])
+                filled = self._decrypt_more(view, filled)
+        return filled if len(ciphertext) else self._decrypt_more(view, filled)
+
+    def _decrypt_more(self, view: memoryview, filled: int) -> int:
+        """Decrypt complete records into ``view`` behind what fills it already; returns what fills it then."""
         size = len(view)
         read = self.tls.read
-        filled = 0
         try:
             while filled < size:
                 # typeshed wants a bytearray; the C code takes any writable buffer
@@ -129,28 +147,38 @@ class TlsEngine:
         with contextlib.suppress(ssl.SSLError):
             self.tls.unwrap()
 
-    def encrypt(self, parts: Iterable[bytes | bytearray | memoryview]) -> bytes:
-        """The records that carry ``parts``, behind whatever was owed before. Raises :exc:`TlsError`.
+    def encrypt(self, parts: Iterable[bytes | bytearray | memoryview]) -> list[bytes]:
+        """The records that carry ``parts``, behind whatever was owed before, in pieces. Raises :exc:`TlsError`.
 
         Large parts are not copied before they are encrypted, small ones share records.
         """
+        records: list[bytes] = []
         try:
             small: list[bytes | bytearray | memoryview] = []
             for part in parts:
                 if len(part) < SMALL_PART_BYTES:
                     small.append(part)
                     continue
-                self._write(small)
-                self.tls.write(part)
-            self._write(small)
+                self._write(small, records)
+                self._write_large(part, records)
+            self._write(small, records)
         except ssl.SSLError as error:
             raise TlsError(describe_tls_failure(error)) from error
-        return self.outgoing.read()
+        if self.outgoing.pending:
+            records.append(self.outgoing.read())
+        return records
 
-    def _write(self, small: list[bytes | bytearray | memoryview]) -> None:
+    def _write(self, small: list[bytes | bytearray | memoryview], records: list[bytes]) -> None:
         if small:
-            self.tls.write(small[0] if len(small) == 1 else b"".join(small))
+            self._write_large(small[0] if len(small) == 1 else b"".join(small), records)
             small.clear()
+
+    def _write_large(self, part: bytes | bytearray | memoryview, records: list[bytes]) -> None:
+        with memoryview(part) as view:
+            for start in range(0, len(view), STEP_BYTES):
+                self.tls.write(view[start : start + STEP_BYTES])
+                if self.outgoing.pending >= STEP_BYTES:
+                    records.append(self.outgoing.read())
 
 
 def describe_tls_failure(error: ssl.SSLError) -> str:

@@ -6,7 +6,8 @@ time in Python is the number of steps per byte, so:
 
 - one wake-up reads as much ciphertext as the socket has (up to sixteen full records) and feeds it at once;
 - all complete records are then decrypted in a tight loop into one buffer, without an await between them;
-- one ``send_all`` encrypts the whole chunk in one call and hands all ciphertext to the transport in one call.
+- one ``send_all`` encrypts a whole chunk and hands it to the transport without an await in between, as long as the
+  kernel takes it.
 
 Two rules keep it safe:
 
@@ -34,7 +35,7 @@ from .byte_streams import discard_unsent, receive_limit
 from .conflict_detector import ConflictDetector
 from .direct_socket import PromptPath
 from .shared_buffer import SharedBuffer
-from .tls_engine import RECEIVE_BYTES, TLS_CHUNK_BYTES, TlsEngine, TlsError, describe_tls_failure
+from .tls_engine import RECEIVE_BYTES, TLS_CHUNK_BYTES, Ciphertext, TlsEngine, TlsError, describe_tls_failure
 
 __all__ = ["TLS_CHUNK_BYTES", "TlsError", "TlsStream"]
 
@@ -178,13 +179,14 @@ class TlsStream(trio.abc.HalfCloseableStream):
         """
         return await self._receive(partial(self._engine.take_into, buffer))
 
-    async def _receive(self, take: Callable[[], _Plaintext]) -> _Plaintext:
+    async def _receive(self, take: Callable[[Ciphertext], _Plaintext]) -> _Plaintext:
+        data: Ciphertext = b""
         with self._receiving:
             self._check_open()
             await trio.lowlevel.checkpoint_if_cancelled()
             while True:
                 try:
-                    plaintext = take()
+                    plaintext = take(data)
                 except TlsError:
                     self._state = _State.BROKEN
                     raise
@@ -200,7 +202,6 @@ class TlsStream(trio.abc.HalfCloseableStream):
                 if not data:
                     self._state = _State.BROKEN
                     raise TlsError("truncated: the connection ended without close_notify")
-                self._engine.incoming.write(data)
 
     # -- sending
 
@@ -237,8 +238,11 @@ class TlsStream(trio.abc.HalfCloseableStream):
         except TlsError:
             self._state = _State.BROKEN
             raise
+        waited = False
         try:
-            return await self._transport_path.send_promptly(records)
+            for piece in records:
+                waited |= await self._transport_path.send_promptly(piece)
+            return waited
         except BaseException:
             discard_unsent(self._transport)
             await self._break()
