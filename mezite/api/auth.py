@@ -12,7 +12,9 @@ from mezite.api.service_methods import unary, user_of
 from mezite.services.access_requests import AccessRequests
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
-from mezite.services.login import LoginRefusedError, LoginService, WeakPasswordError
+from mezite.services.factor_codes import ShownCode
+from mezite.services.login import LoginRefusedError, LoginService
+from mezite.services.password_rules import WeakPasswordError
 from mezite.services.self_probes import PROBE_HEADER, SelfProbes, Sighting
 from mezite.services.sources import Sources
 from mezite.services.user_certificates import UserCertificateService
@@ -77,10 +79,13 @@ class AuthApi:
     async def authenticate_local(
         self, request: pb.AuthenticateLocalRequest, context: CallContext
     ) -> pb.AuthenticateLocalResponse:
-        """Password in, session out."""
+        """Password and, of who has one, a second factor in; session out."""
         try:
             started = await self.login.with_password(
-                request.username, request.password, client_address=context.peer.client_address
+                request.username,
+                request.password,
+                client_address=context.peer.client_address,
+                shown=ShownCode(totp=request.totp, recovery_code=request.recovery_code),
             )
         except LoginRefusedError as refused:
             raise UnauthenticatedError(str(refused), event_id=refused.event_id) from None

@@ -11,7 +11,9 @@ from mezite.services.errors import (
     ConflictError,
     InvalidRequestError,
     LockedError,
+    MfaRequiredError,
     NotFoundError,
+    ProofRequiredError,
     RefusedError,
     TooManyRequestsError,
     UnauthenticatedError,
@@ -26,7 +28,9 @@ _CODES: dict[type[RefusedError], StatusCode] = {
     ConflictError: StatusCode.ALREADY_EXISTS,
     InvalidRequestError: StatusCode.INVALID_ARGUMENT,
     LockedError: StatusCode.PERMISSION_DENIED,
+    MfaRequiredError: StatusCode.UNAUTHENTICATED,
     NotFoundError: StatusCode.NOT_FOUND,
+    ProofRequiredError: StatusCode.PERMISSION_DENIED,
     TooManyRequestsError: StatusCode.RESOURCE_EXHAUSTED,
     UnauthenticatedError: StatusCode.UNAUTHENTICATED,
     UnavailableError: StatusCode.UNAVAILABLE,
@@ -34,8 +38,14 @@ _CODES: dict[type[RefusedError], StatusCode] = {
 
 
 def rpc_error(refused: RefusedError) -> RpcError:
-    """Return the RPC failure that says what `refused` says; the detail `retry_after` is in seconds."""
-    details = {"retry_after": str(refused.retry_after)} if refused.retry_after else None
+    """Return the RPC failure that says what `refused` says.
+
+    The detail `retry_after` is in seconds; lists are joined by commas.
+    """
+    details = {"retry_after": str(refused.retry_after)} if refused.retry_after else {}
+    details |= {
+        key: value if isinstance(value, str) else ",".join(value) for key, value in refused.details.items()
+    }
     return RpcError(_CODES.get(type(refused), StatusCode.FAILED_PRECONDITION), str(refused), details)
 
 

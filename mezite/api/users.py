@@ -10,6 +10,7 @@ from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
 from mezite.core.secret import Secret
 from mezite.services.accounts import Accounts
+from mezite.services.factor_administration import FactorAdministration, FactorCounts
 from mezite.storage.users import UserRow
 
 __all__ = ["UsersApi"]
@@ -20,8 +21,11 @@ _SERVICE = "/mezite.v1.UserService/"
 class UsersApi:
     """The RPCs of one service."""
 
-    def __init__(self, accounts: Accounts, *, invite_url: Callable[[Secret], str]) -> None:
+    def __init__(
+        self, accounts: Accounts, *, factors: FactorAdministration, invite_url: Callable[[Secret], str]
+    ) -> None:
         self._accounts = accounts
+        self._factors = factors
         self._invite_url = invite_url
 
     def methods(self) -> list[RpcMethod]:
@@ -56,11 +60,13 @@ class UsersApi:
 
     async def list_users(self, _request: pb.ListUsersRequest, _context: CallContext) -> pb.ListUsersResponse:
         """All users by name."""
-        return pb.ListUsersResponse(users=[_message(row) for row in await self._accounts.list_users()])
+        counts = await self._factors.counts()
+        rows = await self._accounts.list_users()
+        return pb.ListUsersResponse(users=[_message(row, counts.get(row.name)) for row in rows])
 
     async def get(self, request: pb.GetUserRequest, _context: CallContext) -> pb.User:
         """One user."""
-        return _message(await self._accounts.get(request.name))
+        return await self._with_factors(await self._accounts.get(request.name))
 
     async def update(self, request: pb.UpdateUserRequest, context: CallContext) -> pb.User:
         """Replace roles, traits or the password."""
@@ -72,7 +78,7 @@ class UsersApi:
             by=user_of(context).name,
             client_address=context.peer.client_address,
         )
-        return _message(row)
+        return await self._with_factors(row)
 
     async def delete(self, request: pb.DeleteUserRequest, context: CallContext) -> pb.DeleteUserResponse:
         """Delete a user."""
@@ -81,12 +87,16 @@ class UsersApi:
         )
         return pb.DeleteUserResponse()
 
+    async def _with_factors(self, row: UserRow) -> pb.User:
+        return _message(row, (await self._factors.counts()).get(row.name))
+
 
 def _traits(messages: Mapping[str, pb.TraitValues]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(values.values) for name, values in messages.items()}
 
 
-def _message(row: UserRow) -> pb.User:
+def _message(row: UserRow, counts: FactorCounts | None = None) -> pb.User:
+    has = counts or FactorCounts()
     return pb.User(
         name=row.name,
         roles=row.roles,
@@ -95,4 +105,5 @@ def _message(row: UserRow) -> pb.User:
         updated_at_ms=row.updated_at,
         has_password=row.password_hash is not None,
         disabled=row.disabled_at is not None,
+        factors=pb.FactorCounts(totp=has.totp, webauthn=has.webauthn, recovery_codes=has.recovery_codes),
     )

@@ -12,6 +12,7 @@ from mezite.api.auth import AuthApi
 from mezite.api.connectors import ConnectorsApi
 from mezite.api.doctor import DoctorApi, LoadBalancerReport
 from mezite.api.enrollment import EnrollmentApi
+from mezite.api.factors import FactorsApi
 from mezite.api.health import HealthService
 from mezite.api.locks import LocksApi
 from mezite.api.nodes import NodesApi
@@ -51,7 +52,12 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
             authorities=ground.authorities,
             sources=ground.sources,
         ).methods(),
-        *UsersApi(ground.accounts, invite_url=services.addresses.invite_url).methods(),
+        *UsersApi(
+            ground.accounts,
+            factors=services.factors.administration,
+            invite_url=services.addresses.invite_url,
+        ).methods(),
+        *FactorsApi(factors=services.factors, web_url=services.addresses.web_url).methods(),
         *RolesApi(
             RoleCatalog(database=ground.database, audit=ground.audit, sources=ground.sources),
             RoleTrial(database=ground.database, sources=ground.sources),

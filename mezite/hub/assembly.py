@@ -200,6 +200,7 @@ def _web_app(ground: Ground, services: HubServices, verbs: VerbRegistry) -> ASGI
             addresses=services.addresses,
             sessions=services.sessions,
             requests=services.requests,
+            factors=services.factors,
         ),
         verbs,
     )

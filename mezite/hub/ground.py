@@ -18,12 +18,14 @@ from mezite.services.accounts import Accounts
 from mezite.services.audit_log import AuditLog
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.enrollment import Enrollment
+from mezite.services.factor_codes import FactorCodes
 from mezite.services.lock_feed import LockFeed
 from mezite.services.login import LoginService
 from mezite.services.refusal_log import RefusalLog
 from mezite.services.sources import Sources
 from mezite.storage.database import Database
 from mezite.storage.password_hasher import PasswordHasher
+from mezite.storage.secret_box import SecretBox
 
 __all__ = ["Ground", "open_ground"]
 
@@ -38,6 +40,9 @@ class Ground:
     authorities: CertificateAuthorities
     audit: AuditLog
     refusals: RefusalLog
+    box: SecretBox
+    """Where small secrets are sealed with the passphrase of the CA keys."""
+    codes: FactorCodes
     login: LoginService
     accounts: Accounts
     enrollment: Enrollment
@@ -55,8 +60,18 @@ async def open_ground(config: HubConfig, sources: Sources) -> AsyncIterator[Grou
         audit = AuditLog(database=database, cluster=config.cluster_name, hub_id=hub_id, sources=sources)
         passwords = PasswordHasher()
         refusals = RefusalLog(audit)
+        box = SecretBox(
+            None if config.ca_key_passphrase is None else config.ca_key_passphrase.reveal().encode(),
+            token_bytes=sources.token_bytes,
+        )
+        codes = FactorCodes(database=database, box=box, sources=sources)
         login = LoginService(
-            database=database, passwords=passwords, audit=audit, sources=sources, refusals=refusals
+            database=database,
+            passwords=passwords,
+            codes=codes,
+            audit=audit,
+            sources=sources,
+            refusals=refusals,
         )
         lock_feed = LockFeed(database=database, sources=sources)
         await lock_feed.refresh()
@@ -67,6 +82,8 @@ async def open_ground(config: HubConfig, sources: Sources) -> AsyncIterator[Grou
             authorities=authorities,
             audit=audit,
             refusals=refusals,
+            box=box,
+            codes=codes,
             login=login,
             accounts=Accounts(
                 database=database, login=login, passwords=passwords, audit=audit, sources=sources

@@ -12,6 +12,7 @@ from mezite.services.access_watch import AccessWatch
 from mezite.services.authentication import Authenticator
 from mezite.services.connectors import ConnectorCatalog
 from mezite.services.credential_refusals import CredentialRefusals
+from mezite.services.factor_services import FactorServices, open_factor_services
 from mezite.services.live_connections import LiveConnections
 from mezite.services.locks import Locks
 from mezite.services.node_access import NodeAccess
@@ -45,6 +46,7 @@ class HubServices:
     locks: Locks
     watch: AccessWatch
     requests: AccessRequests
+    factors: FactorServices
 
 
 def open_services(config: HubConfig, ground: Ground) -> HubServices:
@@ -54,6 +56,7 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
     public = config.proxy.public_addr
     registry = TunnelRegistry()
     connections = LiveConnections(database=database, audit=audit, sources=sources, hub_id=ground.hub_id)
+    addresses = PublicAddresses(None if public is None else str(public))
     return HubServices(
         registry=registry,
         connections=connections,
@@ -79,10 +82,20 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
             database=database, authorities=ground.authorities, sources=sources, locks=locks
         ),
         refusals=CredentialRefusals(log=ground.refusals),
-        addresses=PublicAddresses(None if public is None else str(public)),
+        addresses=addresses,
         probes=SelfProbes(),
         sessions=OwnSessions(database=database, audit=audit, sources=sources),
         watch=AccessWatch(database=database, sources=sources, feed=locks),
         locks=Locks(database=database, audit=audit, sources=sources, feed=locks),
         requests=AccessRequests(database=database, audit=audit, sources=sources),
+        factors=open_factor_services(
+            database=database,
+            audit=audit,
+            sources=sources,
+            cluster=config.cluster_name,
+            box=ground.box,
+            codes=ground.codes,
+            login=ground.login,
+            web_url=addresses.web_url,
+        ),
     )

@@ -16,7 +16,8 @@ from mezite.core.secret import Secret
 from mezite.services.audit_log import AuditLog
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
 from mezite.services.identity import UserIdentity
-from mezite.services.login import LoginService, WeakPasswordError, check_password_strength, token_hash
+from mezite.services.login import LoginService, token_hash
+from mezite.services.password_rules import WeakPasswordError, check_password_strength
 from mezite.services.role_definitions import definitions
 from mezite.services.sources import Sources
 from mezite.storage import invites, users

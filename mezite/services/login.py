@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passwords in, sessions out."""
+"""Passwords and second factors in, sessions out."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -15,12 +16,14 @@ from mezite.core.names import InvalidNameError, check_user_name
 from mezite.core.secret import Secret
 from mezite.net.fair_turns import FairTurns, TooManyWaitingError
 from mezite.services.audit_log import AuditLog
-from mezite.services.errors import UnavailableError
+from mezite.services.errors import MfaRequiredError, UnavailableError
+from mezite.services.factor_codes import NO_CODE, FactorCodes, FactorShown, ShownCode
 from mezite.services.identity import UserIdentity
+from mezite.services.password_rules import MAX_PASSWORD, check_password_strength
 from mezite.services.refusal_log import RefusalLog
 from mezite.services.source_limit import SecretGuesses
 from mezite.services.sources import Sources
-from mezite.storage import invites, users, web_sessions
+from mezite.storage import factors, invites, mfa_challenges, users, web_sessions
 from mezite.storage.database import Database
 from mezite.storage.invites import InviteRow
 from mezite.storage.one_time import ConsumeFailure
@@ -35,8 +38,6 @@ __all__ = [
     "LoggedIn",
     "LoginRefusedError",
     "LoginService",
-    "WeakPasswordError",
-    "check_password_strength",
     "token_hash",
 ]
 
@@ -50,17 +51,11 @@ LOCK_MS = 30 * 60 * 1000
 BUSY_SECONDS = 5
 """What a full queue of logins takes, and a little more."""
 
-_REFUSED = (
-    "wrong user name or password "
-    f"(after {MAX_ATTEMPTS} failures a name is locked for {format_duration(LOCK_MS // 1000)})"
-)
-"""One text for all: that a name is locked would tell that it exists (threat E17)."""
+WRONG_LOGIN = "wrong user name or password"
+WRONG_LOGIN_OR_CODE = "wrong user name, password or code"
+"""One text for all that may be wrong: that a name is locked would tell that it exists (threat E17)."""
 
-MIN_PASSWORD = 12
-"""NIST SP 800-63B asks for 8 with a second factor and 15 without; 12 is where a leaked argon2id hash stays safe."""
-
-MAX_PASSWORD = 1024
-"""argon2 hashes any length in the same time; this only bounds what is read."""
+_AND_THEN = f"(after {MAX_ATTEMPTS} failures a name is locked for {format_duration(LOCK_MS // 1000)})"
 
 
 class LoginRefusedError(Exception):
@@ -69,10 +64,6 @@ class LoginRefusedError(Exception):
     def __init__(self, message: str, *, event_id: str) -> None:
         super().__init__(message)
         self.event_id = event_id
-
-
-class WeakPasswordError(ValueError):
-    """A new password is too short or too long."""
 
 
 @attrs.frozen(kw_only=True)
@@ -91,19 +82,6 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def check_password_strength(password: str) -> str:
-    """Return `password` if it may be set. :raises WeakPasswordError: too short or too long."""
-    if len(password) < MIN_PASSWORD:
-        raise WeakPasswordError(
-            f"the password has {len(password)} characters; at least {MIN_PASSWORD} are needed"
-        )
-    if len(password) > MAX_PASSWORD:
-        raise WeakPasswordError(
-            f"the password has {len(password)} characters; at most {MAX_PASSWORD} are read"
-        )
-    return password
-
-
 class LoginService:
     """Local passwords and the sessions that follow from them."""
 
@@ -112,6 +90,7 @@ class LoginService:
         *,
         database: Database,
         passwords: PasswordHasher,
+        codes: FactorCodes,
         audit: AuditLog,
         sources: Sources,
         refusals: RefusalLog | None = None,
@@ -119,6 +98,7 @@ class LoginService:
         """`refusals` is shared with whoever else turns strangers away; none means one of its own."""
         self._database = database
         self._passwords = passwords
+        self._codes = codes
         self._audit = audit
         self._sources = sources
         self._turns = FairTurns()
@@ -127,15 +107,42 @@ class LoginService:
         )
 
     async def with_password(
-        self, name: str, password: str, *, client_address: str, kind: WebSessionKind = WebSessionKind.API
+        self,
+        name: str,
+        password: str,
+        *,
+        client_address: str,
+        kind: WebSessionKind = WebSessionKind.API,
+        shown: ShownCode = NO_CODE,
     ) -> LoggedIn:
-        """Check a password and start a session, whose secret is for where `kind` says.
+        """Check a password, and a second factor of a user who has one; start a session for where `kind` says.
 
         :raises LoginRefusedError: wrong, unknown, disabled or locked out; audited.
+        :raises MfaRequiredError: the password is right, and `shown` is empty although there is a second factor.
         :raises UnavailableError: too many are being checked already, from this client or in all, or this client has
             sent too many wrong ones.
         """
-        user = await self._checked(name, password, client_address)
+        text = WRONG_LOGIN_OR_CODE if shown else WRONG_LOGIN
+        user, attempt = await self._checked(name, password, client_address, text)
+        kinds = await self._codes.kinds(user.name)
+        factor = None
+        if kinds:
+            if not shown:
+                raise await self._needs_factor(user, kinds, client_address)
+            factor = await self._codes.check(user.name, shown)
+            if factor is None:
+                raise await self._refused(name, attempt, client_address, text, why="wrong code")
+        self._guesses.was_right(client_address)
+        return await self.start(user, factor, client_address=client_address, kind=kind)
+
+    async def start(
+        self, user: UserRow, factor: FactorShown | None, *, client_address: str, kind: WebSessionKind
+    ) -> LoggedIn:
+        """Start a session for a user whose password was right, and who has shown `factor`.
+
+        :raises LoginRefusedError: the user was deleted or disabled, got another password or a first second factor
+            since.
+        """
         now = self._sources.now()
         token = self._sources.new_secret()
         session = WebSessionRow(
@@ -145,20 +152,66 @@ class LoginService:
             created_at=now,
             expires_at=now + SESSION_MS,
             client_ip=client_address,
+            factor_at=None if factor is None else now,
         )
         if not await self._database.write(_start_session, session, user.password_hash):
-            raise await self._refused(name, None, client_address)
+            raise await self._refused(user.name, None, client_address, WRONG_LOGIN)
         await self._audit.emit(
             EventType.USER_LOGIN,
             user_name=user.name,
             user_roles=user.roles,
             client_ip=client_address,
             method="local",
+            factor="" if factor is None else factor.value,
         )
         return LoggedIn(token=Secret(token), user=user, expires_at=session.expires_at)
 
-    async def _checked(self, name: str, password: str, client_address: str) -> UserRow:
-        """Return the user whose password this is.
+    async def check_password(self, name: str, password: str, *, client_address: str) -> UserRow:
+        """Return the user whose password this is, without a session and without forgetting wrong attempts.
+
+        :raises LoginRefusedError: as `with_password`. :raises UnavailableError: as `with_password`.
+        """
+        user, _attempt = await self._checked(name, password, client_address, WRONG_LOGIN)
+        self._guesses.was_right(client_address)
+        await self.give_back(user.name)
+        return user
+
+    async def check_factor(
+        self, name: str, check: Callable[[], Awaitable[FactorShown | None]], *, client_address: str
+    ) -> FactorShown:
+        """Run `check` as one attempt of this user, like one with a password; right ones are not given back.
+
+        :raises LoginRefusedError: `check` found nothing good, or the name is locked. :raises TooManyRequestsError.
+        """
+        self._guesses.count(client_address)
+        _user, attempt = await self._database.write(_count_attempt, name, self._sources.now())
+        factor = await check() if attempt is not None and attempt.allowed else None
+        if factor is None:
+            raise await self._refused(
+                name, attempt, client_address, WRONG_LOGIN_OR_CODE, why="wrong second factor"
+            )
+        self._guesses.was_right(client_address)
+        return factor
+
+    async def give_back(self, name: str) -> None:
+        """Take back the attempt that proved right, and forget none of the wrong ones."""
+        await self._database.write(users.give_back_login_attempt, name=name)
+
+    async def _needs_factor(
+        self, user: UserRow, kinds: tuple[factors.FactorKind, ...], client_address: str
+    ) -> MfaRequiredError:
+        """Who knows the password and not the factor neither gets in nor starts the count afresh."""
+        self._guesses.was_right(client_address)
+        await self.give_back(user.name)
+        event_id = await self._guesses.was_wrong(
+            client_address, user_name=user.name, error_message="a second factor is missing", method="local"
+        )
+        return MfaRequiredError([kind.value for kind in kinds], event_id=event_id)
+
+    async def _checked(
+        self, name: str, password: str, client_address: str, text: str
+    ) -> tuple[UserRow, LoginAttempt | None]:
+        """Return the user whose password this is, and the attempt that was counted for it.
 
         The attempt is counted before the password is looked at, so that guesses sent at once are counted one by
         one. Unknown names, disabled users and users without a password take as long as a wrong password (E17).
@@ -176,9 +229,8 @@ class LoginService:
                 f"too many logins are being checked: try again in {BUSY_SECONDS} s", retry_after=BUSY_SECONDS
             ) from None
         if user is None or not matches:
-            raise await self._refused(name, attempt, client_address)
-        self._guesses.was_right(client_address)
-        return user
+            raise await self._refused(name, attempt, client_address, text)
+        return user, attempt
 
     async def _check(self, name: str, password: str) -> tuple[UserRow | None, LoginAttempt | None, bool]:
         user, attempt = None, None
@@ -189,15 +241,33 @@ class LoginService:
         return user, attempt, await self._passwords.verify(stored, password[:MAX_PASSWORD])
 
     async def _refused(
-        self, name: str, attempt: LoginAttempt | None, client_address: str
+        self,
+        name: str,
+        attempt: LoginAttempt | None,
+        client_address: str,
+        text: str,
+        *,
+        why: str = WRONG_LOGIN,
     ) -> LoginRefusedError:
         now = self._sources.now()
         locked = attempt is not None and attempt.locked_until is not None and attempt.locked_until > now
-        reason = "locked out" if locked else "wrong user name or password"
         event_id = await self._guesses.was_wrong(
-            client_address, user_name=name[:128], error_message=reason, method="local"
+            client_address,
+            user_name=name[:128],
+            error_message="locked out" if locked else why,
+            method="local",
         )
-        return LoginRefusedError(_REFUSED, event_id=event_id)
+        if locked and attempt is not None and attempt.allowed:
+            # This very attempt has locked the name: at most once in half an hour, so it is recorded whoever it was.
+            await self._audit.emit(
+                EventType.USER_LOCKED_OUT,
+                user_name=name,
+                client_ip=client_address,
+                success=False,
+                error_message=f"{attempt.attempts} failed logins",
+                until_ms=attempt.locked_until,
+            )
+        return LoginRefusedError(f"{text} {_AND_THEN}", event_id=event_id)
 
     async def logout(self, identity: UserIdentity, *, client_address: str) -> bool:
         """End the session behind `identity`; False when it was not a session or has ended already."""
@@ -223,7 +293,7 @@ class LoginService:
         :raises LoginRefusedError: the old one is wrong.
         """
         check_password_strength(new)
-        await self._checked(identity.name, old, client_address)
+        await self.check_password(identity.name, old, client_address=client_address)
         await self.set_password(identity.name, new, except_session=identity.session_hash)
         await self._audit_password(identity.name, client_address, method="local")
 
@@ -238,8 +308,10 @@ class LoginService:
         def store(conn: Connection) -> bool:
             if not users.set_password(conn, name=name, password_hash=hashed, now=now):
                 return False
-            # An invite is for whoever has no password yet; a forgotten one must not set another later.
+            # An invite is for whoever has no password yet; a forgotten one must not set another later. A login
+            # that has shown the old password and not yet its key ends too.
             invites.delete_of_user(conn, user_name=name)
+            mfa_challenges.delete_of_user(conn, user_name=name)
             for session in web_sessions.list_live(conn, user_name=name, now=now):
                 if session.token_hash != except_session:
                     web_sessions.revoke(conn, token_hash=session.token_hash, now=now)
@@ -311,12 +383,15 @@ def _count_attempt(conn: Connection, name: str, now: int) -> tuple[UserRow | Non
 def _start_session(conn: Connection, session: WebSessionRow, verified_hash: str | None) -> bool:
     """Insert the session unless the user was deleted, disabled or given another password since the check began.
 
-    A change of the password ends all sessions: one that comes in a moment later must not survive it (threat E6).
+    A change of the password ends all sessions: one that comes in a moment later must not survive it (threat E6). Nor
+    may one without a second factor begin once there is one (threat E8).
     """
     # Written first: on PostgreSQL that waits for a change under way, and makes later ones wait for this.
     users.clear_failed_logins(conn, name=session.user_name)
     user = users.get(conn, name=session.user_name)
     if user is None or user.disabled_at is not None or user.password_hash != verified_hash:
+        return False
+    if session.factor_at is None and factors.kinds_of_user(conn, user_name=user.name):
         return False
     web_sessions.insert(conn, session=session)
     return True

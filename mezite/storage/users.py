@@ -36,6 +36,7 @@ __all__ = [
     "give_back_login_attempt",
     "insert",
     "list_all",
+    "lock_row",
     "set_disabled",
     "set_password",
     "update",
@@ -213,6 +214,12 @@ def give_back_login_attempt(conn: Connection, *, name: str) -> bool:
         .where(users.c.name == name, users.c.failed_logins > 0)
         .values(failed_logins=users.c.failed_logins - 1, locked_until=None)
     )
+    return conn.execute(statement).rowcount == 1
+
+
+def lock_row(conn: Connection, *, name: str) -> bool:
+    """Make every other transaction that changes this user wait for the end of this one; False without such a user."""
+    statement = update_table(users).where(users.c.name == name).values(updated_at=users.c.updated_at)
     return conn.execute(statement).rowcount == 1
 
 

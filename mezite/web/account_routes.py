@@ -10,8 +10,10 @@ import attrs
 from mezite.services.access_requests import AccessRequests
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
+from mezite.services.factor_codes import ShownCode
 from mezite.services.identity import UserIdentity
-from mezite.services.login import LoginRefusedError, LoginService, WeakPasswordError
+from mezite.services.login import LoginRefusedError, LoginService
+from mezite.services.password_rules import WeakPasswordError
 from mezite.services.user_certificates import UserCertificateService
 from mezite.web import browser_session
 from mezite.web.json_body import read_fields, texts
@@ -41,11 +43,17 @@ class AccountRoutes:
         )
 
     async def _login(self) -> dict[str, Any]:
-        fields = await read_fields({"username": str, "password": str}, optional={"totp": str, "cookie": bool})
+        fields = await read_fields(
+            {"username": str, "password": str}, optional={"totp": str, "recovery_code": str, "cookie": bool}
+        )
         kind = self.answers.kind(cookie=fields.get("cookie", False))
         try:
             started = await self.login.with_password(
-                fields["username"], fields["password"], client_address=client_address(), kind=kind
+                fields["username"],
+                fields["password"],
+                client_address=client_address(),
+                kind=kind,
+                shown=ShownCode(totp=fields.get("totp", ""), recovery_code=fields.get("recovery_code", "")),
             )
         except LoginRefusedError as refused:
             raise UnauthenticatedError(str(refused), event_id=refused.event_id) from None

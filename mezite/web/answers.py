@@ -15,7 +15,9 @@ from mezite.services.errors import (
     ConflictError,
     InvalidRequestError,
     LockedError,
+    MfaRequiredError,
     NotFoundError,
+    ProofRequiredError,
     RefusedError,
     TooManyRequestsError,
     UnauthenticatedError,
@@ -31,7 +33,9 @@ _STATUS: dict[type[RefusedError], int] = {
     ConflictError: 409,
     InvalidRequestError: 400,
     LockedError: 403,
+    MfaRequiredError: 401,
     NotFoundError: 404,
+    ProofRequiredError: 403,
     TooManyRequestsError: 429,
     UnauthenticatedError: 401,
     UnavailableError: 503,
@@ -39,7 +43,10 @@ _STATUS: dict[type[RefusedError], int] = {
 
 
 async def failure(error: Exception) -> tuple[quart.Response, int]:
-    """One shape for everything that goes wrong: `{"error": {"message", "event_id"}}`."""
+    """One shape for everything that goes wrong: `{"error": {"message", "event_id"}}`.
+
+    Where a program can go on, there is a `code` besides, and what belongs to it.
+    """
     if isinstance(error, RefusedError):
         status, message, event_id = _STATUS.get(type(error), 400), str(error), error.event_id
     elif isinstance(error, AuditUnavailableError):
@@ -54,7 +61,8 @@ async def failure(error: Exception) -> tuple[quart.Response, int]:
         correlation_id = secrets.token_hex(8)
         _log.error("%s failed, correlation id %s", quart.request.path, correlation_id, exc_info=error)
         status, message, event_id = 500, f"internal error, correlation id {correlation_id}", ""
-    response = quart.jsonify({"error": {"message": message, "event_id": event_id}})
+    details = error.details if isinstance(error, RefusedError) else {}
+    response = quart.jsonify({"error": {"message": message, "event_id": event_id, **details}})
     if isinstance(error, RefusedError) and error.retry_after:
         response.headers["retry-after"] = str(error.retry_after)
     return response, status

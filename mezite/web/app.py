@@ -11,6 +11,7 @@ from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.credential_refusals import CredentialRefusals
+from mezite.services.factor_services import FactorServices
 from mezite.services.login import LoginService
 from mezite.services.own_sessions import OwnSessions
 from mezite.services.public_addresses import PublicAddresses
@@ -20,6 +21,7 @@ from mezite.services.verb_registry import VerbRegistry
 from mezite.web.account_routes import AccountRoutes
 from mezite.web.answers import failure, protect
 from mezite.web.cluster_routes import ClusterRoutes
+from mezite.web.factor_routes import FactorRoutes
 from mezite.web.login_answers import LoginAnswers
 from mezite.web.request_routes import RequestRoutes
 from mezite.web.route_table import RouteTable
@@ -46,6 +48,7 @@ class WebServices:
     addresses: PublicAddresses
     sessions: OwnSessions
     requests: AccessRequests
+    factors: FactorServices
 
 
 def create_app(services: WebServices, verbs: VerbRegistry) -> QuartTrio:
@@ -65,14 +68,16 @@ def create_app(services: WebServices, verbs: VerbRegistry) -> QuartTrio:
     ClusterRoutes(
         authorities=services.authorities, sources=services.sources, addresses=services.addresses
     ).add_to(table)
+    answers = LoginAnswers(sessions=services.sessions)
     AccountRoutes(
         login=services.login,
         certificates=services.certificates,
         authorities=services.authorities,
         requests=services.requests,
-        answers=LoginAnswers(sessions=services.sessions),
+        answers=answers,
     ).add_to(table)
-    SessionRoutes(sessions=services.sessions).add_to(table)
+    FactorRoutes(factors=services.factors, answers=answers).add_to(table)
+    SessionRoutes(sessions=services.sessions, factors=services.factors.own).add_to(table)
     RequestRoutes(requests=services.requests).add_to(table)
     app.register_error_handler(Exception, failure)
     app.after_request(protect)

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import quart
 
+from mezite.services.factors import OwnFactors
 from mezite.services.identity import UserIdentity
 from mezite.services.own_sessions import OwnSessions
 from mezite.web import browser_session
@@ -21,6 +22,7 @@ class SessionRoutes:
     """`me` and `sessions`."""
 
     sessions: OwnSessions
+    factors: OwnFactors
 
     def add_to(self, table: RouteTable) -> None:
         """Declare the routes."""
@@ -29,7 +31,12 @@ class SessionRoutes:
         table.private("DELETE", "/v1/webapi/sessions/<id>", self._end, "self.sessions.end", "account")
 
     async def _me(self, identity: UserIdentity) -> dict[str, Any]:
-        known = {"user": identity.name, "roles": list(identity.roles), "expires_at_ms": identity.expires_at}
+        known = {
+            "user": identity.name,
+            "roles": list(identity.roles),
+            "expires_at_ms": identity.expires_at,
+            "factors_count": len(await self.factors.listed(identity)),
+        }
         secret = browser_session.cookie_secret()
         if bearer_token() is None and secret is not None:
             known["csrf_token"] = browser_session.csrf_token(secret)

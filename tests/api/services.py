@@ -15,6 +15,7 @@ from mezite.api.auth import AuthApi
 from mezite.api.client import ApiClient, ClientOptions, RpcError, open_api_client
 from mezite.api.connectors import ConnectorsApi
 from mezite.api.enrollment import EnrollmentApi
+from mezite.api.factors import FactorsApi
 from mezite.api.locks import LocksApi
 from mezite.api.nodes import NodesApi
 from mezite.api.requests import AccessRequestsApi
@@ -47,7 +48,8 @@ def all_methods(world: World) -> list[RpcMethod]:
             authorities=world.authorities,
             sources=world.sources,
         ),
-        UsersApi(world.accounts, invite_url=addresses.invite_url),
+        UsersApi(world.accounts, factors=world.factors.administration, invite_url=addresses.invite_url),
+        FactorsApi(factors=world.factors, web_url=addresses.web_url),
         RolesApi(world.roles, world.role_trial),
         ConnectorsApi(catalog=catalog_of(world), web_url=addresses.web_url),
         AccessExplainApi(AccessExplainer(database=world.database, sources=world.sources)),

@@ -23,18 +23,35 @@ CODES = {
     "UnavailableError": StatusCode.UNAVAILABLE,
 }
 
+WITH_DETAILS = {
+    "MfaRequiredError": (StatusCode.UNAUTHENTICATED, {"code": "mfa_required", "factors": "totp,webauthn"}),
+    "ProofRequiredError": (StatusCode.PERMISSION_DENIED, {"code": "proof_required", "proofs": "totp"}),
+}
+
 
 def test_every_refusal_has_a_code():
     refusals = {
         name for name, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, RefusedError)
     }
-    assert refusals == set(CODES) == set(errors.__all__)
+    assert refusals == {*CODES, *WITH_DETAILS} == set(errors.__all__)
 
 
 @pytest.mark.parametrize("name", CODES)
 def test_the_text_is_kept(name):
     error = rpc_error(getattr(errors, name)("what: why; what to do", event_id="e-1"))
     assert (error.status, error.message) == (CODES[name], "what: why; what to do")
+
+
+def test_what_a_program_needs_to_go_on_comes_along():
+    made = {
+        "MfaRequiredError": errors.MfaRequiredError(["totp", "webauthn"], event_id="e-1"),
+        "ProofRequiredError": errors.ProofRequiredError(["totp"]),
+    }
+    for name, (status, details) in WITH_DETAILS.items():
+        error = rpc_error(made[name])
+        assert (error.status, error.details) == (status, details)
+    assert made["MfaRequiredError"].event_id == "e-1"
+    assert "log in again" in str(errors.ProofRequiredError(["login"]))
 
 
 def test_a_refusal_that_is_new_is_still_one():

@@ -18,6 +18,7 @@ from mezite.api.pb.mezite.v1 import (
     connectors_pb2,
     doctor_pb2,
     enrollment_pb2,
+    factors_pb2,
     locks_pb2,
     nodes_pb2,
     requests_pb2,
@@ -82,6 +83,16 @@ RPCS = {
     f"{MEZITE}UserService/GetUser": rpc(ADMIN, users_pb2.GetUserRequest(), NOT_FOUND),
     f"{MEZITE}UserService/UpdateUser": rpc(ADMIN, users_pb2.UpdateUserRequest(), NOT_FOUND),
     f"{MEZITE}UserService/DeleteUser": rpc(ADMIN, users_pb2.DeleteUserRequest(), NOT_FOUND),
+    f"{MEZITE}FactorService/ListFactors": rpc(USERS, factors_pb2.ListFactorsRequest(), OK),
+    # Nobody changes factors without a fresh proof; for who has no password that is a fresh session.
+    f"{MEZITE}FactorService/BeginTotp": rpc(
+        USERS, factors_pb2.BeginTotpRequest(), {"session": OK, "certificate": MAY_NOT}
+    ),
+    f"{MEZITE}FactorService/FinishTotp": rpc(USERS, factors_pb2.FinishTotpRequest(), BAD),
+    f"{MEZITE}FactorService/RemoveFactor": rpc(USERS, factors_pb2.RemoveFactorRequest(), NOT_FOUND),
+    f"{MEZITE}FactorService/CreateRecoveryCodes": rpc(USERS, factors_pb2.CreateRecoveryCodesRequest(), BAD),
+    f"{MEZITE}FactorService/ListUserFactors": rpc(ADMIN, factors_pb2.ListUserFactorsRequest(), NOT_FOUND),
+    f"{MEZITE}FactorService/ResetUserFactors": rpc(ADMIN, factors_pb2.ResetUserFactorsRequest(), BAD),
     f"{MEZITE}RoleService/PutRole": rpc(ADMIN, roles_pb2.PutRoleRequest(), BAD),
     f"{MEZITE}RoleService/ListRoles": rpc(ADMIN, roles_pb2.ListRolesRequest(), OK),
     f"{MEZITE}RoleService/GetRole": rpc(ADMIN, roles_pb2.GetRoleRequest(), NOT_FOUND),
@@ -139,6 +150,16 @@ ROUTES = {
     "POST /v1/webapi/requests": (USERS, 400),
     "DELETE /v1/webapi/requests/<id>": (USERS, 404),
     "POST /v1/webapi/requests/<id>/review": (ADMIN, 400),
+    "POST /v1/webapi/mfa/webauthn/login/begin": (ALL, 400),
+    "POST /v1/webapi/mfa/webauthn/login/finish": (ALL, 400),
+    "POST /v1/webapi/mfa/webauthn/proof/begin": (USERS, 404),
+    "POST /v1/webapi/mfa/webauthn/register/begin": (USERS, 200),
+    "POST /v1/webapi/mfa/webauthn/register/finish": (USERS, 400),
+    "GET /v1/webapi/mfa/factors": (USERS, 200),
+    "DELETE /v1/webapi/mfa/factors/<id>": (USERS, 404),
+    "POST /v1/webapi/mfa/totp/begin": (USERS, 200),
+    "POST /v1/webapi/mfa/totp/finish": (USERS, 400),
+    "POST /v1/webapi/mfa/recovery-codes": (USERS, 400),
     "GET /": (ALL, 200),
     "GET /pages/invite.js": (ALL, 200),
     "GET /pages/plain.css": (ALL, 200),
@@ -184,6 +205,8 @@ class Answer:
 
 def expected_rpc(door, who, by):
     passing, _, inside = RPCS[door]
+    if isinstance(inside, dict):
+        inside = inside[by]
     if passing == ALL:
         return inside
     shows_nothing = who == "nobody" or (by == "session" and who not in ROLES)
@@ -194,7 +217,7 @@ def expected_rpc(door, who, by):
 
 def is_denial_audited(door, who, by):
     """A known identity that may not; who is locked is refused before anyone asks what they may."""
-    return expected_rpc(door, who, by) is MAY_NOT and who not in LOCKED
+    return expected_rpc(door, who, by) is MAY_NOT and who not in RPCS[door][0] | set(LOCKED)
 
 
 async def walk(folder):

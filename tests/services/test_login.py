@@ -11,14 +11,12 @@ from mezite.services.errors import UnauthenticatedError, UnavailableError
 from mezite.services.login import (
     LOCK_MS,
     MAX_ATTEMPTS,
-    MAX_PASSWORD,
     SESSION_MS,
     LoginRefusedError,
     LoginService,
-    WeakPasswordError,
-    check_password_strength,
     token_hash,
 )
+from mezite.services.password_rules import MAX_PASSWORD, WeakPasswordError, check_password_strength
 from mezite.storage import users, web_sessions
 from tests.services.world import CLIENT, PASSWORD, START, copy_template, open_world
 
@@ -151,7 +149,11 @@ async def test_a_flood_of_guesses_keeps_nobody_else_out(world):
             return password == PASSWORD
 
     login = LoginService(
-        database=world.database, passwords=SlowPasswords(), audit=world.audit, sources=world.sources
+        database=world.database,
+        passwords=SlowPasswords(),
+        codes=world.codes,
+        audit=world.audit,
+        sources=world.sources,
     )
 
     async def guess(number):
@@ -341,6 +343,7 @@ async def test_what_changes_while_a_password_is_checked_counts(world, change):
     login = LoginService(
         database=world.database,
         passwords=PasswordsWithAPause(meanwhile),
+        codes=world.codes,
         audit=world.audit,
         sources=world.sources,
     )

@@ -25,6 +25,8 @@ from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.enrollment import Enrolled, Enrollment, JoinRequest, secret_part
+from mezite.services.factor_codes import FactorCodes, ShownCode
+from mezite.services.factor_services import FactorServices, open_factor_services
 from mezite.services.identity import AgentIdentity, UserIdentity
 from mezite.services.live_connections import LiveConnections
 from mezite.services.lock_feed import LockFeed
@@ -39,14 +41,18 @@ from mezite.services.sources import Sources
 from mezite.services.tunnel_leases import TunnelLeases
 from mezite.services.tunnel_registry import TunnelRegistry
 from mezite.services.user_certificates import IssuedToUser, UserCertificateService
+from mezite.storage import users
 from mezite.storage.audit_events import AuditQuery
 from mezite.storage.database import Database
 from mezite.storage.password_hasher import PasswordHasher
+from mezite.storage.secret_box import SecretBox
+from mezite.storage.web_sessions import WebSessionKind
 
 START = 1_800_000_000_000
 PASSWORD = "correct horse battery"
 CLIENT = "192.0.2.7:50000"
 CLUSTER = "test"
+WEB_URL = "https://hub.example.com"
 HUB_ID = "hub-1"
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -112,6 +118,9 @@ class World:
     requests: AccessRequests
     lock_feed: LockFeed
     locks: Locks
+    codes: FactorCodes
+    box: SecretBox
+    factors: FactorServices
 
     async def events(self, event_type: str = "") -> list[dict[str, object]]:
         """What has been audited, oldest first."""
@@ -130,6 +139,19 @@ class World:
 
     async def session(self, name: str) -> UserIdentity:
         return await self.authenticator.by_session(await self.token(name))
+
+    async def session_with(self, name: str, **codes: str) -> UserIdentity:
+        """A session of a user who has a second factor."""
+        started = await self.login.with_password(
+            name, PASSWORD, client_address=CLIENT, shown=ShownCode(**codes)
+        )
+        return await self.authenticator.by_session(started.token.reveal())
+
+    async def users_session(self, name: str) -> UserIdentity:
+        """A session of a user without a password."""
+        user = await self.database.read(users.get, name=name)
+        started = await self.login.start(user, None, client_address=CLIENT, kind=WebSessionKind.API)
+        return await self.authenticator.by_session(started.token.reveal())
 
     async def token(self, name: str) -> str:
         started = await self.login.with_password(name, PASSWORD, client_address=CLIENT)
@@ -204,7 +226,9 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
     audit = AuditLog(database=database, cluster=CLUSTER, hub_id=hub_id, sources=sources)
     passwords, registry = cheap_hasher(), TunnelRegistry()
     common = {"database": database, "audit": audit, "sources": sources}
-    login = LoginService(passwords=passwords, **common)
+    box = SecretBox(None, token_bytes=sources.token_bytes)
+    codes = FactorCodes(database=database, box=box, sources=sources)
+    login = LoginService(passwords=passwords, codes=codes, **common)
     lock_feed = LockFeed(database=database, sources=sources)
     await lock_feed.refresh()
     connections = LiveConnections(hub_id=hub_id, **common)
@@ -222,6 +246,11 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         leases=TunnelLeases(registry=registry, hub_id=hub_id, **common),
         access=NodeAccess(registry=registry, connections=connections, locks=lock_feed, **common),
         directory=NodeDirectory(registry=registry, locks=lock_feed, **common),
+        codes=codes,
+        box=box,
+        factors=open_factor_services(
+            cluster=CLUSTER, box=box, codes=codes, login=login, web_url=lambda: WEB_URL, **common
+        ),
         certificates=UserCertificateService(authorities=authorities, audit=audit, sources=sources),
         authenticator=Authenticator(
             database=database, authorities=authorities, sources=sources, locks=lock_feed

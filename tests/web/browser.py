@@ -35,6 +35,7 @@ def make_app(world: World, verbs: VerbRegistry | None = None):
         addresses=addresses,
         requests=world.requests,
         sessions=OwnSessions(database=world.database, audit=world.audit, sources=world.sources),
+        factors=world.factors,
     )
     return create_app(services, verbs or VerbRegistry()), services
 

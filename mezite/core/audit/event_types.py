@@ -25,6 +25,11 @@ class EventType(enum.Enum):
     USER_LOGIN = "user.login", "T1000I", "A user logged in"
     USER_LOGIN_FAILED = "user.login.failed", "T1001W", "A login was refused"
     USER_LOGOUT = "user.logout", "T1002I", "A user ended a web or API session"
+    USER_LOCKED_OUT = (
+        "user.locked.out",
+        "T1004W",
+        "A user is kept out for a while after too many failed logins",
+    )
     USER_CERT_ISSUED = "user.cert.issued", "T1003I", "A user got certificates"
     USER_CREATED = "user.created", "T1010I", "A user was created"
     USER_UPDATED = "user.updated", "T1011I", "A user's roles, traits or password were changed"
