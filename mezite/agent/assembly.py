@@ -17,6 +17,7 @@ from mezite.agent.hub_api import HubApi
 from mezite.agent.identity_store import AgentIdentityFiles, StoredIdentity
 from mezite.agent.node_policy import HubDecision, NodePolicyOfConnection
 from mezite.agent.session_reports import SessionReports
+from mezite.agent.trust import TrustNews
 from mezite.agent.tunnel_client import TunnelClient, TunnelRefusedError
 from mezite.agent.ways_to_hub import inner_failure, outer_failure, route_of
 from mezite.api.client import ClientOptions, open_api_client
@@ -80,6 +81,8 @@ class Agent:
     """Wall clock, milliseconds since 1970."""
     outbound: Outbound = attrs.field(factory=Outbound)
     api: HubApi = attrs.field(factory=HubApi)
+    news: TrustNews = attrs.field(factory=TrustNews)
+    """Heard when a hub has other CAs to tell of."""
     login: str | None = attrs.field(factory=own_login)
 
     def tunnel_client(self) -> TunnelClient:
@@ -175,6 +178,11 @@ class Agent:
     # ---- channels
 
     async def _serve_channel(self, pending: PendingChannel) -> None:
+        if pending.header.kind == "trust":
+            # There is nothing in it: what is to be trusted is asked for, on a way that proves the hub.
+            self.news.hear()
+            await trio.aclose_forcefully(await pending.accept())
+            return
         if pending.header.kind != "ssh":
             pending.reject(ErrorCode.REFUSED, f"this agent serves no {pending.header.kind} channels")
             return

@@ -16,8 +16,10 @@ from mezite.agent.assembly import Agent
 from mezite.agent.hub_api import HubApiError
 from mezite.agent.identity_store import IdentityStore, StoredIdentity
 from mezite.agent.joining import JoinError, JoinParameters, identity_of_response, join, make_keys, public_keys
+from mezite.agent.trust import adopt, key_ids_of
 from mezite.api.pb.mezite.v1 import enrollment_pb2
 from mezite.config.schema import AgentConfig
+from mezite.core.certificates.trust_bundle import BadTrustError
 from mezite.core.certificates.x509_issue import load_certificates
 from mezite.core.durations import format_duration
 from mezite.core.join_token import InvalidJoinTokenError, parse_ca_pin, parse_join_token
@@ -72,7 +74,7 @@ async def run_agent(
             )
         nursery.start_soon(agent.tunnel_client().run)
         nursery.start_soon(_renew, agent, store)
-        nursery.start_soon(_beat, agent)
+        nursery.start_soon(_beat, agent, store)
 
 
 async def prepare_identity(
@@ -191,22 +193,44 @@ def _seconds_until_renewal(identity: StoredIdentity, now: int) -> float:
     return max(0.0, begin + (end - begin) / 3 - now / 1000)
 
 
-async def _beat(agent: Agent) -> NoReturn:
+async def _beat(agent: Agent, store: IdentityStore) -> NoReturn:
+    """Say what this agent is and whom it trusts, now and then, and at once when there is news."""
+    acknowledging = False
     while True:
         try:
             answer = await agent.api.heartbeat(
                 enrollment_pb2.AgentHeartbeatRequest(
-                    version=__version__, labels=dict(agent.config.labels), agent_time_ms=agent.now()
+                    version=__version__,
+                    labels=dict(agent.config.labels),
+                    agent_time_ms=agent.now(),
+                    trusted_key_ids=key_ids_of(agent.identity),
                 )
             )
         except HubApiError as error:
             _log.debug("no heartbeat", extra={"reason": str(error)})
         else:
-            _take_over_cas(agent, tuple(answer.user_ssh_ca))
-        await trio.sleep(HEARTBEAT_SECONDS)
+            # What is new is acknowledged at once, but hubs that disagree do not make an agent run in circles.
+            acknowledging = _take_over_cas(agent, store, answer) and not acknowledging
+            if acknowledging:
+                continue
+        with trio.move_on_after(HEARTBEAT_SECONDS):
+            await agent.news.wait()
 
 
-def _take_over_cas(agent: Agent, user_ssh_ca: tuple[str, ...]) -> None:
-    if user_ssh_ca and user_ssh_ca != agent.identity.user_ssh_ca:
-        agent.identity = attrs.evolve(agent.identity, user_ssh_ca=user_ssh_ca)
-        _log.info("the CAs of users have changed", extra={"authorities": len(user_ssh_ca)})
+def _take_over_cas(agent: Agent, store: IdentityStore, answer: enrollment_pb2.AgentHeartbeatResponse) -> bool:
+    """Trust what the hub says, if it says anything; whether it is something new."""
+    before = agent.identity
+    if not answer.user_ssh_ca or not answer.host_tls_ca_pem:
+        return False
+    try:
+        agent.identity = adopt(
+            store,
+            before,
+            host_tls_ca_pem=tuple(answer.host_tls_ca_pem),
+            user_ssh_ca=tuple(answer.user_ssh_ca),
+            now=agent.now(),
+        )
+    except (BadTrustError, OSError) as error:
+        _log.error("cannot take over the cluster's CAs", extra={"reason": str(error)})
+        return False
+    return agent.identity != before

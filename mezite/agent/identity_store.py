@@ -103,12 +103,19 @@ class IdentityStore:
 
     def save(self, identity: StoredIdentity) -> None:
         """Replace the stored identity; each file atomically, the index last. :raises OSError: the disk refuses."""
-        self._write(_HOST_CA, "".join(identity.host_tls_ca_pem).encode())
-        self._write(_USER_CA, "".join(f"{line}\n" for line in identity.user_ssh_ca).encode())
+        self.save_trust(identity)
         self._write(_SSH_CERTIFICATE, f"{identity.ssh_host_certificate}\n".encode())
         self._write(_CERTIFICATE, identity.tls_certificate_pem.encode())
         index = {name: getattr(identity, name) for name in sorted(_INDEX_KEYS)}
         self._write(_INDEX, json.dumps(index, indent=2).encode() + b"\n")
+
+    def save_trust(self, identity: StoredIdentity) -> None:
+        """Replace the CAs alone, each file atomically: between the two, both the old and the new ones work.
+
+        When this returns, a power cut does not undo it. :raises OSError: the disk refuses.
+        """
+        self._write(_HOST_CA, "".join(identity.host_tls_ca_pem).encode())
+        self._write(_USER_CA, "".join(f"{line}\n" for line in identity.user_ssh_ca).encode())
 
     def _index_values(self, raw: bytes) -> Mapping[str, str]:
         path = self.folder / _INDEX
@@ -148,6 +155,12 @@ class IdentityStore:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.folder / name)
+        # The new name is safe only when the folder is: a hub relies on what an agent says it has stored (threat F5).
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _split_pem(text: str) -> list[str]:

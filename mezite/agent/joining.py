@@ -13,8 +13,9 @@ import attrs
 
 from mezite.agent.identity_store import AgentIdentityFiles, StoredIdentity
 from mezite.api.client import RpcError
-from mezite.api.dialing import GRPC_ALPN, ApiConnectError, check_pin, connect_api, fetch_cluster_ca
+from mezite.api.dialing import GRPC_ALPN, ApiConnectError, connect_api, fetch_cluster_ca
 from mezite.api.pb.mezite.v1 import enrollment_pb2
+from mezite.api.signed_trust import check_pin, received_trust
 from mezite.core.certificates.keys import (
     generate_ed25519,
     generate_p256,
@@ -98,7 +99,8 @@ async def join(parameters: JoinParameters, keys: AgentIdentityFiles) -> StoredId
     :raises DialError: nobody answers at `auth_addr`.
     """
     outbound = parameters.outbound
-    authority = await fetch_cluster_ca(parameters.auth_addr, parameters.ca_pin, outbound=outbound)
+    now = parameters.now() // 1000
+    authority = await fetch_cluster_ca(parameters.auth_addr, parameters.ca_pin, outbound=outbound, now=now)
     check_clock(authority.server_time, parameters.now())
     tls_public_key, ssh_public_key = public_keys(keys)
     request = enrollment_pb2.RegisterAgentRequest(
@@ -120,8 +122,10 @@ async def join(parameters: JoinParameters, keys: AgentIdentityFiles) -> StoredId
     except ApiConnectError as error:
         raise _unverified(error) if "verify failed" in error.why else error from None
     # A balancer that ends TLS could have put another CA in.
-    check_pin(tuple(pem.encode() for pem in issued.host_tls_ca_pem), parameters.ca_pin, parameters.auth_addr)
-    return identity_of_response(issued, parameters.ca_pin)
+    trust = received_trust(issued.trust)
+    found = check_pin(issued.host_tls_ca_pem, trust, parameters.ca_pin, parameters.auth_addr, now=now)
+    identity = identity_of_response(issued, parameters.ca_pin)
+    return attrs.evolve(identity, host_tls_ca_pem=tuple(pem.decode() for pem in found))
 
 
 def identity_of_response(issued: enrollment_pb2.AgentIdentity, ca_pin: str) -> StoredIdentity:

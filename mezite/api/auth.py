@@ -9,6 +9,7 @@ from mezite import __version__
 from mezite.api.pb.mezite.v1 import auth_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
+from mezite.api.signed_trust import signed_trust
 from mezite.services.access_requests import AccessRequests
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
@@ -74,6 +75,7 @@ class AuthApi:
             cluster_name=self.authorities.cluster,
             host_tls_ca_pem=self.authorities.host_tls_ca_pem,
             server_time_ms=self.sources.now(),
+            trust=signed_trust(self.authorities.signed_trust()),
         )
 
     async def authenticate_local(

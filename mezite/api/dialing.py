@@ -12,8 +12,7 @@ import trio
 
 from mezite.api.client import ApiClient, ClientOptions, RpcError, open_api_client
 from mezite.api.pb.mezite.v1 import auth_pb2
-from mezite.core.certificates.x509_issue import certificate_spki_sha256, load_certificates
-from mezite.core.errors import ExplainedError
+from mezite.api.signed_trust import ApiConnectError, check_pin, received_trust
 from mezite.net.addresses import split_host_port
 from mezite.net.outbound import Outbound
 from mezite.net.tls_contexts import unverified_client_context
@@ -24,7 +23,6 @@ __all__ = [
     "GRPC_ALPN",
     "ApiConnectError",
     "ClusterCa",
-    "check_pin",
     "connect_api",
     "fetch_cluster_ca",
 ]
@@ -34,10 +32,6 @@ GRPC_ALPN = ("h2",)
 
 CONNECT_SECONDS = 15
 """For look-up, TCP and TLS together; Ansible gives a connection ten seconds, people not much more."""
-
-
-class ApiConnectError(ExplainedError):
-    """The gRPC port could not be used: `what`, `why`, and a `hint` what to do."""
 
 
 @attrs.frozen(kw_only=True)
@@ -111,10 +105,13 @@ def _hint(error: TlsError) -> str:
     return "check that this is the hub's gRPC port (default 3025) and speaks TLS"
 
 
-async def fetch_cluster_ca(address: str, pin: str, *, outbound: Outbound | None = None) -> ClusterCa:
+async def fetch_cluster_ca(
+    address: str, pin: str, *, outbound: Outbound | None = None, now: int | None = None
+) -> ClusterCa:
     """Return the CA bundle of the cluster at `address`, held against `pin` (64 hex digits).
 
-    The connection is trusted for nothing: the bundle is public, and only the pin makes it ours.
+    The connection is trusted for nothing: the bundle is public, and only the pin makes it ours. It may be that of an
+    older CA, whose signatures lead to the present ones. `now` as in `check_pin`.
 
     :raises ApiConnectError: the pin does not match, or it is no gRPC port.
     :raises DialError: nobody answers there.
@@ -130,20 +127,5 @@ async def fetch_cluster_ca(address: str, pin: str, *, outbound: Outbound | None 
             raise ApiConnectError(
                 f"the gRPC port at {address} does not answer", error.message, "is a mezite hub behind it?"
             ) from error
-    bundle = tuple(pem.encode() for pem in answer.host_tls_ca_pem)
-    check_pin(bundle, pin, address)
+    bundle = check_pin(answer.host_tls_ca_pem, received_trust(answer.trust), pin, address, now=now)
     return ClusterCa(cluster_name=answer.cluster_name, bundle=bundle, server_time=answer.server_time_ms)
-
-
-def check_pin(bundle: tuple[bytes, ...], pin: str, address: str) -> None:
-    """:raises ApiConnectError: no certificate of `bundle` has the key that `pin` names."""
-    try:
-        pins = [certificate_spki_sha256(found) for pem in bundle for found in load_certificates(pem)]
-    except ValueError:
-        pins = []
-    if len(pins) != 1 or pin not in pins:
-        raise ApiConnectError(
-            f"the hub at {address} is not the one that the CA pin names",
-            f"its Host CA is sha256:{', sha256:'.join(sorted(pins)) or 'missing'}, expected sha256:{pin}",
-            "check the address and the pin; if nobody changed either, someone is in between",
-        )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from mezite.api.pb.mezite.v1 import enrollment_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import agent_of, unary
+from mezite.api.signed_trust import signed_trust
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.enrollment import Enrolled, Enrollment, JoinRequest
 from mezite.services.live_connections import LiveConnections, SessionReport
@@ -82,12 +83,20 @@ class EnrollmentApi:
     async def heartbeat(
         self, request: pb.AgentHeartbeatRequest, context: CallContext
     ) -> pb.AgentHeartbeatResponse:
-        """Say that the agent is there and what it is; learn the CAs of users."""
+        """Say that the agent is there, what it is and whom it trusts; learn whom to trust."""
         await self._enrollment.heartbeat(
-            agent_of(context), labels=dict(request.labels), version=request.version
+            agent_of(context),
+            labels=dict(request.labels),
+            version=request.version,
+            trusted_key_ids=tuple(request.trusted_key_ids),
         )
+        hubs, users = self._authorities.host_tls_ca_pem, self._authorities.user_ssh_ca_lines
+        # For each of thousands of agents every minute: usually there is nothing new.
+        is_known = frozenset(request.trusted_key_ids) == self._authorities.key_ids_for_agents
         return pb.AgentHeartbeatResponse(
-            server_time_ms=self._sources.now(), user_ssh_ca=self._authorities.user_ssh_ca_lines
+            server_time_ms=self._sources.now(),
+            user_ssh_ca=[] if is_known else users,
+            host_tls_ca_pem=[] if is_known else hubs,
         )
 
     async def session_start(
@@ -141,4 +150,5 @@ class EnrollmentApi:
             user_ssh_ca=self._authorities.user_ssh_ca_lines,
             server_time_ms=self._sources.now(),
             expires_at_ms=issued.expires_at,
+            trust=signed_trust(self._authorities.signed_trust()),
         )

@@ -9,8 +9,8 @@ import attrs
 import trio
 
 from mezite.api.client import ClientOptions, RpcError, StatusCode, open_api_client
-from mezite.api.dialing import ApiConnectError, check_pin
 from mezite.api.pb.mezite.v1 import auth_pb2
+from mezite.api.signed_trust import ApiConnectError, check_pin, received_trust
 from mezite.core.diagnosis import StepFailedError
 from mezite.core.wrong_doors import grpc_balancer_hint
 from mezite.net.diagnosis_walk import Probe, nothing_to_do
@@ -76,9 +76,9 @@ class GrpcHop:
             raise await wrong_door(self.hop, str(error)) from error
         self.server_time = answer.server_time_ms
         if self.ca_pin is not None:
-            bundle = tuple(pem.encode() for pem in answer.host_tls_ca_pem)
+            trust = received_trust(answer.trust)
             try:
-                check_pin(bundle, self.ca_pin, self.hop.address)
+                check_pin(answer.host_tls_ca_pem, trust, self.ca_pin, self.hop.address)
             except ApiConnectError as error:
                 raise StepFailedError(error.why, error.hint) from None
         return f"cluster {answer.cluster_name}" + (

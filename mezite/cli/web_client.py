@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import trio
 
-from mezite.api.dialing import ApiConnectError, check_pin
+from mezite.api.signed_trust import ApiConnectError, check_pin
 from mezite.cli.errors import CliError
 from mezite.cli.way_out import way_out
+from mezite.core.certificates.continuation import ClusterTrust, SignedTrust, follow
+from mezite.core.certificates.x509_issue import certificate_spki_sha256, load_certificates
 from mezite.core.secret import Secret
 from mezite.net.addresses import split_host_port
 from mezite.net.dialer import DialError
@@ -21,7 +24,7 @@ from mezite.net.http1_client import Http1ClientError, Response, request
 from mezite.net.tls_contexts import client_context, unverified_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
 
-__all__ = ["WebClient", "find_hub", "trust_by_pin"]
+__all__ = ["WebClient", "find_hub", "trust_by_continuation", "trust_by_pin"]
 
 ALPN = ("http/1.1",)
 PORTS = (443, 3080)
@@ -141,14 +144,47 @@ async def trust_by_pin(address: str, pin: str) -> tuple[bytes, ...]:
 
     :raises CliError: the pin does not match.
     """
-    answer = await WebClient(address=address, context=unverified_client_context(ALPN)).get("/v1/webapi/ca")
-    pems = answer.get("host_tls_ca_pem")
-    bundle = tuple(pem.encode() for pem in pems if isinstance(pem, str)) if isinstance(pems, list) else ()
+    pems, trust = await _offered_trust(address)
     try:
-        check_pin(bundle, pin, address)
+        return check_pin(pems, trust, pin, address)
     except ApiConnectError as error:
         raise CliError(error.what, error.why, error.hint) from None
-    return bundle
+
+
+async def trust_by_continuation(address: str, known_ca_pem: bytes) -> ClusterTrust:
+    """Return whom to trust now, by what a CA that is known from an earlier login has signed.
+
+    :raises CliError: nothing leads from there to the hub.
+    """
+    _pems, trust = await _offered_trust(address)
+    try:
+        known = [certificate_spki_sha256(one) for one in load_certificates(known_ca_pem)]
+        return follow(known, trust, now=time.time_ns() // 1_000_000_000)
+    except ValueError:
+        raise CliError(
+            f"cannot trust the hub at {address}",
+            "its CA is not the one of your last login, and that one has signed nothing about another",
+            "give --ca-pin with what `mezhub ca-pin` prints on the hub, or --ca-file",
+        ) from None
+
+
+async def _offered_trust(address: str) -> tuple[list[str], list[SignedTrust]]:
+    """What the hub says of its CAs, which is worth nothing yet."""
+    answer = await WebClient(address=address, context=unverified_client_context(ALPN)).get("/v1/webapi/ca")
+    pems, lists = answer.get("host_tls_ca_pem"), answer.get("trust")
+    return (
+        [pem for pem in pems if isinstance(pem, str)] if isinstance(pems, list) else [],
+        [found for one in lists if (found := _signed_trust(one))] if isinstance(lists, list) else [],
+    )
+
+
+def _signed_trust(value: object) -> SignedTrust | None:
+    if not isinstance(value, dict) or not isinstance(value.get("document"), str):
+        return None
+    signatures = value.get("signatures")
+    if not isinstance(signatures, dict) or not all(isinstance(one, str) for one in signatures.values()):
+        return None
+    return SignedTrust(document=value["document"], signatures=signatures)
 
 
 def trusting(roots: tuple[bytes, ...] | None) -> ssl.SSLContext:

@@ -90,7 +90,7 @@ class _JumpPolicy:
     """Any genuine certificate gets as far as naming a node; which node it may reach is decided then."""
 
     def __init__(self, authorities: CertificateAuthorities, sources: Sources, client_ip: str) -> None:
-        self._trusted = authorities.user_ssh_ca_blobs
+        self._authorities = authorities
         self._sources = sources
         self._client_ip = client_ip
         self.verified: dict[str, VerifiedUserCertificate] = {}
@@ -103,7 +103,7 @@ class _JumpPolicy:
         try:
             verified = verify_user_certificate(
                 certificate,
-                trusted_cas=self._trusted,
+                trusted_cas=self._authorities.user_ssh_ca_blobs,
                 login=None,
                 source_address=self._client_ip,
                 now=self._sources.now() // 1000,

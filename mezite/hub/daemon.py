@@ -23,6 +23,7 @@ from mezite.core.errors import ExplainedError
 from mezite.hub.assembly import Hub, open_hub
 from mezite.hub.hub_identity import renew_certificates, show_configured_keypair
 from mezite.hub.ports import Port, make_ports
+from mezite.hub.trust_keeper import keep_trust
 from mezite.net.accept_loop import serve_connections
 from mezite.net.addresses import join_host_port
 from mezite.net.connection_limits import raise_descriptor_limit
@@ -99,6 +100,7 @@ async def run_hub(
         services.start_soon(hub.services.requests.run)
         services.start_soon(hub.ground.refusals.run)
         services.start_soon(renew_certificates, hub.tls, hub.ground.sources)
+        services.start_soon(_keep_trust, hub)
         try:
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as listeners:
@@ -115,6 +117,15 @@ async def run_hub(
         finally:
             connections_are_over.set()
         services.cancel_scope.cancel()
+
+
+async def _keep_trust(hub: Hub) -> None:
+    await keep_trust(
+        authorities=hub.ground.authorities,
+        rotation=hub.ground.rotation,
+        tls=hub.tls,
+        registry=hub.services.registry,
+    )
 
 
 async def _keep_audit_log(hub: Hub, over: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:

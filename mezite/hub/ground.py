@@ -16,6 +16,7 @@ from mezite.config.schema import HubConfig
 from mezite.hub.hub_identity import load_hub_id, served_names
 from mezite.services.accounts import Accounts
 from mezite.services.audit_log import AuditLog
+from mezite.services.authority_rotation import AuthorityRotation
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.enrollment import Enrollment
 from mezite.services.factor_codes import FactorCodes
@@ -38,6 +39,7 @@ class Ground:
     sources: Sources
     database: Database
     authorities: CertificateAuthorities
+    rotation: AuthorityRotation
     audit: AuditLog
     refusals: RefusalLog
     box: SecretBox
@@ -80,6 +82,9 @@ async def open_ground(config: HubConfig, sources: Sources) -> AsyncIterator[Grou
             sources=sources,
             database=database,
             authorities=authorities,
+            rotation=AuthorityRotation(
+                database=database, authorities=authorities, audit=audit, sources=sources, hub_id=hub_id
+            ),
             audit=audit,
             refusals=refusals,
             box=box,

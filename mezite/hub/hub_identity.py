@@ -109,7 +109,10 @@ class HubKeys:
 
 
 class HubTls:
-    """The TLS contexts of all listeners, and the certificates inside them."""
+    """The TLS contexts of all listeners, and the certificates inside them.
+
+    Whoever serves asks for a context at each connection: `follow_keys` makes others.
+    """
 
     def __init__(
         self,
@@ -127,15 +130,30 @@ class HubTls:
         self.certificates = self._issue()
         self.web_names: tuple[str, ...] = ()
         """The names in a certificate that was configured, besides those that this hub's own carries."""
-        pem, key = self.certificates.tls_certificate_pem, private_key_pem(self.keys.tls)
-        host_ca = _encoded(authorities.host_tls_ca_pem)
-        user_ca = _encoded(authorities.user_tls_ca_pem)
-        self._own_web = server_context(pem, key, (alpn.HTTP1,))
+        self._own_web = server_context(
+            self.certificates.tls_certificate_pem, private_key_pem(self.keys.tls), (alpn.HTTP1,)
+        )
         self.web = self._own_web
         """For browsers and outer TLS sessions; another object after each `show`."""
+        self._trust()
+
+    def _trust(self) -> None:
+        """Make the contexts that hold others against CAs; a context never lets go of one that it has."""
+        pem, key = self.certificates.tls_certificate_pem, private_key_pem(self.keys.tls)
+        host_ca = _encoded(self._authorities.host_tls_ca_pem)
+        user_ca = _encoded(self._authorities.user_tls_ca_pem)
         self.grpc = server_context(pem, key, (alpn.GRPC, alpn.HTTP2), client_ca_pems=[*host_ca, *user_ca])
         self.tunnel = mutual_server_context(pem, key, host_ca, (alpn.AGENT_TUNNEL,))
         self.connect = mutual_server_context(pem, key, user_ca, (alpn.USER_TUNNEL,))
+
+    def follow_keys(self) -> None:
+        """Show certificates of the CAs that sign now, and trust those that are trusted now.
+
+        From the next handshake on: connections that exist keep what they have (threat F5).
+        """
+        self.certificates = self._issue()
+        self._show(self._own_web)
+        self._trust()
 
     def ssh_identity(self) -> HostIdentity:
         """Return the host key and certificate that port 3023 shows."""

@@ -95,7 +95,7 @@ def make_ports(config: HubConfig, hub: Hub) -> list[Port]:
     """Return the listeners of this hub. Where the PROXY protocol is on, it is read ahead of everything."""
     limiters = connection_limiters(config)
     grpc = GrpcPort(
-        context=hub.tls.grpc,
+        context=lambda: hub.tls.grpc,
         serve_api=hub.serve_api,
         allow_cleartext=config.auth.grpc_allow_http or config.auth.h2c,
     )

@@ -13,6 +13,7 @@ from typing import Final
 
 import attrs
 
+from mezite.core.certificates.continuation import SignedTrust
 from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.keys import (
     InvalidKeyError,
@@ -46,6 +47,7 @@ from mezite.core.certificates.x509_issue import (
 from mezite.core.certificates.x509_verify import verify_x509
 from mezite.core.secret import Secret
 from mezite.services.authority_keys import AGENT_LIFETIME_S, HUB_LIFETIME_S, CaPassphraseError, Purpose
+from mezite.services.cluster_trust import ClusterTrustLists
 from mezite.services.key_ring import KeyRing, KeyStore
 from mezite.services.sources import Sources
 from mezite.storage.database import Database
@@ -121,6 +123,7 @@ class CertificateAuthorities:
         self.ring = ring
         """Replaced as a whole when keys change, here or on another hub."""
         self._sources = store.sources
+        self._lists = ClusterTrustLists(store.cluster, store.sources)
 
     @classmethod
     async def open(
@@ -146,6 +149,21 @@ class CertificateAuthorities:
     def host_pin(self) -> str:
         """The pin of the Host CA that signs now: 64 hex digits."""
         return self.ring.active(Purpose.HOST_TLS).key_id
+
+    def signed_trust(self) -> list[SignedTrust]:
+        """Return what leads from any Host CA of this cluster, past or present, to those that are trusted now."""
+        return self._lists.offered(self.ring)
+
+    @property
+    def host_pins(self) -> list[str]:
+        """The pins of all Host CAs that are trusted."""
+        return [one.key_id for one in self.ring.trusted(Purpose.HOST_TLS)]
+
+    @property
+    def key_ids_for_agents(self) -> frozenset[str]:
+        """The ids of the keys that agents have to trust."""
+        purposes = (Purpose.HOST_TLS, Purpose.USER_SSH)
+        return frozenset(one.key_id for purpose in purposes for one in self.ring.trusted(purpose))
 
     @property
     def host_tls_ca_pem(self) -> list[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,6 @@ import attrs
 
 from mezite.core.audit.event_types import EventType
 from mezite.core.certificates.keys import InvalidKeyError
-from mezite.core.durations import format_duration
 from mezite.core.join_token import format_join_token
 from mezite.core.labels import InvalidLabelsError, check_labels
 from mezite.core.names import InvalidNameError, check_node_name
@@ -18,7 +18,6 @@ from mezite.core.secret import Secret
 from mezite.services.audit_log import AuditLog
 from mezite.services.certificate_authority import AgentCertificates, CertificateAuthorities
 from mezite.services.errors import (
-    ClockSkewError,
     ConflictError,
     InvalidRequestError,
     LockedError,
@@ -27,10 +26,11 @@ from mezite.services.errors import (
 )
 from mezite.services.identity import AgentIdentity
 from mezite.services.login import token_hash
+from mezite.services.peer_clock import check_clock
 from mezite.services.refusal_log import RefusalLog
 from mezite.services.source_limit import SecretGuesses
 from mezite.services.sources import Sources
-from mezite.storage import agents, join_tokens
+from mezite.storage import agents, join_tokens, trust
 from mezite.storage.agents import AgentRow, NewAgent, RenewalRefusal, RenewedGeneration
 from mezite.storage.database import Database
 from mezite.storage.errors import NameTakenError
@@ -40,15 +40,16 @@ from mezite.storage.shared_writes import SharedWrites
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["CreatedJoinToken", "Enrolled", "Enrollment", "JoinRequest", "check_clock"]
-
-MAX_SKEW_MS = 5 * 60 * 1000
-"""Certificates are backdated by five minutes: a clock further behind would refuse what it was just given (F6)."""
+__all__ = ["CreatedJoinToken", "Enrolled", "Enrollment", "JoinRequest"]
 
 MAX_TOKEN_TTL_MS = 7 * 24 * 3600 * 1000
 """A week covers an image built on Friday; a secret that lives longer is a password."""
 
 MAX_VERSION = 64
+
+KEY_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
+MOST_KEY_IDS = 32
+"""Twice MOST_CAS of core/certificates/trust_bundle: CAs of hubs and of users."""
 
 
 @attrs.frozen(kw_only=True)
@@ -79,20 +80,6 @@ class Enrolled:
 
     agent: AgentRow
     certificates: AgentCertificates
-
-
-def check_clock(theirs: int, ours: int) -> None:
-    """Refuse a clock that is too far off for the certificates to work.
-
-    :raises ClockSkewError: by how much, and what to do (threat F6).
-    """
-    off = theirs - ours
-    if abs(off) > MAX_SKEW_MS:
-        direction = "ahead of" if off > 0 else "behind"
-        raise ClockSkewError(
-            f"this machine's clock is {format_duration(abs(off) // 1000)} {direction} the hub's: "
-            "certificates would not be valid; set the clock (NTP) and start again"
-        )
 
 
 class Enrollment:
@@ -328,14 +315,26 @@ class Enrollment:
         event_id = await self.record_clone(agent, client_address)
         return LockedError(clone_message(agent.agent_id), event_id=event_id)
 
-    async def heartbeat(self, agent: AgentIdentity, *, labels: Mapping[str, str], version: str) -> None:
+    async def heartbeat(
+        self,
+        agent: AgentIdentity,
+        *,
+        labels: Mapping[str, str],
+        version: str,
+        trusted_key_ids: Collection[str] = (),
+    ) -> None:
         """Take over what an agent says about itself. Labels that its join token fixed stay as they are.
 
-        :raises InvalidRequestError: bad labels.
+        `trusted_key_ids` are the keys that the agent has stored; rotations wait for that (threat F5).
+
+        :raises InvalidRequestError: bad labels or key ids.
         :raises UnauthenticatedError: a newer certificate of this agent is in use: whoever shows an older one does not
             speak for it (threat B1). It is not locked: on two tunnels, words of the older may come in late.
         """
         checked = _checked_node(agent.node_name, labels)
+        if len(trusted_key_ids) > MOST_KEY_IDS or not all(map(KEY_ID.fullmatch, trusted_key_ids)):
+            raise InvalidRequestError(f"at most {MOST_KEY_IDS} key ids of 64 hexadecimal digits are trusted")
+        now = self._sources.now()
 
         def store(conn: Connection) -> bool:
             row = agents.get(conn, agent_id=agent.agent_id)
@@ -345,6 +344,8 @@ class Enrollment:
             agents.update_details(
                 conn, agent_id=agent.agent_id, labels={**checked, **fixed}, version=version[:MAX_VERSION]
             )
+            if trusted_key_ids:
+                trust.note_agent(conn, agent_id=agent.agent_id, key_ids=trusted_key_ids, now=now)
             return True
 
         if not await self._heartbeats.write(store):

@@ -41,4 +41,8 @@ class ClusterRoutes:
         }
 
     async def _ca(self) -> dict[str, Any]:
-        return {"host_tls_ca_pem": self.authorities.host_tls_ca_pem}
+        lists = [
+            {"document": one.document, "signatures": dict(one.signatures)}
+            for one in self.authorities.signed_trust()
+        ]
+        return {"host_tls_ca_pem": self.authorities.host_tls_ca_pem, "trust": lists}

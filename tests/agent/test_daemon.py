@@ -26,6 +26,8 @@ from mezite.agent.joining import JoinError, make_keys
 from mezite.api.client import RpcError, StatusCode
 from mezite.api.pb.mezite.v1 import enrollment_pb2 as pb
 from mezite.config.schema import AgentConfig
+from mezite.core.certificates.trust_bundle import key_id_of_certificate, key_id_of_line
+from mezite.core.certificates.x509_issue import certificate_pem
 from mezite.core.secret import Secret
 from mezite.ssh.spawn import open_spawner
 from mezite.testing.certificates import DAY, ThrowAwayCa
@@ -268,25 +270,76 @@ async def test_a_certificate_that_is_late_is_renewed_at_once(
     assert client.times == [begin]
 
 
+HUB_CA = certificate_pem(CA.host_tls_ca).decode()
+OTHER_CA = certificate_pem(ThrowAwayCa(NOW).host_tls_ca).decode()
+
+
+def told(*hub_cas: str) -> pb.AgentHeartbeatResponse:
+    return pb.AgentHeartbeatResponse(host_tls_ca_pem=hub_cas, user_ssh_ca=[LINE] if hub_cas else [])
+
+
+@attrs.define
+class Hub:
+    """Answers heartbeats, and keeps what was acknowledged in them."""
+
+    answers: list[pb.AgentHeartbeatResponse | RpcError]
+    acknowledged: list[tuple[str, ...]] = attrs.field(factory=list)
+
+    def answer(self, _name: str, request: pb.AgentHeartbeatRequest) -> pb.AgentHeartbeatResponse:
+        self.acknowledged.append(tuple(request.trusted_key_ids))
+        given = self.answers.pop(0)
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+
+def ids(*hub_cas: str) -> tuple[str, ...]:
+    return tuple(sorted([key_id_of_line(LINE), *map(key_id_of_certificate, hub_cas)]))
+
+
 async def test_heartbeats_take_over_cas(
     tmp_path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    other = LINE.replace("YWJh", "YWJi")
-    answers = iter([[], [LINE], [LINE, other], RpcError(StatusCode.UNAVAILABLE, "away"), [LINE, other]])
-
-    def answer(_name: str, _request: object) -> pb.AgentHeartbeatResponse:
-        given = next(answers)
-        if isinstance(given, Exception):
-            raise given
-        return pb.AgentHeartbeatResponse(user_ssh_ca=given)
-
-    client = FakeClient(answer)
+    """Stored, used, and only then acknowledged, at once (threat F5); what is no CA changes nothing."""
+    away = RpcError(StatusCode.UNAVAILABLE, "away")
+    hub = Hub([told(HUB_CA, OTHER_CA), told(), away, told("nonsense"), told(OTHER_CA), told()])
+    client = FakeClient(hub.answer)
     running = await life(tmp_path, client)
-    with caplog.at_level(logging.INFO, "mezite.agent"), trio.move_on_after(4.5 * HEARTBEAT_SECONDS):
-        await _beat(running.agent)
-    assert client.names == ["AgentHeartbeat"] * 5
+    running.agent.identity = attrs.evolve(running.agent.identity, host_tls_ca_pem=(HUB_CA,))
+    running.store.save(running.agent.identity)
+    with caplog.at_level(logging.INFO, "mezite.agent"), trio.move_on_after(3.5 * HEARTBEAT_SECONDS):
+        await _beat(running.agent, running.store)
     waits = [round(b - a) for a, b in zip(client.times, client.times[1:], strict=False)]
-    assert waits == [HEARTBEAT_SECONDS] * 4
-    assert running.agent.identity.user_ssh_ca == (LINE, other)
-    assert [r.message for r in caplog.records].count("the CAs of users have changed") == 1
+    assert waits == [0, HEARTBEAT_SECONDS, HEARTBEAT_SECONDS, HEARTBEAT_SECONDS, 0]
+    both = ids(HUB_CA, OTHER_CA)
+    assert hub.acknowledged == [ids(HUB_CA), both, both, both, both, ids(OTHER_CA)]
+    assert running.agent.identity.host_tls_ca_pem == (OTHER_CA,)
+    stored = running.store.load()
+    assert stored is not None
+    assert stored.host_tls_ca_pem == (OTHER_CA,)
+    messages = [record.message for record in caplog.records]
+    assert messages.count("the cluster's CAs have changed") == 2
+    assert messages.count("cannot take over the cluster's CAs") == 1
     assert HEARTBEAT_SECONDS < 60, "after a minute without calls a hub ends the API connection"
+
+
+async def test_news_does_not_wait_for_the_next_heartbeat(tmp_path: Path, autojump_clock: MockClock) -> None:
+    client = FakeClient(Hub([told()] * 9).answer)
+    running = await life(tmp_path, client)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_beat, running.agent, running.store)
+        await trio.sleep(5)
+        running.agent.news.hear()
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert [round(time - client.times[0]) for time in client.times] == [0, 5]
+
+
+async def test_hubs_that_disagree_do_not_make_it_run_in_circles(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    client = FakeClient(Hub([told(HUB_CA), told(OTHER_CA)] * 9).answer)
+    running = await life(tmp_path, client)
+    with trio.move_on_after(1.5 * HEARTBEAT_SECONDS):
+        await _beat(running.agent, running.store)
+    assert len(client.names) == 4

@@ -11,14 +11,15 @@ from mezite.api.dialing import (
     CONNECT_SECONDS,
     GRPC_ALPN,
     ApiConnectError,
-    check_pin,
     connect_api,
     fetch_cluster_ca,
 )
 from mezite.api.pb.mezite.v1 import auth_pb2
 from mezite.api.rpc import PeerInfo
 from mezite.api.server import GrpcServer
+from mezite.api.signed_trust import check_pin
 from mezite.core.certificates.keys import generate_ed25519, generate_p256, private_key_pem
+from mezite.core.certificates.trust_bundle import key_id_of_certificate
 from mezite.net.dialer import DialError
 from mezite.net.tls_contexts import client_context, server_context
 from mezite.net.tls_stream import TlsError, TlsStream
@@ -184,7 +185,9 @@ async def test_a_port_that_answers_something_else(world):
 @pytest.mark.parametrize("how", ["empty", "damaged", "two"])
 def test_bundles_that_are_not_believed(how):
     """A second certificate beside the pinned one would be trusted as well."""
-    pem = self_signed_pem()[0]
-    bundle = {"empty": (), "damaged": (b"nonsense",), "two": (pem, self_signed_pem("other.example")[0])}[how]
-    with pytest.raises(ApiConnectError, match="not the one"):
-        check_pin(bundle, "0" * 64, "hub:3025")
+    pem, other = (self_signed_pem(name)[0].decode() for name in ("localhost", "other.example"))
+    pems = {"empty": (), "damaged": ("nonsense",), "two": (pem, other)}[how]
+    for pin in ("0" * 64, key_id_of_certificate(pem)):
+        with pytest.raises(ApiConnectError, match="not the one"):
+            check_pin(pems, [], pin, "hub:3025")
+    assert check_pin((pem,), [], key_id_of_certificate(pem), "hub:3025") == (pem.encode(),)

@@ -128,7 +128,8 @@ async def test_silence_inside_tls_ends(autojump_clock: MockClock) -> None:
     connection = Connection(
         PushbackStream(near), "192.0.2.1:1", "127.0.0.1:3025", "auth", lambda: None, lambda _ip: None
     )
-    port = GrpcPort(context=server_context(*self_signed_pem(), ("h2",)), serve_api=None, allow_cleartext=True)
+    context = server_context(*self_signed_pem(), ("h2",))
+    port = GrpcPort(context=lambda: context, serve_api=None, allow_cleartext=True)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(port.handle, connection)
         client = TlsStream(far, unverified_client_context(()), server_side=False)

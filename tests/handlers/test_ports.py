@@ -272,7 +272,7 @@ async def test_who_says_nothing_at_all_stays_under_the_accept_loops_deadline(
     autojump_clock: MockClock,
 ) -> None:
     silence = Silence()
-    handler = GrpcPort(context=a_context(), serve_api=None, allow_cleartext=True)
+    handler = GrpcPort(context=a_context, serve_api=None, allow_cleartext=True)
     with trio.move_on_after(60) as scope:
         await handler.handle(silence.connection())
     assert scope.cancelled_caught

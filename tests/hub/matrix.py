@@ -182,7 +182,7 @@ class Cluster:
     async def api_port(self) -> AsyncIterator[trio.abc.Stream]:
         """A connection to the gRPC port of a hub that allows cleartext too."""
         ours, theirs = trio.testing.memory_stream_pair()
-        port = GrpcPort(context=self.hub.tls.grpc, serve_api=self.hub.serve_api, allow_cleartext=True)
+        port = GrpcPort(context=lambda: self.hub.tls.grpc, serve_api=self.hub.serve_api, allow_cleartext=True)
         connection = Connection(
             PushbackStream(theirs), CLIENT, "127.0.0.1:3025", "auth", lambda: None, lambda _ip: None
         )

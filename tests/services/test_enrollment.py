@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mezite.core.join_token import parse_join_token
-from mezite.services.enrollment import MAX_SKEW_MS, Enrollment, check_clock, secret_part
+from mezite.services.enrollment import Enrollment, secret_part
 from mezite.services.errors import (
     ClockSkewError,
     ConflictError,
@@ -18,6 +18,7 @@ from mezite.services.errors import (
     UnauthenticatedError,
 )
 from mezite.services.login import token_hash
+from mezite.services.peer_clock import MAX_SKEW_MS, check_clock
 from mezite.storage import agents, join_tokens
 from tests.services.world import (
     CLIENT,

@@ -59,7 +59,10 @@ async def test_a_host_header_changes_nothing(world, app):
 
 async def test_the_ca(world, app):
     async with browsing(app) as browser:
-        assert document(await browser.get("ca")) == {"host_tls_ca_pem": world.authorities.host_tls_ca_pem}
+        offered = document(await browser.get("ca"))
+        assert offered["host_tls_ca_pem"] == world.authorities.host_tls_ca_pem
+        (listed,) = offered["trust"]
+        assert set(listed["signatures"]) == {world.authorities.host_pin}
 
 
 async def test_from_a_password_to_certificates_and_out(world, app):

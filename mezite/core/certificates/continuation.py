@@ -10,19 +10,24 @@ The signed bytes begin with a name of their own, so that no signature over a cer
 """
 
 import base64
-import binascii
+import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 
 import attrs
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from mezite.core.certificates.keys import PrivateKey
-from mezite.core.certificates.trust_bundle import BadTrustError, ca_certificate, key_id_of_line
-from mezite.core.certificates.x509_issue import certificate_spki_sha256
+from mezite.core.certificates.trust_bundle import (
+    BadTrustError,
+    ca_certificate,
+    key_id_of_certificate,
+    key_id_of_line,
+)
+from mezite.core.certificates.x509_issue import check_tls_key
 
 __all__ = ["ClusterTrust", "SignedTrust", "follow", "sign_trust", "trust_document"]
 
@@ -53,7 +58,7 @@ class SignedTrust:
 
     document: str
     signatures: Mapping[str, str]
-    """Base64 by key id (the pin of the signer)."""
+    """As `sign_trust` writes them, by key id (the pin of the signer)."""
 
 
 def trust_document(trust: ClusterTrust, *, expires_at: int | None) -> str:
@@ -71,27 +76,28 @@ def trust_document(trust: ClusterTrust, *, expires_at: int | None) -> str:
 
 
 def sign_trust(document: str, key: PrivateKey) -> str:
-    """The signature of one CA over a list, base64."""
+    """The signature of one CA over a list: ``KEY.SIGNATURE``, both base64, so that a pin alone can check it."""
     message = CONTEXT + document.encode()
     if isinstance(key, ed25519.Ed25519PrivateKey):
         signature = key.sign(message)
     else:
         signature = key.sign(message, ec.ECDSA(hashes.SHA256()))
-    return base64.b64encode(signature).decode("ascii")
+    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"{base64.b64encode(public).decode('ascii')}.{base64.b64encode(signature).decode('ascii')}"
 
 
-def follow(known: Collection[x509.Certificate], offered: Sequence[SignedTrust], *, now: int) -> ClusterTrust:
-    """From the CAs that are known, by what they have signed, to the newest list that they lead to.
+def follow(known: Collection[str], offered: Sequence[SignedTrust], *, now: int) -> ClusterTrust:
+    """From the pins that are known, by what their keys have signed, to the newest list that they lead to.
 
     ``offered`` is an untrusted peer's; the order means nothing. ``now`` is in seconds since 1970.
 
-    Raises BadTrustError: none of the lists is signed by a CA that is known, or one that leads there is no list.
+    Raises BadTrustError: none of the lists is signed by a key that is known, or one that leads there is no list.
     """
-    keys = {certificate_spki_sha256(ca): ca.public_key() for ca in known}
+    pins = frozenset(known)
     left = list(offered)[:MOST_DOCUMENTS]
     reached: ClusterTrust | None = None
     while True:
-        step = next((one for one in left if is_signed(one, keys) and in_time(one, now)), None)
+        step = next((one for one in left if is_signed(one, pins) and in_time(one, now)), None)
         if step is None:
             break
         left.remove(step)
@@ -99,8 +105,7 @@ def follow(known: Collection[x509.Certificate], offered: Sequence[SignedTrust], 
         if reached is not None and found.cluster != reached.cluster:
             raise BadTrustError("the list of CAs is another cluster's")
         reached = found
-        cas = [ca_certificate(pem, now) for pem in found.host_tls_ca_pem]
-        keys = {certificate_spki_sha256(ca): ca.public_key() for ca in cas}
+        pins = frozenset(key_id_of_certificate(pem) for pem in found.host_tls_ca_pem)
         if expiry(step.document) is not None:
             break
     if reached is None:
@@ -108,27 +113,32 @@ def follow(known: Collection[x509.Certificate], offered: Sequence[SignedTrust], 
     return reached
 
 
-def is_signed(offered: SignedTrust, keys: Mapping[str, object]) -> bool:
-    for signer, text in list(offered.signatures.items())[:MOST_SIGNATURES]:
-        key = keys.get(signer)
-        if key is not None and verifies(key, offered.document, text):
-            return True
-    return False
+def is_signed(offered: SignedTrust, pins: Collection[str]) -> bool:
+    signatures = list(offered.signatures.items())[:MOST_SIGNATURES]
+    return any(pin in pins and verifies(pin, offered.document, text) for pin, text in signatures)
 
 
-def verifies(key: object, document: str, text: str) -> bool:
+def verifies(pin: str, document: str, text: str) -> bool:
+    public, _, signature = text.partition(".")
     message = CONTEXT + document.encode("utf-8", "surrogatepass")
     try:
-        signature = base64.b64decode(text, validate=True)
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
-            return True
+        key = pinned_key(pin, base64.b64decode(public, validate=True))
+        signed = base64.b64decode(signature, validate=True)
         if isinstance(key, ed25519.Ed25519PublicKey):
-            key.verify(signature, message)
-            return True
-    except (InvalidSignature, binascii.Error, ValueError):
+            key.verify(signed, message)
+        else:
+            key.verify(signed, message, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
-    return False
+    return True
+
+
+def pinned_key(pin: str, der: bytes) -> ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey:
+    if hashlib.sha256(der).hexdigest() != pin:
+        raise ValueError("the key is not the one that the pin names")
+    key = check_tls_key(load_der_public_key(der))
+    assert not isinstance(key, rsa.RSAPublicKey)  # neither made nor let through
+    return key
 
 
 def in_time(offered: SignedTrust, now: int) -> bool:

@@ -53,7 +53,7 @@ USE_TLS = (
 class GrpcPort:
     """The gRPC API: TLS with an optional client certificate; cleartext HTTP/2 only where it is configured."""
 
-    context: ssl.SSLContext
+    context: Callable[[], ssl.SSLContext]
     serve_api: ServeGrpc
     allow_cleartext: bool
 
@@ -61,7 +61,7 @@ class GrpcPort:
         """Serve one connection."""
         protocol = await peek_protocol(connection.stream)
         if protocol is Protocol.TLS:
-            await self.serve_tls(await handshake(connection, self.context), connection)
+            await self.serve_tls(await handshake(connection, self.context()), connection)
         elif self.allow_cleartext:
             await self.serve_cleartext(connection)
         else:

@@ -2,12 +2,14 @@
 """From an older CA to the present one, and nowhere else."""
 
 import base64
+import hashlib
 import json
 
 import attrs
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mezite.core.certificates.continuation import (
     CONTEXT,
@@ -71,60 +73,66 @@ LAST_OF_A = signed(trust(B), A, expires_at=None)
 
 @pytest.mark.parametrize("ca", [B, C])
 def test_who_knows_one_of_them_learns_of_all(ca):
-    assert follow([ca.certificate], [PRESENT], now=NOW) == trust(B, C)
+    assert follow([ca.pin], [PRESENT], now=NOW) == trust(B, C)
 
 
 def test_who_knows_one_that_is_gone_is_led_on():
     for offered in ([PRESENT, LAST_OF_A], [LAST_OF_A, PRESENT]):
-        assert follow([A.certificate], offered, now=NOW) == trust(B, C)
+        assert follow([A.pin], offered, now=NOW) == trust(B, C)
 
 
 def test_a_chain_of_several():
     last_of_b = signed(trust(C), B, expires_at=None)
     present = signed(trust(C), C)
-    assert follow([A.certificate], [present, last_of_b, LAST_OF_A], now=NOW) == trust(C)
+    assert follow([A.pin], [present, last_of_b, LAST_OF_A], now=NOW) == trust(C)
     # Where the present list is missing, the last one that leads anywhere counts: no worse than what was known.
-    assert follow([A.certificate], [last_of_b, LAST_OF_A], now=NOW) == trust(C)
+    assert follow([A.pin], [last_of_b, LAST_OF_A], now=NOW) == trust(C)
 
 
 def test_strangers_lead_nowhere():
     forged = signed(trust(EVIL), EVIL)
     for offered in ([], [forged], [attrs.evolve(forged, signatures={A.pin: forged.signatures[EVIL.pin]})]):
         with pytest.raises(BadTrustError, match="nothing that is offered"):
-            follow([A.certificate], offered, now=NOW)
+            follow([A.pin], offered, now=NOW)
     with pytest.raises(BadTrustError):
         follow([], [PRESENT], now=NOW)
-    assert follow([A.certificate, B.certificate], [forged, PRESENT], now=NOW) == trust(B, C)
+    assert follow([A.pin, B.pin], [forged, PRESENT], now=NOW) == trust(B, C)
 
 
 def test_a_list_of_before_a_rotation_does_not_come_back():
     """Who trusts B must not be made to trust A again by what B signed when both were trusted."""
     before = signed(trust(A, B), A, B, expires_at=NOW)
     with pytest.raises(BadTrustError):
-        follow([B.certificate], [before], now=NOW)
-    assert follow([B.certificate], [before], now=NOW - 1) == trust(A, B)
+        follow([B.pin], [before], now=NOW)
+    assert follow([B.pin], [before], now=NOW - 1) == trust(A, B)
 
 
 def test_every_byte_is_signed():
     changed = attrs.evolve(PRESENT, document=PRESENT.document.replace('"test"', '"tesT"'))
     for damaged in (changed, attrs.evolve(PRESENT, document=PRESENT.document + " ")):
         with pytest.raises(BadTrustError, match="nothing that is offered"):
-            follow([B.certificate], [damaged], now=NOW)
+            follow([B.pin], [damaged], now=NOW)
+
+
+def bare_key(ca):
+    return PRESENT.signatures[ca.pin].partition(".")[0]
 
 
 @pytest.mark.parametrize("text", ["", "!", "AAAA", base64.b64encode(b"x" * 64).decode(), "\ud800"])
 @pytest.mark.parametrize("ca", [B, C])
-def test_damaged_signatures(ca, text):
+@pytest.mark.parametrize("with_key", [True, False])
+def test_damaged_signatures(ca, text, with_key):
+    text = f"{bare_key(ca)}.{text}" if with_key else text
     with pytest.raises(BadTrustError, match="nothing that is offered"):
-        follow([ca.certificate], [attrs.evolve(PRESENT, signatures={ca.pin: text})], now=NOW)
+        follow([ca.pin], [attrs.evolve(PRESENT, signatures={ca.pin: text})], now=NOW)
 
 
 def test_a_signature_over_something_else_is_none():
     """The name in front of the signed bytes: a bare signature of the same text does not count."""
     bare = B.key.sign(PRESENT.document.encode(), ec.ECDSA(hashes.SHA256()))
-    offered = attrs.evolve(PRESENT, signatures={B.pin: base64.b64encode(bare).decode()})
+    offered = attrs.evolve(PRESENT, signatures={B.pin: f"{bare_key(B)}.{base64.b64encode(bare).decode()}"})
     with pytest.raises(BadTrustError):
-        follow([B.certificate], [offered], now=NOW)
+        follow([B.pin], [offered], now=NOW)
     # DER begins with 0x30: nothing that a certificate's signature covers can begin like this.
     assert CONTEXT[0] != 0x30
 
@@ -156,26 +164,35 @@ def document(**changes):
 def test_what_is_no_list_is_refused_even_if_signed(text):
     offered = SignedTrust(document=text, signatures={B.pin: sign_trust(text, B.key)})
     with pytest.raises(BadTrustError):
-        follow([B.certificate], [offered], now=NOW)
+        follow([B.pin], [offered], now=NOW)
 
 
 def test_a_chain_stays_in_its_cluster():
     other = signed(trust(B, C, cluster="other"), B)
     with pytest.raises(BadTrustError, match="another cluster"):
-        follow([A.certificate], [LAST_OF_A, other], now=NOW)
+        follow([A.pin], [LAST_OF_A, other], now=NOW)
 
 
 def test_there_is_an_end_to_what_is_looked_at():
     noise = [signed(trust(EVIL), EVIL)] * MOST_DOCUMENTS
     with pytest.raises(BadTrustError):
-        follow([B.certificate], [*noise, PRESENT], now=NOW)
-    assert follow([B.certificate], [*noise[1:], PRESENT], now=NOW) == trust(B, C)
+        follow([B.pin], [*noise, PRESENT], now=NOW)
+    assert follow([B.pin], [*noise[1:], PRESENT], now=NOW) == trust(B, C)
     crowd = {f"{number:064}": "AAAA" for number in range(MOST_SIGNATURES)}
     late = attrs.evolve(PRESENT, signatures={**crowd, **PRESENT.signatures})
     with pytest.raises(BadTrustError):
-        follow([B.certificate], [late], now=NOW)
+        follow([B.pin], [late], now=NOW)
 
 
 def test_a_key_of_a_kind_that_no_ca_has_verifies_nothing():
     key = rsa.generate_private_key(65537, 2048).public_key()
-    assert not verifies(key, PRESENT.document, PRESENT.signatures[B.pin])
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    text = f"{base64.b64encode(der).decode()}.AAAA"
+    assert not verifies(hashlib.sha256(der).hexdigest(), PRESENT.document, text)
+
+
+def test_the_key_is_the_one_that_the_pin_names():
+    """Whoever offers the list brings the key along: it is looked at only if it hashes to the pin."""
+    forged = signed(trust(EVIL), EVIL)
+    assert not verifies(B.pin, forged.document, forged.signatures[EVIL.pin])
+    assert verifies(EVIL.pin, forged.document, forged.signatures[EVIL.pin])

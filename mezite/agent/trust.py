@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whom an agent trusts, and how that follows the cluster's keys (threat F5).
+
+What the hub says is checked and stored before it is used, and used before it is acknowledged: an agent never says that
+it trusts a key which it could forget.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+import attrs
+import trio
+
+from mezite.agent.identity_store import IdentityStore, StoredIdentity
+from mezite.core.certificates.trust_bundle import BadTrustError, TrustBundle
+
+__all__ = ["TrustNews", "adopt", "key_ids_of"]
+
+_log = logging.getLogger("mezite.agent")
+
+
+class TrustNews:
+    """The word from a hub that it has something new to say."""
+
+    def __init__(self) -> None:
+        self._heard = trio.Event()
+
+    def hear(self) -> None:
+        """Ask the hub soon."""
+        self._heard.set()
+
+    async def wait(self) -> None:
+        """Until it was heard since the last wait."""
+        await self._heard.wait()
+        self._heard = trio.Event()
+
+
+def key_ids_of(identity: StoredIdentity) -> list[str]:
+    """Return what to acknowledge, sorted; nothing when the stored CAs cannot be read."""
+    bundle = TrustBundle(host_tls_ca_pem=identity.host_tls_ca_pem, user_ssh_ca=identity.user_ssh_ca)
+    try:
+        return sorted(bundle.key_ids)
+    except BadTrustError:
+        return []
+
+
+def adopt(
+    store: IdentityStore,
+    identity: StoredIdentity,
+    *,
+    host_tls_ca_pem: Collection[str],
+    user_ssh_ca: Collection[str],
+    now: int,
+) -> StoredIdentity:
+    """Store what a hub says whom to trust, and return the identity with it; `now` in milliseconds.
+
+    :raises BadTrustError: it is no set of CAs; what was trusted stays.
+    :raises OSError: the disk refuses; the same.
+    """
+    bundle = TrustBundle.offered(host_tls_ca_pem, user_ssh_ca, now=now // 1000)
+    adopted = attrs.evolve(identity, host_tls_ca_pem=bundle.host_tls_ca_pem, user_ssh_ca=bundle.user_ssh_ca)
+    if adopted != identity:
+        store.save_trust(adopted)
+        _log.info(
+            "the cluster's CAs have changed",
+            extra={"hubs": len(bundle.host_tls_ca_pem), "users": len(bundle.user_ssh_ca)},
+        )
+    return adopted
