@@ -13,8 +13,10 @@ from mezite.cli.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.lazy_group import CommandGroup
 from mezite.cli.user_session import current_profile, open_channel
 from mezite.core.mux.connection import ChannelHeader
+from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.byte_streams import relay
 from mezite.net.heap import keep_large_blocks
+from mezite.net.mux_channel import ChannelResetError
 
 __all__ = ["node_of", "proxy"]
 
@@ -87,5 +89,9 @@ async def _relay(target: str, login: str) -> None:
     async with open_channel(header) as channel:
         try:
             await relay(_Stdio(), channel)
+        except ChannelResetError as reset:
+            if reset.code is ErrorCode.REFUSED:
+                raise CliError(reset.text) from None
+            raise CliError(f"the connection to {node} was lost", str(reset), "connect again") from None
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise CliError(f"the connection to {node} was lost", str(error), "connect again") from None

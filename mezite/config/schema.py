@@ -137,6 +137,12 @@ class AuthConfig:
         "Accept cleartext HTTP/2 (h2c) on the gRPC port beside TLS.",
         variables=("MEZITE_GRPC_ALLOW_HTTP",),
     )
+    locking_mode: str = key(
+        choice("strict", "best_effort"),
+        "strict",
+        "When locks could not be read from the database for 10 s: strict ends all sessions, since there may be a lock "
+        "that this hub does not know; best_effort lets them go on.",
+    )
     h2c: bool = key(
         BOOLEAN,
         False,

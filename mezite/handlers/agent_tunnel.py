@@ -17,9 +17,11 @@ from mezite.handlers.session_life import dismiss, guarded, new_window_pool, runn
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
 from mezite.services.authentication import Authenticator
+from mezite.services.authorization import Resource
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.errors import RefusedError, UnauthenticatedError
 from mezite.services.identity import AgentIdentity
+from mezite.services.live_access import LiveAccess, LiveEntry, LiveKind
 from mezite.services.tunnel_leases import TunnelLeases
 from mezite.services.tunnel_registry import StaleEpochError, Tunnel, TunnelRegistry
 
@@ -54,6 +56,7 @@ class AgentTunnelHandler:
     registry: TunnelRegistry
     leases: TunnelLeases
     refusals: CredentialRefusals
+    live: LiveAccess
     serve_api: ServeAgentApi
     windows: GrowthPool = attrs.field(factory=new_window_pool)
     """Shared by all sessions of the hub."""
@@ -98,10 +101,25 @@ class AgentTunnelHandler:
             "epoch": epoch,
         }
         try:
-            await self._hold_tunnel(session, agent, epoch, peer)
+            await self._hold_until_cut(session, agent, epoch, peer)
         finally:
             _log.info("tunnel down", extra=details)
             await self.leases.end(agent, epoch)
+
+    async def _hold_until_cut(
+        self, session: MuxSession, agent: AgentIdentity, epoch: int, peer: _Peer
+    ) -> None:
+        entry = LiveEntry(
+            kind=LiveKind.AGENT_TUNNEL,
+            identity=agent,
+            verb="agent.heartbeat",
+            resource=Resource(kind="agent"),
+            context=self.authenticator.context(peer.address),
+        )
+        with self.live.hold(entry):
+            await self._hold_tunnel(session, agent, epoch, peer)
+        if entry.reason:
+            await dismiss(session, ErrorCode.REFUSED, entry.reason)
 
     async def _hold_tunnel(self, session: MuxSession, agent: AgentIdentity, epoch: int, peer: _Peer) -> None:
         """Be the way to the agent until the session ends or a newer tunnel takes over."""

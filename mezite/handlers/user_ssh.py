@@ -7,7 +7,8 @@ The hub ends only the outer hop, which carries nothing but the encrypted connect
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import attrs
 import trio
@@ -15,7 +16,9 @@ import trio
 from mezite.core.certificates.refusal import CertificateRefused
 from mezite.core.certificates.ssh_verify import verify_user_certificate
 from mezite.core.certificates.verified import VerifiedUserCertificate
+from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.addresses import host_of, split_host_port
+from mezite.net.mux_channel import ChannelResetError
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.credential_refusals import CredentialRefusals
@@ -28,6 +31,7 @@ from mezite.ssh.errors import SshError
 from mezite.ssh.jump_server import JumpService, NodeUnreachable, serve_jump_ssh
 from mezite.ssh.limits import StartupLimiter
 from mezite.ssh.policy import ChannelKind, PeerAddress, Refusal, SshGrant
+from mezite.ssh.relay import WayEndedError
 
 __all__ = ["UserSshHandler"]
 
@@ -170,6 +174,17 @@ class _NodeOpener:
             await held.closed.wait()
 
 
+@contextmanager
+def _words_of_the_hub() -> Iterator[None]:
+    """A connection that was cut says why (threat E14): pass it on in the words of SSH."""
+    try:
+        yield
+    except ChannelResetError as reset:
+        if reset.code is ErrorCode.REFUSED:
+            raise WayEndedError(reset.text) from None
+        raise
+
+
 class _HeldStream(trio.abc.HalfCloseableStream):
     """A stream that says when it is closed."""
 
@@ -179,7 +194,8 @@ class _HeldStream(trio.abc.HalfCloseableStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """As the stream underneath."""
-        await self._stream.send_all(data)
+        with _words_of_the_hub():
+            await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the stream underneath."""
@@ -187,7 +203,8 @@ class _HeldStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """As the stream underneath."""
-        return await self._stream.receive_some(max_bytes)
+        with _words_of_the_hub():
+            return await self._stream.receive_some(max_bytes)
 
     async def send_eof(self) -> None:
         """As the stream underneath."""

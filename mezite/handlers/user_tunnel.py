@@ -15,11 +15,12 @@ import trio
 from mezite.core.mux.connection import Side
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.core.mux.flow_window import GrowthPool
-from mezite.handlers.session_life import ServeApi, guarded, new_window_pool, running, say_goodbye
+from mezite.handlers.session_life import ServeApi, dismiss, guarded, new_window_pool, running, say_goodbye
 from mezite.net.byte_streams import relay
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
 from mezite.services.authentication import Authenticator
+from mezite.services.authorization import Resource
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.errors import (
     AccessDeniedError,
@@ -29,6 +30,7 @@ from mezite.services.errors import (
     UnavailableError,
 )
 from mezite.services.identity import UserIdentity
+from mezite.services.live_access import LiveAccess, LiveEntry, LiveKind
 from mezite.services.node_access import NodeAccess
 from mezite.services.verb_registry import Door, DoorKind, UnregisteredDoorError, VerbRegistry
 
@@ -65,6 +67,7 @@ class UserTunnelHandler:
     authenticator: Authenticator
     access: NodeAccess
     refusals: CredentialRefusals
+    live: LiveAccess
     serve_api: ServeApi
     verbs: VerbRegistry
     windows: GrowthPool = attrs.field(factory=new_window_pool)
@@ -78,15 +81,29 @@ class UserTunnelHandler:
         peer = _Peer(client_address, certificate)
         session = MuxSession(stream, Side.ACCEPTER, pool=self.windows)
         try:
-            await self._identify(peer)
+            identity = await self._identify(peer)
         except RefusedError as refused:
             _log.warning("user refused", extra={"client": client_address, "reason": str(refused)})
             await say_goodbye(session, ErrorCode.REFUSED, str(refused)[:MAX_TEXT])
             return
+        entry = LiveEntry(
+            kind=LiveKind.USER_TUNNEL,
+            identity=identity,
+            verb="self.api",
+            resource=Resource(kind="account"),
+            context=self.authenticator.context(client_address),
+            ends_at=identity.expires_at,
+        )
         async with running(session) as nursery:
-            while True:
-                pending = await session.accept_channel()
-                nursery.start_soon(guarded, partial(self._serve_channel, peer), pending)
+            with self.live.hold(entry):
+                await self._accept_channels(session, peer, nursery)
+            # The connections to nodes are cut by themselves, each with its reason.
+            await dismiss(session, ErrorCode.REFUSED, entry.reason[:MAX_TEXT])
+
+    async def _accept_channels(self, session: MuxSession, peer: _Peer, nursery: trio.Nursery) -> None:
+        while True:
+            pending = await session.accept_channel()
+            nursery.start_soon(guarded, partial(self._serve_channel, peer), pending)
 
     async def _serve_channel(self, peer: _Peer, pending: PendingChannel) -> None:
         kind = pending.header.kind

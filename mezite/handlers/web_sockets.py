@@ -20,6 +20,7 @@ from mezite.services.authorization import Resource, authorize
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.errors import RefusedError, UnauthenticatedError
 from mezite.services.identity import UserIdentity
+from mezite.services.live_access import LiveAccess, LiveEntry, LiveKind
 from mezite.services.sources import Sources
 from mezite.services.verb_registry import Door, DoorKind, VerbRegistry
 
@@ -58,6 +59,7 @@ class WebSockets:
     audit: AuditLog
     sources: Sources
     refusals: CredentialRefusals
+    live: LiveAccess
     _doors: dict[str, tuple[Door, ServeWebSocket]] = attrs.field(factory=dict, init=False)
 
     def add(
@@ -94,9 +96,26 @@ class WebSockets:
             )
             return
         try:
-            await serve(scope["extensions"][ACCEPT], peer)
+            await self._serve(serve, scope, peer, door)
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
+
+    async def _serve(self, serve: ServeWebSocket, scope: Scope, peer: WebSocketPeer, door: Door) -> None:
+        """Serve until the end, or until the user may not go on (threat E14)."""
+        accept = scope["extensions"][ACCEPT]
+        if peer.identity is None:
+            await serve(accept, peer)
+            return
+        entry = LiveEntry(
+            kind=LiveKind.WEBSOCKET,
+            identity=peer.identity,
+            verb=door.verb,
+            resource=Resource(kind=door.resource),
+            context=self.authenticator.context(peer.client_address),
+            ends_at=peer.identity.expires_at,
+        )
+        with self.live.hold(entry):
+            await serve(accept, peer)
 
     async def _admit(self, door: Door, scope: Scope) -> WebSocketPeer:
         peer = WebSocketPeer(

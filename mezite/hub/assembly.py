@@ -149,6 +149,7 @@ def _tunnels(
         registry=services.registry,
         leases=services.leases,
         refusals=services.refusals,
+        live=services.live,
         serve_api=serve_agent_api,
         windows=windows,
     )
@@ -156,6 +157,7 @@ def _tunnels(
         authenticator=services.authenticator,
         access=services.access,
         refusals=services.refusals,
+        live=services.live,
         serve_api=serve_api,
         verbs=verbs,
         windows=windows,
@@ -184,7 +186,15 @@ def _trusted_header(config: HubConfig) -> TrustedHeader | None:
 
 
 def _with_web_sockets(app: ASGIApp, ground: Ground, services: HubServices, verbs: VerbRegistry) -> WebSockets:
-    return WebSockets(app, verbs, services.authenticator, ground.audit, ground.sources, services.refusals)
+    return WebSockets(
+        app,
+        verbs,
+        services.authenticator,
+        ground.audit,
+        ground.sources,
+        services.refusals,
+        services.live,
+    )
 
 
 def _web_app(ground: Ground, services: HubServices, verbs: VerbRegistry) -> ASGIApp:

@@ -13,6 +13,7 @@ from mezite.services.authentication import Authenticator
 from mezite.services.connectors import ConnectorCatalog
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.factor_services import FactorServices, open_factor_services
+from mezite.services.live_access import LiveAccess
 from mezite.services.live_connections import LiveConnections
 from mezite.services.locks import Locks
 from mezite.services.node_access import NodeAccess
@@ -47,6 +48,7 @@ class HubServices:
     watch: AccessWatch
     requests: AccessRequests
     factors: FactorServices
+    live: LiveAccess
 
 
 def open_services(config: HubConfig, ground: Ground) -> HubServices:
@@ -55,7 +57,18 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
     locks = ground.lock_feed
     public = config.proxy.public_addr
     registry = TunnelRegistry()
-    connections = LiveConnections(database=database, audit=audit, sources=sources, hub_id=ground.hub_id)
+    live = LiveAccess(feed=locks, sources=sources)
+    watch = AccessWatch(
+        database=database,
+        sources=sources,
+        feed=locks,
+        live=live,
+        hub_id=ground.hub_id,
+        strict=config.auth.locking_mode == "strict",
+    )
+    connections = LiveConnections(
+        database=database, audit=audit, sources=sources, hub_id=ground.hub_id, live=live
+    )
     addresses = PublicAddresses(None if public is None else str(public))
     return HubServices(
         registry=registry,
@@ -70,6 +83,7 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
             registry=registry,
             connections=connections,
             locks=locks,
+            live=live,
         ),
         directory=NodeDirectory(
             database=database, audit=audit, sources=sources, registry=registry, locks=locks
@@ -85,8 +99,9 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
         addresses=addresses,
         probes=SelfProbes(),
         sessions=OwnSessions(database=database, audit=audit, sources=sources),
-        watch=AccessWatch(database=database, sources=sources, feed=locks),
-        locks=Locks(database=database, audit=audit, sources=sources, feed=locks),
+        watch=watch,
+        live=live,
+        locks=Locks(database=database, audit=audit, sources=sources, watch=watch),
         requests=AccessRequests(database=database, audit=audit, sources=sources),
         factors=open_factor_services(
             database=database,

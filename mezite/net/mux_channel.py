@@ -222,6 +222,14 @@ class MuxChannel(trio.abc.HalfCloseableStream):
         self._released(self._channel_id)
         self._output_ready()
 
+    def cut(self, code: ErrorCode, text: str) -> None:
+        """Reset the channel on behalf of a third: the peer and whoever uses this end both learn why, as of a reset."""
+        if not self._closed and self._inbox.broken is None:
+            self._inbox.break_(ChannelResetError(code, text), keep_data=False)
+            self._core.reset_channel(self._channel_id, code, text)
+            self._released(self._channel_id)
+            self._output_ready()
+
     def _shut(self) -> None:
         self._closed = True
         self._inbox.data.clear()

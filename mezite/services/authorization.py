@@ -65,6 +65,8 @@ class AccessContext:
     """The locks in force; `LockFeed.current` at every door."""
     agent_id: str = ""
     """On `nodes.connect`: the agent that the connection would go through."""
+    serial: str = ""
+    """On `nodes.connect`: the SSH certificate that the agent was shown, when that is known already."""
 
 
 @attrs.frozen(kw_only=True)
@@ -137,6 +139,8 @@ def _target_subjects(resource: Resource, context: AccessContext) -> list[Subject
         subjects.append((LockTarget.AGENT, context.agent_id))
     if context.login:
         subjects.append((LockTarget.LOGIN, context.login))
+    if context.serial:
+        subjects.append((LockTarget.SERIAL, context.serial))
     return subjects
 
 

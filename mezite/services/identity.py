@@ -30,6 +30,7 @@ __all__ = [
     "Identity",
     "UserIdentity",
     "agent_of_peer",
+    "user_as_now",
     "user_of_peer",
     "user_of_session",
     "user_of_ssh_certificate",
@@ -94,6 +95,8 @@ class UserIdentity(_NotPickled, metaclass=_MadeHere):
 
     requested: RequestedAccess = NOTHING_REQUESTED
     """What approved access requests add."""
+    user_created_at: int
+    """When the account was made, milliseconds: tells this user from a later one of the same name."""
 
     @property
     def definitions(self) -> tuple[Role, ...]:
@@ -155,11 +158,16 @@ def _user(
         roles=(*user.roles, *(role.name for role in requested.definitions)),
         standing=built_in if definitions is None else definitions,
         requested=requested,
-        traits={key: tuple(values) for key, values in user.traits.items()},
+        traits=_traits(user),
+        user_created_at=user.created_at,
         credential=credential,
         expires_at=expires_at,
         **bounds,
     )
+
+
+def _traits(user: UserRow) -> dict[str, tuple[str, ...]]:
+    return {key: tuple(values) for key, values in user.traits.items()}
 
 
 def user_of_session(
@@ -248,6 +256,26 @@ def with_requested(identity: UserIdentity, requested: RequestedAccess) -> UserId
     fields |= {
         "roles": (*standing, *(role.name for role in requested.definitions)),
         "requested": requested,
+    }
+    return _make(UserIdentity, **fields)
+
+
+def user_as_now(
+    identity: UserIdentity, user: UserRow, definitions: tuple[Role, ...], requested: RequestedAccess
+) -> UserIdentity:
+    """The same user, by the same credential, with the rights that they have now.
+
+    :raises ValueError: the row is another user's, or the requests are not those of the credential.
+    """
+    if user.name != identity.name or user.created_at != identity.user_created_at:
+        raise ValueError("the row is not this user's")
+    _check_named(requested, identity.requested.request_ids)
+    fields = attrs.asdict(identity, recurse=False)
+    fields |= {
+        "roles": (*user.roles, *(role.name for role in requested.definitions)),
+        "standing": definitions,
+        "requested": requested,
+        "traits": _traits(user),
     }
     return _make(UserIdentity, **fields)
 

@@ -15,8 +15,9 @@ import trio
 
 from mezite.core.audit.event_types import EventType
 from mezite.services.audit_log import AuditLog
-from mezite.services.errors import InvalidRequestError, NotFoundError
+from mezite.services.errors import AccessDeniedError, InvalidRequestError, NotFoundError
 from mezite.services.identity import AgentIdentity
+from mezite.services.live_access import LiveAccess, LiveEntry
 from mezite.services.sources import Sources
 from mezite.storage import node_sessions
 from mezite.storage.database import Database
@@ -31,6 +32,7 @@ FINISH_SECONDS = 10
 MAX_COMMAND = 4096
 FORWARDING = frozenset({"direct-tcpip", "tcpip-forward"})
 MAX_SESSION_ID = 64
+MAX_SERIAL = 20
 MAX_LOGIN = 64
 """As core/names.py; what a hostile agent says must not fill the database."""
 
@@ -47,6 +49,8 @@ class LiveConnection:
     user_roles: tuple[str, ...]
     client_address: str
     decision_id: str
+    entry: LiveEntry
+    """By which it is cut; the login that it turns out to be for is noted there."""
 
     def audit_fields(self) -> dict[str, object]:
         """What every event about this connection says."""
@@ -72,12 +76,17 @@ class SessionReport:
     kind: str
     command: str
     pty: bool
+    certificate_serial: str = ""
+    """Of the SSH certificate, in decimal; empty from agents that do not say."""
 
 
 class LiveConnections:
     """The connections of one hub process."""
 
-    def __init__(self, *, database: Database, audit: AuditLog, sources: Sources, hub_id: str) -> None:
+    def __init__(
+        self, *, database: Database, audit: AuditLog, sources: Sources, hub_id: str, live: LiveAccess
+    ) -> None:
+        self._live = live
         self._database = database
         self._audit = audit
         self._sources = sources
@@ -98,9 +107,12 @@ class LiveConnections:
 
         :raises NotFoundError: this hub gave no such connection to this agent.
         :raises InvalidRequestError: an unknown kind, or a session id that is too long or was reported before.
+        :raises AccessDeniedError: the user may not, as things are now, with the login or the certificate that the
+            agent has found; the whole connection is cut.
         """
         connection = self._connection(agent, report.connection_id)
         if report.kind in FORWARDING:
+            self._check_login(connection, report)
             await self._emit_forward(connection, report)
             return
         if not 0 < len(report.session_id) <= MAX_SESSION_ID:
@@ -113,6 +125,7 @@ class LiveConnections:
             raise InvalidRequestError(
                 f"a session is a shell, exec or subsystem, not {report.kind!r}"
             ) from None
+        self._check_login(connection, report)
         session = NewNodeSession(
             session_id=report.session_id,
             connection_id=connection.connection_id,
@@ -139,6 +152,15 @@ class LiveConnections:
             pty=report.pty,
         )
 
+    def _check_login(self, connection: LiveConnection, report: SessionReport) -> None:
+        """Ask again now that the login is known: stock clients name it to the agent only."""
+        entry = connection.entry
+        entry.context = attrs.evolve(
+            entry.context, login=report.login[:MAX_LOGIN], serial=report.certificate_serial[:MAX_SERIAL]
+        )
+        if not self._live.ask(entry):
+            raise AccessDeniedError(entry.reason)
+
     async def session_ended(
         self, agent: AgentIdentity, session_id: str, outcome: NodeSessionOutcome, *, exit_signal: str = ""
     ) -> None:
@@ -152,7 +174,9 @@ class LiveConnections:
         now = self._sources.now()
         ended = await self._database.write(node_sessions.end, session_id=session_id, outcome=outcome, now=now)
         if ended is not None:
-            await self._emit_end(ended, exit_signal=exit_signal)
+            connection = self._connections.get(ended.connection_id)
+            reason = "" if connection is None else connection.entry.reason
+            await self._emit_end(ended, exit_signal=exit_signal, reason=reason)
 
     async def refused(self, agent: AgentIdentity, connection_id: str, *, login: str, reason: str) -> str:
         """Record that the agent refused a login; return the event's id. :raises NotFoundError: as above."""
@@ -173,7 +197,7 @@ class LiveConnections:
                 node_sessions.end_all_of_connection, connection_id=connection.connection_id, now=now
             )
             for row in rows:
-                await self._emit_end(row, reason="the connection ended")
+                await self._emit_end(row, reason=connection.entry.reason or "the connection ended")
 
     async def end_leftovers(self) -> int:
         """End what a crash of this hub has left behind, at start; return how many sessions there were."""

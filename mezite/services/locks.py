@@ -19,11 +19,11 @@ from mezite.core.names import (
     check_user_name,
 )
 from mezite.core.rbac.locks import LockSet, LockTarget
+from mezite.services.access_watch import AccessWatch
 from mezite.services.audit_log import AuditLog
 from mezite.services.authorization import holder_subjects
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
 from mezite.services.identity import UserIdentity
-from mezite.services.lock_feed import LockFeed
 from mezite.services.sources import Sources
 from mezite.storage import locks as rows
 from mezite.storage.database import Database
@@ -55,11 +55,11 @@ class KnownLock:
 class Locks:
     """Make, list and lift locks."""
 
-    def __init__(self, *, database: Database, audit: AuditLog, sources: Sources, feed: LockFeed) -> None:
+    def __init__(self, *, database: Database, audit: AuditLog, sources: Sources, watch: AccessWatch) -> None:
         self._database = database
         self._audit = audit
         self._sources = sources
-        self._feed = feed
+        self._watch = watch
 
     async def create(
         self,
@@ -71,8 +71,9 @@ class Locks:
         by: UserIdentity,
         client_address: str,
     ) -> KnownLock:
-        """Make a lock, which holds for `ttl_seconds` (0: until it is lifted), and wait until it is in force here.
+        """Make a lock, which holds for `ttl_seconds` (0: until it is lifted).
 
+        When this returns it is in force on this hub, and what it has cut here is over; other hubs follow within 2 s.
         What is locked need not exist: a user may be about to be created, an agent's name may come back.
 
         :raises InvalidRequestError: the name, message or time cannot be, or the lock would be on the caller.
@@ -98,9 +99,11 @@ class Locks:
             raise ConflictError(
                 f"there are {MAX_LOCKS} locks already: lift some that are not needed, or lock a role"
             )
-        await self._record(EventType.LOCK_CREATED, row, by, client_address)
-        await self._feed.refresh()
-        return KnownLock(row=row, effect=LockEffect())
+        # Not after the record of it: a lock that nobody could write about still has to hold.
+        await self._watch.look()
+        effect = await self._watch.effect_of(row.id)
+        await self._record(EventType.LOCK_CREATED, row, by, client_address, effect)
+        return KnownLock(row=row, effect=effect)
 
     async def list_locks(self) -> list[KnownLock]:
         """Return the locks in force, the oldest first."""
@@ -123,12 +126,18 @@ class Locks:
         row = await self._database.read(rows.get, lock_id=lock_id[:64])
         if row is None or not await self._database.write(rows.delete, lock_id=row.id):
             raise NotFoundError(f"lock {lock_id[:64]} does not exist: `mezctl locks ls` shows the locks")
+        await self._watch.look()
         await self._record(EventType.LOCK_DELETED, row, by, client_address)
-        await self._feed.refresh()
 
     async def _record(
-        self, event_type: EventType, row: LockRow, by: UserIdentity, client_address: str
+        self,
+        event_type: EventType,
+        row: LockRow,
+        by: UserIdentity,
+        client_address: str,
+        effect: LockEffect | None = None,
     ) -> None:
+        cut = {} if effect is None else {"sessions_cut": effect.sessions, "slowest_ms": effect.slowest_ms}
         await self._audit.emit(
             event_type,
             user_name=by.name,
@@ -139,6 +148,7 @@ class Locks:
             lock_id=row.id,
             reason=row.message,
             expires_at=row.expires_at or 0,
+            **cut,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import attrs
 import trio
@@ -27,6 +28,7 @@ from mezite.services.errors import (
     UnavailableError,
 )
 from mezite.services.identity import UserIdentity
+from mezite.services.live_access import LiveAccess, LiveEntry, LiveKind
 from mezite.services.live_connections import LiveConnection, LiveConnections
 from mezite.services.lock_feed import LockFeed
 from mezite.services.sources import Sources
@@ -59,10 +61,12 @@ class NodeAccess:
         audit: AuditLog,
         sources: Sources,
         locks: LockFeed,
+        live: LiveAccess,
     ) -> None:
         self._database = database
         self._registry = registry
         self._locks = locks
+        self._live = live
         self._connections = connections
         self._audit = audit
         self._sources = sources
@@ -73,7 +77,9 @@ class NodeAccess:
     ) -> AsyncIterator[MuxChannel]:
         """Open a channel to the SSH server of a node, for the duration of the block.
 
-        The channel is closed when the block ends, and what the agent has not reported as ended is ended (H4).
+        The channel is closed when the block ends, and what the agent has not reported as ended is ended (H4). When the
+        connection is cut because the user may not go on, the channel is reset with the reason on both sides (E14); if
+        the block does not end by that, it is cancelled soon after.
 
         :raises UnauthenticatedError: the credential has expired meanwhile.
         :raises NotFoundError: there is no such node, or none that this user may know of; audited.
@@ -83,12 +89,30 @@ class NodeAccess:
         if identity.expires_at <= self._sources.now():
             raise UnauthenticatedError("your credential has expired: log in again")
         agent = await self._find(node_name)
-        decision = await self._decide(identity, node_name, agent, login, client_address)
+        context = AccessContext(
+            client_address=client_address,
+            decision_id=self._sources.new_id(),
+            login=login or None,
+            locks=self._locks.current,
+            agent_id="" if agent is None else agent.agent_id,
+        )
+        decision = await self._decide(identity, node_name, agent, context)
         if agent is None:
             raise AssertionError("an unknown node was allowed")
         tunnel = self._tunnel_of(agent)
+        connection_id = self._sources.new_id()
+        entry = LiveEntry(
+            kind=LiveKind.SSH,
+            identity=identity,
+            verb="nodes.connect",
+            resource=Resource(kind="node", name=node_name, labels=agent.labels),
+            context=context,
+            name=connection_id,
+            ends_at=identity.expires_at,
+        )
         connection = LiveConnection(
-            connection_id=self._sources.new_id(),
+            entry=entry,
+            connection_id=connection_id,
             agent_id=agent.agent_id,
             node_name=node_name,
             labels=agent.labels,
@@ -100,8 +124,10 @@ class NodeAccess:
         header = _header(connection, decision, identity, login)
         with self._connections.track(connection):
             channel = await self._open(tunnel, header, agent)
+            entry.say_why = partial(channel.cut, ErrorCode.REFUSED)
             try:
-                yield channel
+                with self._live.hold(entry):
+                    yield channel
             finally:
                 try:
                     await trio.aclose_forcefully(channel)
@@ -121,16 +147,8 @@ class NodeAccess:
         identity: UserIdentity,
         node_name: str,
         agent: AgentRow | None,
-        login: str | None,
-        client_address: str,
+        context: AccessContext,
     ) -> Decision:
-        context = AccessContext(
-            client_address=client_address,
-            decision_id=self._sources.new_id(),
-            login=login or None,
-            locks=self._locks.current,
-            agent_id="" if agent is None else agent.agent_id,
-        )
         labels = {} if agent is None else agent.labels
         resource = Resource(kind="node", name=node_name, labels=labels)
         if agent is None:
@@ -148,11 +166,11 @@ class NodeAccess:
             resource_type="node",
             resource_name=node_name[:MAX_NAME],
             resource_labels=labels,
-            client_ip=client_address,
+            client_ip=context.client_address,
             success=False,
             error_message=decision.reason,
             decision_id=decision.decision_id,
-            login=(login or "")[:MAX_NAME],
+            login=(context.login or "")[:MAX_NAME],
         )
         if agent is not None and decision.lock_id:
             without = authorize(identity, "nodes.connect", resource, attrs.evolve(context, locks=NO_LOCKS))
@@ -166,7 +184,7 @@ class NodeAccess:
                 event_id=event_id,
             )
         raise AccessDeniedError(
-            f"login {login} on node {node_name} is not allowed: {decision.reason}; "
+            f"login {context.login} on node {node_name} is not allowed: {decision.reason}; "
             f"you may log in as {', '.join(decision.logins)} (event {event_id})",
             event_id=event_id,
         )

@@ -20,6 +20,7 @@ from mezite.ssh.authentication import RefusedLogin
 from mezite.ssh.channel import Channel
 from mezite.ssh.channel_table import OpenRequest
 from mezite.ssh.connection import Admission, ServerConnection
+from mezite.ssh.errors import SshError
 from mezite.ssh.limits import SshLimits, StartupLimiter
 from mezite.ssh.messages import OpenFailure
 from mezite.ssh.policy import ChannelKind, NodePolicy, PeerAddress, SshGrant
@@ -67,7 +68,8 @@ async def serve_jump_ssh(
 
     ``open_node`` gets the grant, the node's name and the port, and returns a stream to the node's SSH server
     or
-    raises :exc:`NodeUnreachable`. Returns when the client has left; :exc:`SshError` says why the connection
+    raises :exc:`NodeUnreachable`. When such a stream raises :exc:`WayEndedError` and nothing else is open, the client
+    is disconnected with these words. Returns when the client has left; :exc:`SshError` says why the connection
     was ended otherwise. Nothing of the connection is left when this returns or is cancelled.
     """
     server = _JumpConnection(service, policy, open_node)
@@ -89,6 +91,7 @@ class _JumpConnection:
         self._service = service
         self._policy = policy
         self._open_node = open_node
+        self._ways = 0
         self._connection: ServerConnection
         self._grant: SshGrant
 
@@ -157,7 +160,14 @@ class _JumpConnection:
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
-        await splice(channel, stream)
+        self._ways += 1
+        try:
+            said = await splice(channel, stream)
+        finally:
+            self._ways -= 1
+        if said and not self._ways:
+            # The end of a channel carries no words; that of the connection does, and clients print them.
+            self._connection.disconnect(SshError(said))
 
 
 class _Explanation:

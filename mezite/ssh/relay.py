@@ -7,7 +7,7 @@ import trio
 
 from mezite.ssh.channel import Channel
 
-__all__ = ["splice"]
+__all__ = ["WayEndedError", "splice"]
 
 _CHUNK_BYTES = 128 * 1024
 #: For what a client sent before it closed, into a stream that does not take it.
@@ -15,22 +15,30 @@ _LAST_BYTES_SECONDS = 30.0
 _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
-async def splice(channel: Channel, stream: trio.abc.Stream) -> None:
+class WayEndedError(trio.BrokenResourceError):
+    """Raised by a stream that was ended on purpose; the text is for the user."""
+
+
+async def splice(channel: Channel, stream: trio.abc.Stream) -> str:
     """Copy both ways until both ended or one broke; then both are closed, also when cancelled.
 
     An end of file is passed on by itself: scp and rsync hang when it is not. What the client sent before
     closing the channel still reaches the stream.
+
+    Returns the words with which the stream was ended on purpose; empty after any other end.
     """
+    ended: list[WayEndedError] = []
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_copy_up, channel, stream, nursery.cancel_scope)
+            nursery.start_soon(_copy_up, channel, stream, nursery.cancel_scope, ended)
             async with trio.open_nursery() as down:
                 down.start_soon(_watch_close, channel, down.cancel_scope, nursery.cancel_scope)
-                await _copy_down(stream, channel, nursery.cancel_scope)
+                await _copy_down(stream, channel, nursery.cancel_scope, ended)
                 down.cancel_scope.cancel()
     finally:
         channel.close()
         await trio.aclose_forcefully(stream)
+    return str(ended[0]) if ended else ""
 
 
 async def _watch_close(channel: Channel, down: trio.CancelScope, everything: trio.CancelScope) -> None:
@@ -39,20 +47,28 @@ async def _watch_close(channel: Channel, down: trio.CancelScope, everything: tri
     down.cancel()
 
 
-async def _copy_up(channel: Channel, stream: trio.abc.Stream, broken: trio.CancelScope) -> None:
+async def _copy_up(
+    channel: Channel, stream: trio.abc.Stream, broken: trio.CancelScope, ended: list[WayEndedError]
+) -> None:
     try:
         while data := await channel.receive_some():
             await stream.send_all(data)
         if isinstance(stream, trio.abc.HalfCloseableStream):
             await stream.send_eof()
-    except _BROKEN:
+    except _BROKEN as error:
+        if isinstance(error, WayEndedError):
+            ended.append(error)
         broken.cancel()
 
 
-async def _copy_down(stream: trio.abc.Stream, channel: Channel, broken: trio.CancelScope) -> None:
+async def _copy_down(
+    stream: trio.abc.Stream, channel: Channel, broken: trio.CancelScope, ended: list[WayEndedError]
+) -> None:
     try:
         while data := await stream.receive_some(_CHUNK_BYTES):
             await channel.send_all(data)
         await channel.send_eof()
-    except _BROKEN:
+    except _BROKEN as error:
+        if isinstance(error, WayEndedError):
+            ended.append(error)
         broken.cancel()

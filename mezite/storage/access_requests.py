@@ -14,6 +14,8 @@ import attrs
 from sqlalchemy import and_, func, or_, select, update
 
 from mezite.core.access_request import Change, RequestState, next_state
+from mezite.storage import access_changes
+from mezite.storage.access_changes import AccessChange
 from mezite.storage.rows import all_rows, first_row, insert_if_absent
 from mezite.storage.schema import access_request_reviews, access_requests
 
@@ -189,7 +191,10 @@ def apply(
         .values(state=next_state(row.state, change), closed_at=now, closed_by=by, closing_reason=reason)
         .returning(*access_requests.c)
     )
-    return first_row(AccessRequestRow, conn.execute(statement))
+    ended = first_row(AccessRequestRow, conn.execute(statement))
+    if ended is not None:
+        access_changes.note(conn, AccessChange.RIGHTS)
+    return ended
 
 
 def expire_due(conn: Connection, *, now: int, limit: int = 256) -> list[AccessRequestRow]:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+from sqlalchemy import case, func, or_, select, update
 from sqlalchemy import delete as delete_from
-from sqlalchemy import func, or_, select, update
 
 from mezite.core.rbac.locks import Lock, LockTarget
 from mezite.storage import access_changes
@@ -56,7 +56,7 @@ class LockEffect:
     sessions: int = 0
     connections: int = 0
     slowest_ms: int = 0
-    """From the lock's making, as the hub that cut heard of it, to the last end."""
+    """From the making of the lock to the last end; for what it cut later, from when it was cut."""
 
 
 def insert(conn: Connection, *, row: LockRow) -> LockRow:
@@ -101,6 +101,10 @@ def add_effect(conn: Connection, *, lock_id: str, hub_id: str, effect: LockEffec
         .values(
             sessions=lock_effects.c.sessions + effect.sessions,
             connections=lock_effects.c.connections + effect.connections,
+            slowest_ms=case(
+                (lock_effects.c.slowest_ms < effect.slowest_ms, effect.slowest_ms),
+                else_=lock_effects.c.slowest_ms,
+            ),
         )
     )
     if conn.execute(added).rowcount:

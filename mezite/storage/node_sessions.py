@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
+from mezite.storage import access_changes
+from mezite.storage.access_changes import AccessChange
 from mezite.storage.errors import AlreadyExistsError
 from mezite.storage.rows import all_rows, first_row, insert_if_absent
 from mezite.storage.schema import NodeSessionKind
@@ -29,7 +31,9 @@ __all__ = [
     "end_all_of_hub",
     "get",
     "list_live",
+    "list_ordered",
     "list_recent",
+    "order_end",
     "start",
 ]
 
@@ -61,6 +65,9 @@ class NodeSessionRow(NewNodeSession):
     exit_status: int | None
     bytes_from_user: int
     bytes_to_user: int
+    kill_by: str | None = None
+    """Who has ordered that it end; None: nobody."""
+    kill_reason: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -109,6 +116,32 @@ def get(conn: Connection, *, session_id: str) -> NodeSessionRow | None:
     return first_row(
         NodeSessionRow, conn.execute(select(sessions).where(sessions.c.session_id == session_id))
     )
+
+
+def order_end(conn: Connection, *, session_id: str, by: str, reason: str) -> NodeSessionRow | None:
+    """Order that a live session be ended by the hub that has it, and let every hub know.
+
+    The row, or None when it is unknown or has ended. A second order changes nothing.
+    """
+    first = func.coalesce(sessions.c.kill_reason, reason)
+    statement = (
+        update(sessions)
+        .where(sessions.c.session_id == session_id, sessions.c.ended_at.is_(None))
+        .values(kill_by=func.coalesce(sessions.c.kill_by, by), kill_reason=first)
+        .returning(*sessions.c)
+    )
+    ordered = first_row(NodeSessionRow, conn.execute(statement))
+    if ordered is not None:
+        access_changes.note(conn, AccessChange.ORDERS)
+    return ordered
+
+
+def list_ordered(conn: Connection, *, hub_id: str) -> list[NodeSessionRow]:
+    """Live sessions of this hub that somebody has ordered to end."""
+    statement = select(sessions).where(
+        sessions.c.hub_id == hub_id, sessions.c.ended_at.is_(None), sessions.c.kill_by.is_not(None)
+    )
+    return all_rows(NodeSessionRow, conn.execute(statement))
 
 
 def list_live(conn: Connection) -> list[NodeSessionRow]:

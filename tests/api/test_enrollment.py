@@ -99,7 +99,7 @@ async def test_a_heartbeat(world):
 async def test_reporting_a_session(world):
     enrolled = await world.join()
     agent = await world.agent_of(enrolled)
-    with world.connections.track(connection_of(agent)):
+    with world.connections.track(await connection_of(world, agent)):
         async with calling_as_agent(world, enrolled) as call:
             await call("EnrollmentService/ReportSessionStart", START_REPORT)
             end = pb.ReportSessionEndRequest(session_id="s-1", exit_status=0, bytes_in=3, bytes_out=4)
@@ -115,7 +115,7 @@ async def test_reporting_a_session(world):
 async def test_a_session_without_an_exit_status(world):
     """Status 0 and no status are two things."""
     enrolled = await world.join()
-    with world.connections.track(connection_of(await world.agent_of(enrolled))):
+    with world.connections.track(await connection_of(world, await world.agent_of(enrolled))):
         async with calling_as_agent(world, enrolled) as call:
             await call("EnrollmentService/ReportSessionStart", START_REPORT)
             end = pb.ReportSessionEndRequest(session_id="s-1", exit_signal="KILL" * 99)
@@ -128,7 +128,7 @@ async def test_a_session_without_an_exit_status(world):
 async def test_another_agents_connection(world):
     """Threat G5."""
     one, two = await world.join("web-1"), await world.join("web-2")
-    with world.connections.track(connection_of(await world.agent_of(one))):
+    with world.connections.track(await connection_of(world, await world.agent_of(one))):
         async with calling_as_agent(world, two) as call:
             error = await call.refused("EnrollmentService/ReportSessionStart", START_REPORT)
             assert error.status is StatusCode.NOT_FOUND
@@ -138,7 +138,7 @@ async def test_a_tunnel_outlives_the_certificate_it_was_made_with(world):
     """Threat B5: agents renew through the tunnel, which stands for months; they must not fall silent after a day."""
     enrolled = await world.join()
     agent = await world.leases.check_generation(await world.agent_of(enrolled), "")
-    with world.connections.track(connection_of(agent)):
+    with world.connections.track(await connection_of(world, agent)):
         async with calling(world, agent=agent) as call:
             for day in range(4):
                 world.clock.now = START + day * 24 * HOUR

@@ -190,6 +190,7 @@ async def test_an_agent_that_is_removed_meanwhile(tmp_path: Path) -> None:
             registry=real.registry,
             leases=LeasesThatRefuse(),
             refusals=real.refusals,
+            live=real.live,
             serve_api=real.serve_api,
         )
         nursery.start_soon(handler.serve, far, "192.0.2.1:1")
@@ -203,7 +204,7 @@ async def test_a_tunnel_that_proves_nothing_is_let_go(
     """Threat B4: online is who answers."""
     session = MuxSession(memory_stream_pair()[0], Side.ACCEPTER)
     handler = AgentTunnelHandler(
-        authenticator=None, registry=None, leases=None, refusals=None, serve_api=None
+        authenticator=None, registry=None, leases=None, refusals=None, live=None, serve_api=None
     )
     begin = trio.current_time()
     with caplog.at_level(logging.INFO, "mezite.tunnel"):
@@ -218,7 +219,7 @@ async def test_a_certificate_is_a_condition() -> None:
             return None
 
     handler = AgentTunnelHandler(
-        authenticator=None, registry=None, leases=None, refusals=None, serve_api=None
+        authenticator=None, registry=None, leases=None, refusals=None, live=None, serve_api=None
     )
     with pytest.raises(AssertionError, match="demands a certificate"):
         await handler.serve(NoCertificate(), "192.0.2.1:1")

@@ -192,6 +192,7 @@ async def test_a_fault_of_the_hub_rejects_one_channel(
             authenticator=real.authenticator,
             access=AccessThatBreaks(),
             refusals=real.refusals,
+            live=real.live,
             serve_api=real.serve_api,
             verbs=real.verbs,
         )
@@ -210,6 +211,8 @@ async def test_a_certificate_is_a_condition(tmp_path: Path) -> None:
         def peer_certificate(self) -> None:
             return None
 
-    handler = UserTunnelHandler(authenticator=None, access=None, refusals=None, serve_api=None, verbs=None)
+    handler = UserTunnelHandler(
+        authenticator=None, access=None, refusals=None, live=None, serve_api=None, verbs=None
+    )
     with pytest.raises(AssertionError, match="demands a certificate"):
         await handler.serve(NoCertificate(), "192.0.2.1:1")

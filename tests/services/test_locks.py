@@ -5,7 +5,6 @@ import attrs
 import pytest
 
 from mezite.core.rbac.locks import LockTarget
-from mezite.services.access_watch import AccessWatch
 from mezite.services.errors import (
     AccessDeniedError,
     ConflictError,
@@ -225,12 +224,11 @@ async def test_a_lock_made_on_another_hub(database_path):
     ):
         await here.user("alice")
         token = await here.token("alice")
-        watch = AccessWatch(database=there.database, sources=there.sources, feed=there.lock_feed)
-        await watch.look()
+        await there.watch.look()
         made = await lock(here, LockTarget.USER, "alice")
-        await watch.look()
+        await there.watch.look()
         with pytest.raises(LockedError):
             await there.authenticator.by_session(token)
         await here.locks.delete(made.row.id, by=await here.session("root"), client_address=CLIENT)
-        await watch.look()
+        await there.watch.look()
         assert (await there.authenticator.by_session(token)).name == "alice"

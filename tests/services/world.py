@@ -19,6 +19,7 @@ from mezite.core.certificates.keys import generate_ed25519, generate_p256, publi
 from mezite.core.certificates.ssh import authorized_key_line, parse_authorized_key_line, public_key_blob
 from mezite.core.certificates.ssh_verify import verify_user_certificate
 from mezite.services.access_requests import AccessRequests
+from mezite.services.access_watch import AccessWatch
 from mezite.services.accounts import Accounts
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
@@ -28,6 +29,7 @@ from mezite.services.enrollment import Enrolled, Enrollment, JoinRequest, secret
 from mezite.services.factor_codes import FactorCodes, ShownCode
 from mezite.services.factor_services import FactorServices, open_factor_services
 from mezite.services.identity import AgentIdentity, UserIdentity
+from mezite.services.live_access import LiveAccess
 from mezite.services.live_connections import LiveConnections
 from mezite.services.lock_feed import LockFeed
 from mezite.services.locks import Locks
@@ -117,6 +119,8 @@ class World:
     refusals: CredentialRefusals
     requests: AccessRequests
     lock_feed: LockFeed
+    live: LiveAccess
+    watch: AccessWatch
     locks: Locks
     codes: FactorCodes
     box: SecretBox
@@ -231,7 +235,9 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
     login = LoginService(passwords=passwords, codes=codes, **common)
     lock_feed = LockFeed(database=database, sources=sources)
     await lock_feed.refresh()
-    connections = LiveConnections(hub_id=hub_id, **common)
+    live = LiveAccess(feed=lock_feed, sources=sources)
+    watch = AccessWatch(database=database, sources=sources, feed=lock_feed, live=live, hub_id=hub_id)
+    connections = LiveConnections(hub_id=hub_id, live=live, **common)
     return World(
         path=path,
         clock=clock,
@@ -244,7 +250,7 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         registry=registry,
         connections=connections,
         leases=TunnelLeases(registry=registry, hub_id=hub_id, **common),
-        access=NodeAccess(registry=registry, connections=connections, locks=lock_feed, **common),
+        access=NodeAccess(registry=registry, connections=connections, locks=lock_feed, live=live, **common),
         directory=NodeDirectory(registry=registry, locks=lock_feed, **common),
         codes=codes,
         box=box,
@@ -258,7 +264,9 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         refusals=CredentialRefusals(log=RefusalLog(audit)),
         requests=AccessRequests(**common),
         lock_feed=lock_feed,
-        locks=Locks(feed=lock_feed, **common),
+        live=live,
+        watch=watch,
+        locks=Locks(watch=watch, **common),
         **common,
     )
 

@@ -44,7 +44,6 @@ async def test_what_it_has_cut_on_all_hubs(db):
         ("hub-1", LockEffect(sessions=1, connections=0, slowest_ms=5)),
     ):
         assert await db.write(locks.add_effect, lock_id="l-1", hub_id=hub_id, effect=effect)
-    # What is cut later was not cut slowly: it came later.
     assert await db.read(locks.effects) == {"l-1": LockEffect(sessions=42, connections=3, slowest_ms=900)}
     await db.write(locks.delete, lock_id="l-1")
     assert await db.read(locks.effects) == {}

@@ -83,6 +83,8 @@ node_sessions = Table(
     Column("exit_status", BigInteger),
     Column("bytes_from_user", BigInteger, nullable=False, server_default="0"),
     Column("bytes_to_user", BigInteger, nullable=False, server_default="0"),
+    Column("kill_by", Text),
+    Column("kill_reason", Text),
     Index("ix_node_sessions_connection_id", "connection_id"),
     Index("ix_node_sessions_started_at", "started_at"),
     # Live sessions are few among many ended ones.
