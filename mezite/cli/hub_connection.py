@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from mezite.api.client import ApiClient, RpcError, StatusCode
 from mezite.api.dialing import AUTH_PORT, GRPC_ALPN, ApiConnectError, connect_api, fetch_cluster_ca
 from mezite.cli.errors import EXIT_USAGE, CliError
+from mezite.cli.granted_access import loaded_profile
 from mezite.cli.hub_dialing import front_outbound
 from mezite.cli.mezctl import AuthServer
 from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
@@ -84,7 +85,7 @@ def profile_of(*, credential: bool) -> tuple[CurrentProfile | None, Profile | No
     store = ProfileStore.from_environment(os.environ)
     try:
         current = store.current()
-        profile = store.load(current)
+        profile = loaded_profile(store, current)
     except CliError:
         return None, None
     if credential:

@@ -22,6 +22,7 @@ msh = program_group(
         "proxy": LazyCommand("mezite.cli.msh_proxy:proxy", "Carry another program's connection to a node."),
         "config": LazyCommand("mezite.cli.msh_config:config", "Print an ssh_config block for other tools."),
         "doctor": LazyCommand("mezite.cli.msh_doctor:doctor", "Find out where the way to a node breaks."),
+        "request": LazyCommand("mezite.cli.msh_request:request", "Ask for roles and nodes for a while."),
         "completion": LazyCommand("mezite.cli.completion:completion", "Print a shell completion script."),
     },
 )

@@ -53,6 +53,7 @@ class _Request:
     ca_pin: str | None
     ca_file: str | None
     websocket: bool
+    request_ids: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -71,6 +72,9 @@ class _Issued:
 )
 @click.option("--out", metavar="PATH", help="Write OpenSSH identity files there instead of the profile.")
 @click.option("--mfa-code", default="", metavar="CODE", help="Code of a second factor.")
+@click.option(
+    "--request-id", "request_ids", multiple=True, metavar="ID", help="An approved access request; repeatable."
+)
 @click.option("--ca-pin", metavar="PIN", help="What the hub's CA must hash to (`mezhub ca-pin`).")
 @click.option("--ca-file", metavar="FILE", help="Further roots, PEM.")
 @click.option(
@@ -93,6 +97,7 @@ def login(**given: Any) -> None:
         ca_pin=given["ca_pin"],
         ca_file=given["ca_file"],
         websocket=given["websocket"],
+        request_ids=given["request_ids"],
     )
     issued = run_command(_login, request)
     if given["out"]:
@@ -133,6 +138,7 @@ async def _login(request: _Request) -> _Issued:
             "ssh_public_key": authorized_key_line(public_key_blob(ssh_key.public_key())),
             "tls_public_key_pem": public_key_pem(tls_key.public_key()).decode(),
             "ttl_seconds": request.ttl_seconds,
+            **({"request_ids": list(request.request_ids)} if request.request_ids else {}),
         },
         token=session,
     )

@@ -17,6 +17,7 @@ import attrs
 import click
 
 from mezite.cli.errors import EXIT_FAILED, EXIT_USAGE, CliError
+from mezite.cli.granted_access import warn_of_end
 from mezite.cli.profile_store import CurrentProfile
 from mezite.cli.ssh_settings import node_settings
 from mezite.cli.user_certificate import read_user_certificate
@@ -66,11 +67,13 @@ def ssh(login: str | None, mfa_code: str | None, arguments: tuple[str, ...]) -> 
         )
     try:
         current, profile = current_profile()
-        chosen = choose_login(asked.login or login, read_user_certificate(profile).principals)
+        certificate = read_user_certificate(profile)
+        chosen = choose_login(asked.login or login, certificate.principals)
     except CliError as error:
         # As ssh itself: whatever keeps the connection from being made is 255.
         error.exit_code = EXIT_NO_CONNECTION if error.exit_code == EXIT_FAILED else error.exit_code
         raise
+    warn_of_end(certificate)
     return run_client(
         "ssh", [*client_options(current), "-l", chosen, *asked.options, "--", asked.node, *asked.command]
     )

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import click
 
 from mezite.cli.errors import EXIT_FAILED
+from mezite.cli.granted_access import store_and_profile, warn_of_end
 from mezite.cli.output import OutputFormat, format_option, print_record
-from mezite.cli.profile_store import ProfileStore
 from mezite.cli.user_certificate import read_user_certificate
 from mezite.core.timestamps import format_seconds
 
@@ -21,9 +20,8 @@ __all__ = ["status"]
 @format_option
 def status(output_format: OutputFormat) -> int:
     """Print the record; the exit code is 1 when the certificate has expired."""
-    store = ProfileStore.from_environment(os.environ)
-    current = store.current()
-    certificate = read_user_certificate(store.load(current))
+    _store, current, profile = store_and_profile()
+    certificate = read_user_certificate(profile)
     expired = time.time_ns() // 1_000_000_000 >= certificate.valid_before
     print_record(
         {
@@ -34,7 +32,9 @@ def status(output_format: OutputFormat) -> int:
             "logins": list(certificate.principals),
             "expires_at": format_seconds(certificate.valid_before),
             "expired": expired,
+            "requests": list(certificate.request_ids),
         },
         output_format,
     )
+    warn_of_end(certificate)
     return EXIT_FAILED if expired else 0

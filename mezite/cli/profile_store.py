@@ -69,6 +69,9 @@ _USER_FILES = {
     "tls_certificate": "tls.crt",
     "tls_key": "tls.key",
 }
+_ORDINARY = {"ssh_certificate": "ordinary-cert.pub", "tls_certificate": "ordinary.crt"}
+"""The certificates of the login, while those for approved access requests are in use."""
+
 _HOST_FILES = {"ca_pem": "ca.pem", "known_hosts": "known_hosts"}
 _FRONT_ROOTS = "front-roots"
 
@@ -114,6 +117,8 @@ class ProfileStore:
                 _replace(host / name, getattr(profile, field))
             for field, name in _USER_FILES.items():
                 _replace(user / name, getattr(profile, field))
+            for name in _ORDINARY.values():
+                (user / name).unlink(missing_ok=True)
             if profile.front_roots:
                 _replace(host / _FRONT_ROOTS, profile.front_roots)
             else:
@@ -121,6 +126,43 @@ class ProfileStore:
             self._write_current(current)
         except OSError as error:
             raise CliError(f"cannot write {error.filename}", error.strerror or str(error)) from None
+
+    def use_granted(self, current: CurrentProfile, granted: Profile) -> None:
+        """Put the certificates of ``granted`` in the place of those of the login, which are kept beside them.
+
+        :raises CliError: the files cannot be written.
+        """
+        user = self.user_directory(current.host, current.user)
+        try:
+            for field, name in _ORDINARY.items():
+                if not (user / name).exists():
+                    _replace(user / name, _read(user / _USER_FILES[field]))
+            for field in _ORDINARY:
+                _replace(user / _USER_FILES[field], getattr(granted, field))
+        except OSError as error:
+            raise CliError(f"cannot write {error.filename}", error.strerror or str(error)) from None
+
+    def ordinary(self, current: CurrentProfile) -> Profile:
+        """Return the credentials of the login, whether or not others are in use. :raises CliError: as `load`."""
+        user = self.user_directory(current.host, current.user)
+        profile = self.load(current)
+        kept = {field: _read_if_there(user / name) for field, name in _ORDINARY.items()}
+        return attrs.evolve(profile, **{field: data for field, data in kept.items() if data})
+
+    def end_granted(self, current: CurrentProfile) -> bool:
+        """Use the certificates of the login again; False when they are in use anyway.
+
+        :raises CliError: the files cannot be written.
+        """
+        user = self.user_directory(current.host, current.user)
+        try:
+            back = [(user / name, user / _USER_FILES[field]) for field, name in _ORDINARY.items()]
+            found = [(kept, place) for kept, place in back if kept.exists()]
+            for kept, place in found:
+                kept.replace(place)
+        except OSError as error:
+            raise CliError(f"cannot write {error.filename}", error.strerror or str(error)) from None
+        return bool(found)
 
     def remember_carrier(self, current: CurrentProfile, carrier: str) -> None:
         """Note for next time what the connection of ``current`` travels in, if that is still the profile in use.
@@ -183,7 +225,8 @@ class ProfileStore:
         """
         user = self.user_directory(current.host, current.user)
         try:
-            for path in [*(user / name for name in _USER_FILES.values()), self.root / "current"]:
+            names = (*_USER_FILES.values(), *_ORDINARY.values())
+            for path in [*(user / name for name in names), self.root / "current"]:
                 path.unlink(missing_ok=True)
             if user.is_dir() and not any(user.iterdir()):
                 user.rmdir()

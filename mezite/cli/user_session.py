@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from mezite.cli.errors import CliError
+from mezite.cli.granted_access import store_and_profile
 from mezite.cli.hub_dialing import connect_hub
-from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
+from mezite.cli.profile_store import CurrentProfile, Profile
 from mezite.cli.user_certificate import check_usable
 from mezite.core.mux.connection import ChannelHeader, Side
 from mezite.core.mux.error_codes import ErrorCode
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 __all__ = ["current_profile", "open_api", "open_channel"]
 
 
-def current_profile() -> tuple[CurrentProfile, Profile]:
-    """Return the profile in use.
+def current_profile(*, ordinary: bool = False) -> tuple[CurrentProfile, Profile]:
+    """Return the profile in use; `ordinary`: with the certificates of the login, even while granted ones are in use.
 
     :raises CliError: not logged in, or the certificate has expired or is damaged.
     """
-    store = ProfileStore.from_environment(os.environ)
-    current = store.current()
-    profile = store.load(current)
+    store, current, profile = store_and_profile()
+    if ordinary:
+        profile = store.ordinary(current)
     check_usable(current, profile)
     return current, profile
 
 
 @asynccontextmanager
-async def open_channel(header: ChannelHeader) -> AsyncIterator[MuxChannel]:
-    """Connect to the hub of the profile and open one channel, for the duration of the block.
+async def open_channel(header: ChannelHeader, *, ordinary: bool = False) -> AsyncIterator[MuxChannel]:
+    """Connect to the hub of the profile and open one channel, for the duration of the block; `ordinary` as above.
 
     :raises CliError: not logged in, the hub cannot be reached or refuses; the text is the hub's.
     """
-    current, profile = current_profile()
+    current, profile = current_profile(ordinary=ordinary)
     stream = await connect_hub(current, profile)
     session = MuxSession(stream, Side.DIALER)
     failure: CliError | None = None
@@ -62,8 +62,8 @@ async def open_channel(header: ChannelHeader) -> AsyncIterator[MuxChannel]:
 
 
 @asynccontextmanager
-async def open_api() -> AsyncIterator[ApiClient]:
-    """Open an API client through the hub's SSH port, as the profile's user.
+async def open_api(*, ordinary: bool = False) -> AsyncIterator[ApiClient]:
+    """Open an API client through the hub's SSH port, as the profile's user; `ordinary` as above.
 
     :raises CliError: as `open_channel`, and what the hub answers to a call.
     """
@@ -72,7 +72,7 @@ async def open_api() -> AsyncIterator[ApiClient]:
     from mezite.cli.hub_connection import failure_of  # noqa: PLC0415
 
     failure: CliError | None = None
-    async with open_channel(ChannelHeader(kind="api")) as channel:
+    async with open_channel(ChannelHeader(kind="api"), ordinary=ordinary) as channel:
         try:
             async with open_api_client(channel, ClientOptions(authority="hub")) as client:
                 yield client

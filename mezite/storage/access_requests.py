@@ -177,7 +177,8 @@ def approve(conn: Connection, *, request_id: str, ends_at: int, now: int) -> Acc
 def apply(
     conn: Connection, *, row: AccessRequestRow, change: Change, by: str, reason: str, now: int
 ) -> AccessRequestRow | None:
-    """End the request as `row` saw it; None when it has changed since, or its time is over.
+    """End the request as `row` saw it; None when it has changed since, or its time is over. What is taken back is
+    noted, so that every hub asks about what is live.
 
     WrongStateError: `change` does not go with the state of `row`.
     """
@@ -192,7 +193,7 @@ def apply(
         .returning(*access_requests.c)
     )
     ended = first_row(AccessRequestRow, conn.execute(statement))
-    if ended is not None:
+    if ended is not None and change is Change.REVOKE:
         access_changes.note(conn, AccessChange.RIGHTS)
     return ended
 
@@ -207,4 +208,7 @@ def expire_due(conn: Connection, *, now: int, limit: int = 256) -> list[AccessRe
         .values(state=RequestState.EXPIRED, closed_at=now)
         .returning(*access_requests.c)
     )
-    return all_rows(AccessRequestRow, conn.execute(statement)) if ids else []
+    expired = all_rows(AccessRequestRow, conn.execute(statement)) if ids else []
+    if any(row.approved_at is not None for row in expired):
+        access_changes.note(conn, AccessChange.RIGHTS)
+    return expired

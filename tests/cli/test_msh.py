@@ -21,7 +21,7 @@ from mezite.cli.user_certificate import check_usable, read_user_certificate
 from tests.cli.commands import HubInThread, Result, run
 from tests.hub.live_hub import PASSWORD
 
-STATUS_KEYS = ["user", "cluster", "proxy", "roles", "logins", "expires_at", "expired"]
+STATUS_KEYS = ["user", "cluster", "proxy", "roles", "logins", "expires_at", "expired", "requests"]
 
 
 def login(hub: HubInThread, home: Path, *options: str, stdin: str = PASSWORD) -> Result:
