@@ -58,14 +58,7 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
     public = config.proxy.public_addr
     registry = TunnelRegistry()
     live = LiveAccess(feed=locks, sources=sources)
-    watch = AccessWatch(
-        database=database,
-        sources=sources,
-        feed=locks,
-        live=live,
-        hub_id=ground.hub_id,
-        strict=config.auth.locking_mode == "strict",
-    )
+    watch = _watch(config, ground, locks, live)
     connections = LiveConnections(
         database=database, audit=audit, sources=sources, hub_id=ground.hub_id, live=live
     )
@@ -103,14 +96,29 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
         live=live,
         locks=Locks(database=database, audit=audit, sources=sources, watch=watch),
         requests=AccessRequests(database=database, audit=audit, sources=sources),
-        factors=open_factor_services(
-            database=database,
-            audit=audit,
-            sources=sources,
-            cluster=config.cluster_name,
-            box=ground.box,
-            codes=ground.codes,
-            login=ground.login,
-            web_url=addresses.web_url,
-        ),
+        factors=_factors(config, ground, addresses),
+    )
+
+
+def _watch(config: HubConfig, ground: Ground, locks: LockFeed, live: LiveAccess) -> AccessWatch:
+    return AccessWatch(
+        database=ground.database,
+        sources=ground.sources,
+        feed=locks,
+        live=live,
+        hub_id=ground.hub_id,
+        strict=config.auth.locking_mode == "strict",
+    )
+
+
+def _factors(config: HubConfig, ground: Ground, addresses: PublicAddresses) -> FactorServices:
+    return open_factor_services(
+        database=ground.database,
+        audit=ground.audit,
+        sources=ground.sources,
+        cluster=config.cluster_name,
+        box=ground.box,
+        codes=ground.codes,
+        login=ground.login,
+        web_url=addresses.web_url,
     )
