@@ -15,6 +15,7 @@ from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.factor_services import FactorServices, open_factor_services
 from mezite.services.live_access import LiveAccess
 from mezite.services.live_connections import LiveConnections
+from mezite.services.lock_feed import LockFeed
 from mezite.services.locks import Locks
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
