@@ -87,6 +87,7 @@ mezctl = program_group(
         "requests": LazyCommand("mezite.cli.mezctl_requests:requests", "Access requests."),
         "tokens": LazyCommand("mezite.cli.mezctl_tokens:tokens", "Join tokens for agents."),
         "nodes": LazyCommand("mezite.cli.mezctl_nodes:nodes", "Nodes of the cluster."),
+        "sessions": LazyCommand("mezite.cli.mezctl_sessions:sessions", "Live SSH sessions."),
         "locks": LazyCommand("mezite.cli.mezctl_locks:locks", "Stop somebody or something now."),
         "audit": LazyCommand("mezite.cli.mezctl_audit:audit", "What happened."),
         "doctor": LazyCommand("mezite.cli.mezctl_doctor:doctor", "Find out why the API cannot be used."),

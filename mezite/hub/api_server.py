@@ -20,6 +20,7 @@ from mezite.api.reflection import reflection_methods
 from mezite.api.requests import AccessRequestsApi
 from mezite.api.roles import RolesApi
 from mezite.api.server import GrpcServer
+from mezite.api.sessions import SessionsApi
 from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
 from mezite.hub.balancer_probe import BalancerProbe, run_balancer_probe
@@ -68,6 +69,7 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
         *TokensApi(ground.enrollment).methods(),
         *NodesApi(services.directory).methods(),
         *LocksApi(services.locks).methods(),
+        *SessionsApi(services.node_sessions).methods(),
         *AuditApi(ground.audit).methods(),
         *HealthService().methods(),
     ]

@@ -19,6 +19,7 @@ from mezite.services.lock_feed import LockFeed
 from mezite.services.locks import Locks
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
+from mezite.services.node_session_control import NodeSessionControl
 from mezite.services.own_sessions import OwnSessions
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.self_probes import SelfProbes
@@ -46,6 +47,7 @@ class HubServices:
     probes: SelfProbes
     sessions: OwnSessions
     locks: Locks
+    node_sessions: NodeSessionControl
     watch: AccessWatch
     requests: AccessRequests
     factors: FactorServices
@@ -95,6 +97,7 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
         sessions=OwnSessions(database=database, audit=audit, sources=sources),
         watch=watch,
         live=live,
+        node_sessions=NodeSessionControl(database=database, audit=audit, watch=watch),
         locks=Locks(database=database, audit=audit, sources=sources, watch=watch),
         requests=AccessRequests(database=database, audit=audit, sources=sources),
         factors=_factors(config, ground, addresses),

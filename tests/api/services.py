@@ -22,6 +22,7 @@ from mezite.api.requests import AccessRequestsApi
 from mezite.api.roles import RolesApi
 from mezite.api.rpc import PeerInfo, RpcMethod
 from mezite.api.server import GrpcServer
+from mezite.api.sessions import SessionsApi
 from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
 from mezite.services.access_explain import AccessExplainer
@@ -56,6 +57,7 @@ def all_methods(world: World) -> list[RpcMethod]:
         TokensApi(world.enrollment),
         NodesApi(world.directory),
         LocksApi(world.locks),
+        SessionsApi(world.node_sessions),
         AuditApi(world.audit),
     )
     return [method for api in apis for method in api.methods()]

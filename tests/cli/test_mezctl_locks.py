@@ -63,3 +63,11 @@ def test_oneself(hub: HubInThread) -> None:
     result = hub.mezctl("locks", "create", "--role=admin", "--message=why")
     assert result.code == 1
     assert "would lock you out yourself" in result.err
+
+
+def test_no_sessions(hub: HubInThread) -> None:
+    assert hub.mezctl("sessions", "ls", "--format=json").json == []
+    for arguments in (("get", "s-1"), ("kill", "s-1", "--reason=odd")):
+        result = hub.mezctl("sessions", *arguments)
+        assert (result.code, result.out) == (1, "")
+        assert "session s-1 does not exist" in result.err

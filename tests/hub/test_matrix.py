@@ -23,6 +23,7 @@ from mezite.api.pb.mezite.v1 import (
     nodes_pb2,
     requests_pb2,
     roles_pb2,
+    sessions_pb2,
     tokens_pb2,
     users_pb2,
 )
@@ -130,6 +131,9 @@ RPCS = {
     f"{MEZITE}LockService/CreateLock": rpc(ADMIN, locks_pb2.CreateLockRequest(), BAD),
     f"{MEZITE}LockService/ListLocks": rpc(ADMIN, locks_pb2.ListLocksRequest(), OK),
     f"{MEZITE}LockService/DeleteLock": rpc(ADMIN, locks_pb2.DeleteLockRequest(), NOT_FOUND),
+    f"{MEZITE}SessionService/ListSessions": rpc(ADMIN, sessions_pb2.ListSessionsRequest(), OK),
+    f"{MEZITE}SessionService/GetSession": rpc(ADMIN, sessions_pb2.GetSessionRequest(), NOT_FOUND),
+    f"{MEZITE}SessionService/KillSession": rpc(ADMIN, sessions_pb2.KillSessionRequest(), NOT_FOUND),
     f"{MEZITE}DoctorService/TestLoadBalancer": rpc(
         ADMIN, doctor_pb2.TestLoadBalancerRequest(idle_seconds=-1), BAD
     ),

@@ -12,9 +12,10 @@ from mezite.core.rbac.locks import LockTarget
 from mezite.net.mux_channel import ChannelResetError
 from mezite.services.access_watch import STALE_SECONDS
 from mezite.services.authorization import Resource
+from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
 from mezite.services.live_access import LiveEntry, LiveKind
 from mezite.services.live_connections import SessionReport
-from mezite.storage import node_sessions, users
+from mezite.storage import users
 from mezite.storage.errors import DatabaseUnreachableError
 from tests.services.tunnels import connected
 from tests.services.world import CLIENT, HOUR, open_world
@@ -195,14 +196,22 @@ async def test_an_order_to_end_one_session(database_path):
                 connection_id=entry.name, session_id="s-1", login="ubuntu", kind="shell", command="", pty=True
             )
             await there.connections.session_started(agent, report)
-            await here.database.write(
-                node_sessions.order_end, session_id="s-1", by="root", reason="looks odd"
-            )
-            await here.watch.look()
+            root = await here.user("root", roles=("admin",))
+            (listed,) = await here.node_sessions.list_live()
+            assert (listed.session_id, listed.user_name, listed.hub_id) == ("s-1", "alice", "hub-2")
+            await here.node_sessions.kill("s-1", reason="looks odd", by=root, client_address=CLIENT)
             await there.watch.look()
             assert await ended(ours) == "ended by root: looks odd"
         (event,) = await there.events("session.end")
         assert event["reason"] == "ended by root: looks odd"
+        (event,) = await here.events("session.killed")
+        assert (event["user_name"], event["session_user"]) == ("root", "alice")
+        assert (await here.node_sessions.get("s-1")).kill_by == "root"
+        for session_id, error in (("s-1", ConflictError), ("s-2", NotFoundError)):
+            with pytest.raises(error):
+                await here.node_sessions.kill(session_id, reason="", by=root, client_address=CLIENT)
+        with pytest.raises(InvalidRequestError):
+            await here.node_sessions.kill("s-1", reason="a\nb", by=root, client_address=CLIENT)
 
 
 class AwayDatabase:

@@ -36,6 +36,7 @@ from mezite.services.locks import Locks
 from mezite.services.login import LoginService
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
+from mezite.services.node_session_control import NodeSessionControl
 from mezite.services.refusal_log import RefusalLog
 from mezite.services.role_trial import RoleTrial
 from mezite.services.roles import RoleCatalog
@@ -122,6 +123,7 @@ class World:
     live: LiveAccess
     watch: AccessWatch
     locks: Locks
+    node_sessions: NodeSessionControl
     codes: FactorCodes
     box: SecretBox
     factors: FactorServices
@@ -267,6 +269,7 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         live=live,
         watch=watch,
         locks=Locks(watch=watch, **common),
+        node_sessions=NodeSessionControl(database=database, audit=audit, watch=watch),
         **common,
     )
 

@@ -46,6 +46,7 @@ class EventType(enum.Enum):
     SESSION_START = "session.start", "T2000I", "An SSH session began"
     SESSION_END = "session.end", "T2001I", "An SSH session ended"
     SESSION_JOIN = "session.join", "T2002I", "A user began to watch a live session"
+    SESSION_KILLED = "session.killed", "T2004W", "An administrator ended an SSH session"
     SESSION_UPLOAD = "session.upload", "T2003I", "A recording arrived at the hub"
     SCP_TRANSFER = "scp.transfer", "T2010I", "A file was copied with scp"
     SFTP_OPEN = "sftp.open", "T2011I", "A file was opened over SFTP"
