@@ -11,7 +11,7 @@ import os
 import select
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -47,9 +47,19 @@ class CliError(ExplainedError):
     Shown as ``error: what: why; hint``. Each part may hold text from a peer: it is escaped when shown (H1).
     """
 
-    def __init__(self, what: str, why: str = "", hint: str = "", *, exit_code: int = EXIT_FAILED) -> None:
+    def __init__(
+        self,
+        what: str,
+        why: str = "",
+        hint: str = "",
+        *,
+        exit_code: int = EXIT_FAILED,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(what, why, hint)
         self.exit_code = exit_code
+        self.details: Mapping[str, object] = details or {}
+        """What the hub said for programs: a `code` and what belongs to it."""
 
 
 @attrs.define(eq=False)

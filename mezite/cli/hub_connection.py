@@ -74,9 +74,12 @@ def failure_of(error: RpcError) -> CliError:
         StatusCode.UNAVAILABLE: "is the hub running and reachable?",
     }
     if "; " in error.message or ": " in error.message:
-        return CliError(error.message)
+        return CliError(error.message, details=error.details)
     return CliError(
-        error.message or error.status.name.lower().replace("_", " "), "", hints.get(error.status, "")
+        error.message or error.status.name.lower().replace("_", " "),
+        "",
+        hints.get(error.status, ""),
+        details=error.details,
     )
 
 

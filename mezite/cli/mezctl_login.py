@@ -6,10 +6,11 @@ from __future__ import annotations
 import click
 
 from mezite.api.pb.mezite.v1 import auth_pb2
-from mezite.cli.errors import run_command
+from mezite.cli.errors import CliError, run_command
 from mezite.cli.hub_connection import open_hub
 from mezite.cli.mezctl import AuthServer, auth_server
 from mezite.cli.prompts import ask_password, password_options
+from mezite.cli.second_factor import ask_code, code_field, mfa_code_option, needed_factors
 from mezite.core.secret import Secret
 
 __all__ = ["login"]
@@ -19,7 +20,7 @@ __all__ = ["login"]
 @click.option("--auth-server", "server", metavar="HOST:PORT", help="The hub's gRPC address.")
 @click.option("--username", "--user", metavar="NAME", prompt="User name", help="Who logs in.")
 @password_options
-@click.option("--mfa-code", metavar="CODE", help="Code of a second factor.")
+@mfa_code_option
 @click.pass_context
 def login(
     ctx: click.Context,
@@ -27,12 +28,18 @@ def login(
     username: str,
     password: str | None,
     password_stdin: bool,
-    mfa_code: str | None,
+    mfa_code: str,
 ) -> None:
     """Ask for what is missing, then log in."""
     options = _options(ctx, server)
     secret = ask_password(f"Password of {username}", password, from_stdin=password_stdin)
-    token = run_command(_login, options, username, secret, mfa_code or "")
+    try:
+        token = run_command(_login, options, username, secret, mfa_code)
+    except CliError as error:
+        factors = needed_factors(error)
+        if not factors:
+            raise
+        token = run_command(_login, options, username, secret, ask_code(factors).reveal())
     click.echo(token)
 
 
@@ -53,7 +60,9 @@ async def _login(options: AuthServer, username: str, password: Secret, mfa_code:
     async with open_hub(options, credential=False) as hub:
         answer = await hub.unary(
             "/mezite.v1.AuthService/AuthenticateLocal",
-            auth_pb2.AuthenticateLocalRequest(username=username, password=password.reveal(), totp=mfa_code),
+            auth_pb2.AuthenticateLocalRequest(
+                username=username, password=password.reveal(), **code_field(mfa_code)
+            ),
             auth_pb2.AuthenticateLocalResponse,
         )
     return answer.session_token

@@ -12,6 +12,7 @@ from mezite.cli.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.hub_connection import open_hub
 from mezite.cli.lazy_group import CommandGroup
 from mezite.cli.mezctl import AuthServer, auth_server
+from mezite.cli.mezctl_mfa import MFA_COMMANDS
 from mezite.cli.output import Column, OutputFormat, format_option, print_record, print_rows
 from mezite.cli.prompts import given_password, password_options
 from mezite.core.timestamps import format_timestamp
@@ -129,6 +130,10 @@ def delete_user(ctx: click.Context, name: str | None, username: str | None) -> N
     click.echo(f"user {chosen} deleted")
 
 
+for _command in MFA_COMMANDS:
+    users.add_command(_command)
+
+
 async def _create(options: AuthServer, request: pb.CreateUserRequest) -> pb.CreateUserResponse:
     async with open_hub(options) as hub:
         return await hub.unary(_SERVICE + "CreateUser", request, pb.CreateUserResponse)
@@ -163,6 +168,11 @@ def _row(user: pb.User) -> dict[str, object]:
         "updated_at": format_timestamp(user.updated_at_ms),
         "has_password": user.has_password,
         "disabled": user.disabled,
+        "mfa": {
+            "totp": user.factors.totp,
+            "webauthn": user.factors.webauthn,
+            "recovery_codes": user.factors.recovery_codes,
+        },
     }
 
 

@@ -21,6 +21,8 @@ msh = program_group(
         "ssh": LazyCommand("mezite.cli.msh_ssh:ssh", "Open a shell or run a command on a node."),
         "proxy": LazyCommand("mezite.cli.msh_proxy:proxy", "Carry another program's connection to a node."),
         "config": LazyCommand("mezite.cli.msh_config:config", "Print an ssh_config block for other tools."),
+        "mfa": LazyCommand("mezite.cli.msh_mfa:mfa", "Your second factors."),
+        "passwd": LazyCommand("mezite.cli.msh_passwd:passwd", "Change your password."),
         "doctor": LazyCommand("mezite.cli.msh_doctor:doctor", "Find out where the way to a node breaks."),
         "request": LazyCommand("mezite.cli.msh_request:request", "Ask for roles and nodes for a while."),
         "completion": LazyCommand("mezite.cli.completion:completion", "Print a shell completion script."),

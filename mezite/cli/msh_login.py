@@ -18,6 +18,7 @@ from mezite.cli.hub_dialing import SYSTEM, front_outbound
 from mezite.cli.identity_files import write_identity_files
 from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
 from mezite.cli.prompts import ask_password, password_options
+from mezite.cli.second_factor import ask_code, code_field, mfa_code_option, needed_factors
 from mezite.cli.trusted_roots import read_roots
 from mezite.cli.web_client import ALPN, WebClient, find_hub, trust_by_pin, trusting
 from mezite.core.certificates.keys import (
@@ -71,7 +72,7 @@ class _Issued:
     "--ttl", default="0s", metavar="DURATION", help="Life of the certificates, at most 24h.  [default: 12h]"
 )
 @click.option("--out", metavar="PATH", help="Write OpenSSH identity files there instead of the profile.")
-@click.option("--mfa-code", default="", metavar="CODE", help="Code of a second factor.")
+@mfa_code_option
 @click.option(
     "--request-id", "request_ids", multiple=True, metavar="ID", help="An approved access request; repeatable."
 )
@@ -99,7 +100,13 @@ def login(**given: Any) -> None:
         websocket=given["websocket"],
         request_ids=given["request_ids"],
     )
-    issued = run_command(_login, request)
+    try:
+        issued = run_command(_login, request)
+    except CliError as error:
+        factors = needed_factors(error)
+        if not factors:
+            raise
+        issued = run_command(_login, attrs.evolve(request, mfa_code=ask_code(factors).reveal()))
     if given["out"]:
         write_identity_files(Path(given["out"]), issued.profile)
         click.echo(f"identity files: {given['out']}, {given['out']}-cert.pub, {given['out']}.pub", err=True)
@@ -127,9 +134,11 @@ async def _login(request: _Request) -> _Issued:
         raise CliError(
             "--websocket cannot be used", f"the hub at {address} has no such door", "leave it away"
         )
-    fields = {"username": request.user, "password": request.password.reveal()}
-    if request.mfa_code:
-        fields["totp"] = request.mfa_code
+    fields = {
+        "username": request.user,
+        "password": request.password.reveal(),
+        **code_field(request.mfa_code),
+    }
     session = Secret(str((await web.post("/v1/webapi/login", fields))["session"]))
     ssh_key, tls_key = generate_ed25519(), generate_p256()
     answer = await web.post(

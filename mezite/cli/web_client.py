@@ -111,7 +111,10 @@ class WebClient:
         if response.status >= 400:
             error = values.get("error")
             message = error.get("message") if isinstance(error, dict) else None
-            raise CliError(str(message or f"the hub answered with status {response.status}"))
+            raise CliError(
+                str(message or f"the hub answered with status {response.status}"),
+                details=error if isinstance(error, dict) else None,
+            )
         return values
 
 

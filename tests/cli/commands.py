@@ -51,7 +51,9 @@ def environment(**values: str) -> Iterator[None]:
 
 def run(program: str, *arguments: str, stdin: str = "", environ: Mapping[str, str] | None = None) -> Result:
     """Run `program`; nothing of this machine's own set-up gets in."""
-    cleared = dict.fromkeys(("MEZITE_PASSWORD", "MEZITE_AUTH_TOKEN", "MEZITE_AUTH_SERVER", "MSH_HOME"))
+    cleared = dict.fromkeys(
+        ("MEZITE_PASSWORD", "MEZITE_MFA_CODE", "MEZITE_AUTH_TOKEN", "MEZITE_AUTH_SERVER", "MSH_HOME")
+    )
     with CliRunner().isolation(input=stdin, env={**cleared, **(environ or {})}) as (out, err, _both):
         code = run_program(PROGRAMS[program], program, list(arguments))
         sys.stdout.flush()

@@ -19,7 +19,7 @@ from mezite.cli.web_client import WebClient, trusting
 from tests.cli.commands import HubInThread, run
 from tests.hub.live_hub import PASSWORD
 
-USER_KEYS = ["name", "roles", "traits", "created_at", "updated_at", "has_password", "disabled"]
+USER_KEYS = ["name", "roles", "traits", "created_at", "updated_at", "has_password", "disabled", "mfa"]
 TOKEN_KEYS = ["id", "roles", "labels", "created_by", "created_at", "expires_at", "used_at", "used_by"]
 NODE_KEYS = [
     "name",

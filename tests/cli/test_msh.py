@@ -142,7 +142,7 @@ def test_logins_that_fail(hub: HubInThread, tmp_path: Path, options: list[str], 
 def test_a_wrong_password(hub: HubInThread, tmp_path: Path) -> None:
     result = login(hub, tmp_path, "--mfa-code=123456", stdin="wrong")
     assert result.code == 1
-    assert result.err.startswith("error: wrong user name or password")
+    assert result.err.startswith("error: wrong user name, password or code")
 
 
 @pytest.mark.parametrize("port", ["auth", "ssh", "tunnel", "diag"])

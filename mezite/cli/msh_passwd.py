@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`msh passwd`: a new password for oneself."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from mezite.api.pb.mezite.v1 import auth_pb2 as pb
+from mezite.cli.errors import EXIT_USAGE, CliError, run_command
+from mezite.cli.prompts import ask_password, confirm_new_password
+from mezite.cli.user_session import open_api
+from mezite.core.secret import Secret
+
+__all__ = ["passwd"]
+
+
+@click.command(help="Change your password; your other sessions end.")
+@click.option(
+    "--password-stdin",
+    is_flag=True,
+    help="Read the old and the new password, a line each, from standard input.",
+)
+def passwd(password_stdin: bool) -> None:
+    """Ask for the old one and twice for the new one."""
+    old, new = _from_stdin() if password_stdin else _asked()
+    run_command(_change, old, new)
+    click.echo("password changed", err=True)
+
+
+def _asked() -> tuple[Secret, Secret]:
+    old = ask_password("Old password", None, from_stdin=False)
+    if not sys.stdin.isatty():
+        raise CliError(
+            "no new password",
+            "standard input is not a terminal",
+            "use --password-stdin with both, a line each",
+            exit_code=EXIT_USAGE,
+        )
+    return old, confirm_new_password("New password")
+
+
+def _from_stdin() -> tuple[Secret, Secret]:
+    # Twice the longest password that is read, and some more.
+    lines = sys.stdin.read(4096).splitlines()
+    if len(lines) != 2 or not all(lines):
+        raise CliError(
+            "standard input cannot be used",
+            f"it has {len(lines)} lines",
+            "write the old password and the new one, a line each",
+            exit_code=EXIT_USAGE,
+        )
+    return Secret(lines[0]), Secret(lines[1])
+
+
+async def _change(old: Secret, new: Secret) -> None:
+    request = pb.ChangePasswordRequest(old_password=old.reveal(), new_password=new.reveal())
+    async with open_api() as hub:
+        await hub.unary("/mezite.v1.AuthService/ChangePassword", request, pb.ChangePasswordResponse)
