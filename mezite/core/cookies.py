@@ -35,9 +35,10 @@ def read_cookie(fields: Iterable[bytes], name: str) -> str | None:
     return found[0].decode("ascii")
 
 
-def write_cookie(name: str, value: str, *, max_age: int) -> str:
+def write_cookie(name: str, value: str, *, max_age: int, same_site: str = "Strict") -> str:
     """Return a Set-Cookie value: for this host and all its paths, out of reach of scripts and of other sites.
 
-    `max_age` is in seconds; 0 takes the cookie away.
+    `max_age` is in seconds; 0 takes the cookie away. With `same_site` `Lax` it also comes along when another site leads
+    the browser here, as an identity provider does behind a login.
     """
-    return f"{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; Secure; SameSite=Strict"
+    return f"{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; Secure; SameSite={same_site}"
