@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -38,10 +38,17 @@ class DialError(ExplainedError):
     """A connection could not be made: ``what`` failed, ``why``, and a ``hint`` what to do."""
 
 
-async def dial(address: str, default_port: int, *, deadline_seconds: float = 15) -> trio.SocketStream:
+async def dial(
+    address: str,
+    default_port: int,
+    *,
+    deadline_seconds: float = 15,
+    refuse: Callable[[str], str] | None = None,
+) -> trio.SocketStream:
     """Connect to ``host[:port]``; the stream has TCP_NODELAY, keepalive and a 30 s TCP_USER_TIMEOUT.
 
-    All addresses of the name are tried, a quarter second apart, and the first that answers wins.
+    All addresses of the name are tried, a quarter second apart, and the first that answers wins. ``refuse`` says of an
+    IP address why it must not be dialled, or nothing; one refused address of a name is enough to dial none.
     Raises :exc:`DialError` for a malformed address, an unknown name, a refused or unanswered connection.
     """
     try:
@@ -52,6 +59,9 @@ async def dial(address: str, default_port: int, *, deadline_seconds: float = 15)
     stage = "looking up the name"
     with trio.move_on_after(deadline_seconds):
         addresses = await _look_up(host, port, shown)
+        reasons = [refuse(sockaddr[0]) for _, sockaddr in addresses] if refuse is not None else []
+        if any(reasons):
+            raise DialError(f"may not connect to {shown}", next(filter(None, reasons)))
         stage = "no answer"
         return await _connect_first(addresses, shown)
     raise DialError(
