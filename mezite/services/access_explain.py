@@ -75,7 +75,7 @@ class AccessExplainer:
     def _explanation(
         self, user: UserRow, roles: tuple[Role, ...], node: AgentRow, login: str
     ) -> AccessExplanation:
-        request = NodeRequest(labels=node.labels, login=login, traits=user.traits)
+        request = NodeRequest(labels=node.labels, login=login, traits=user.traits, claims=user.claims)
         decision = evaluate(roles, request)
         rule = decision.rule or Rule(role="", path="")
         reason, would_flip = decision.reason, flip_text(find_flip(roles, request))

@@ -187,7 +187,7 @@ def _login_decision(
     login = context.login or ""
     verdict = evaluate(
         identity.definitions_on(resource.name),
-        NodeRequest(labels=resource.labels, login=login, traits=identity.traits),
+        NodeRequest(labels=resource.labels, login=login, traits=identity.traits, claims=identity.claims),
     )
     missing = unenforced(verdict.options) if verdict.options else []
     allowed = verdict.allowed and login in logins and not missing

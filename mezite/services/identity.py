@@ -83,6 +83,8 @@ class UserIdentity(_NotPickled, metaclass=_MadeHere):
     """What the roles that the user has for good are now; a role that does not exist is not among them. Only these let
     their holder ask for access and review it (threat E18)."""
     traits: Mapping[str, tuple[str, ...]]
+    claims: Mapping[str, tuple[str, ...]]
+    """What the connector said at the last login (`{{external.…}}` in roles); nothing for local users."""
     credential: CredentialKind
     expires_at: int
     """When the credential ends, milliseconds since 1970."""
@@ -117,13 +119,13 @@ class UserIdentity(_NotPickled, metaclass=_MadeHere):
     @cached_property
     def grants(self) -> NodeGrants:
         """What the roles allow on nodes, prepared for asking about many."""
-        return NodeGrants(self.definitions, self.traits)
+        return NodeGrants(self.definitions, self.traits, self.claims)
 
     def grants_on(self, node_name: str) -> NodeGrants:
         """What the roles allow on this node."""
         if node_name not in self.requested.nodes:
             return self.grants
-        return NodeGrants(self.definitions_on(node_name), self.traits)
+        return NodeGrants(self.definitions_on(node_name), self.traits, self.claims)
 
 
 @final
@@ -159,6 +161,7 @@ def _user(
         standing=built_in if definitions is None else definitions,
         requested=requested,
         traits=_traits(user),
+        claims=user.claims,
         user_created_at=user.created_at,
         credential=credential,
         expires_at=expires_at,
@@ -276,6 +279,7 @@ def user_as_now(
         "standing": definitions,
         "requested": requested,
         "traits": _traits(user),
+        "claims": user.claims,
     }
     return _make(UserIdentity, **fields)
 

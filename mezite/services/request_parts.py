@@ -139,7 +139,7 @@ def check_wanted(identity: UserIdentity, found: Collection[PartPolicy]) -> None:
         name = policy.part.name
         if policy.part.kind is PartKind.NODE:
             naming = with_nodes(policy.roles, (name,))
-            if not all_logins(naming, identity.traits):
+            if not all_logins(naming, identity.traits, identity.claims):
                 raise InvalidRequestError(
                     f"no role that lets you ask for node {name} gives you a login: an administrator must add "
                     f"logins to {', '.join(role.name for role in naming)}"

@@ -152,7 +152,11 @@ def _holder(user: UserRow, has: tuple[Role, ...], role: Role, *, is_new: bool) -
     will_have = tuple(role if each.name == role.name else each for each in has)
     if is_new:
         will_have = (*will_have, role)
-    return _Holder(user, NodeGrants(has, user.traits), NodeGrants(will_have, user.traits))
+    return _Holder(
+        user,
+        NodeGrants(has, user.traits, user.claims),
+        NodeGrants(will_have, user.traits, user.claims),
+    )
 
 
 def _affected(

@@ -74,7 +74,8 @@ class UserCertificateService:
         :raises UnauthenticatedError: the certificate has less than a minute left.
         """
         ttl = self._lifetime(identity, ttl_seconds)
-        logins = tuple(sorted(all_logins(identity.definitions_anywhere, identity.traits)))[:MAX_PRINCIPALS]
+        possible = all_logins(identity.definitions_anywhere, identity.traits, identity.claims)
+        logins = tuple(sorted(possible))[:MAX_PRINCIPALS]
         request = UserCertificateRequest(
             user_name=identity.name,
             roles=identity.roles,
