@@ -63,7 +63,7 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
             RoleCatalog(database=ground.database, audit=ground.audit, sources=ground.sources),
             RoleTrial(database=ground.database, sources=ground.sources),
         ).methods(),
-        *ConnectorsApi(catalog=services.connectors, web_url=services.addresses.web_url).methods(),
+        *ConnectorsApi(catalog=services.sso.catalog, web_url=services.addresses.web_url).methods(),
         *AccessExplainApi(AccessExplainer(database=ground.database, sources=ground.sources)).methods(),
         *AccessRequestsApi(services.requests).methods(),
         *TokensApi(ground.enrollment).methods(),

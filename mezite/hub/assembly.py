@@ -211,6 +211,7 @@ def _web_app(ground: Ground, services: HubServices, verbs: VerbRegistry) -> ASGI
             sessions=services.sessions,
             requests=services.requests,
             factors=services.factors,
+            sso=services.sso,
         ),
         verbs,
     )

@@ -10,7 +10,6 @@ from mezite.hub.ground import Ground
 from mezite.services.access_requests import AccessRequests
 from mezite.services.access_watch import AccessWatch
 from mezite.services.authentication import Authenticator
-from mezite.services.connectors import ConnectorCatalog
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.factor_services import FactorServices, open_factor_services
 from mezite.services.live_access import LiveAccess
@@ -23,6 +22,7 @@ from mezite.services.node_session_control import NodeSessionControl
 from mezite.services.own_sessions import OwnSessions
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.self_probes import SelfProbes
+from mezite.services.sso_services import SsoGround, SsoServices, open_sso
 from mezite.services.tunnel_leases import TunnelLeases
 from mezite.services.tunnel_registry import TunnelRegistry
 from mezite.services.user_certificates import UserCertificateService
@@ -40,7 +40,7 @@ class HubServices:
     access: NodeAccess
     directory: NodeDirectory
     certificates: UserCertificateService
-    connectors: ConnectorCatalog
+    sso: SsoServices
     authenticator: Authenticator
     refusals: CredentialRefusals
     addresses: PublicAddresses
@@ -65,6 +65,10 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
     connections = LiveConnections(
         database=database, audit=audit, sources=sources, hub_id=ground.hub_id, live=live
     )
+    certificates = UserCertificateService(authorities=ground.authorities, audit=audit, sources=sources)
+    authenticator = Authenticator(
+        database=database, authorities=ground.authorities, sources=sources, locks=locks
+    )
     addresses = PublicAddresses(None if public is None else str(public))
     return HubServices(
         registry=registry,
@@ -84,13 +88,9 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
         directory=NodeDirectory(
             database=database, audit=audit, sources=sources, registry=registry, locks=locks
         ),
-        connectors=ConnectorCatalog(
-            database=database, audit=audit, sources=sources, passphrase=config.ca_key_passphrase
-        ),
-        certificates=UserCertificateService(authorities=ground.authorities, audit=audit, sources=sources),
-        authenticator=Authenticator(
-            database=database, authorities=ground.authorities, sources=sources, locks=locks
-        ),
+        sso=_open_sso(config, ground, addresses, authenticator, certificates),
+        certificates=certificates,
+        authenticator=authenticator,
         refusals=CredentialRefusals(log=ground.refusals),
         addresses=addresses,
         probes=SelfProbes(),
@@ -125,4 +125,25 @@ def _factors(config: HubConfig, ground: Ground, addresses: PublicAddresses) -> F
         codes=ground.codes,
         login=ground.login,
         web_url=addresses.web_url,
+    )
+
+
+def _open_sso(
+    config: HubConfig,
+    ground: Ground,
+    addresses: PublicAddresses,
+    authenticator: Authenticator,
+    certificates: UserCertificateService,
+) -> SsoServices:
+    return open_sso(
+        SsoGround(
+            database=ground.database,
+            audit=ground.audit,
+            refusals=ground.refusals,
+            sources=ground.sources,
+            addresses=addresses,
+            authenticator=authenticator,
+            certificates=certificates,
+            passphrase=config.ca_key_passphrase,
+        )
     )

@@ -16,6 +16,7 @@ from mezite.services.login import LoginRefusedError, LoginService
 from mezite.services.password_rules import WeakPasswordError
 from mezite.services.user_certificates import UserCertificateService
 from mezite.web import browser_session
+from mezite.web.certificate_answers import certificates_answer
 from mezite.web.json_body import read_fields, texts
 from mezite.web.login_answers import LoginAnswers
 from mezite.web.route_table import RouteTable, bearer_token, client_address
@@ -89,16 +90,4 @@ class AccountRoutes:
             ttl_seconds=fields.get("ttl_seconds", 0),
             client_address=client_address(),
         )
-        authorities = self.authorities
-        return {
-            "ssh_certificate": issued.certificates.ssh_certificate,
-            "tls_certificate_pem": issued.certificates.tls_certificate_pem,
-            "ssh_host_ca": authorities.host_ssh_ca_lines,
-            "host_tls_ca_pem": authorities.host_tls_ca_pem,
-            "cluster_name": authorities.cluster,
-            "user": issued.user_name,
-            "roles": list(issued.roles),
-            "logins": list(issued.logins),
-            "expires_at_ms": issued.certificates.expires_at,
-            "request_ids": list(issued.request_ids),
-        }
+        return certificates_answer(issued, self.authorities)

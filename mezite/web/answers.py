@@ -24,7 +24,7 @@ from mezite.services.errors import (
     UnavailableError,
 )
 
-__all__ = ["failure", "protect"]
+__all__ = ["explained", "failure", "protect"]
 
 _log = logging.getLogger("mezite.web")
 
@@ -42,19 +42,20 @@ _STATUS: dict[type[RefusedError], int] = {
 }
 
 
+def explained(error: RefusedError | AuditUnavailableError) -> tuple[int, str, str]:
+    """Return the status of a refusal, its words, and the audit event's id."""
+    if isinstance(error, RefusedError):
+        return _STATUS.get(type(error), 400), str(error), error.event_id
+    return 503, "the audit log cannot be written, so nothing is done: try again later", ""
+
+
 async def failure(error: Exception) -> tuple[quart.Response, int]:
     """One shape for everything that goes wrong: `{"error": {"message", "event_id"}}`.
 
     Where a program can go on, there is a `code` besides, and what belongs to it.
     """
-    if isinstance(error, RefusedError):
-        status, message, event_id = _STATUS.get(type(error), 400), str(error), error.event_id
-    elif isinstance(error, AuditUnavailableError):
-        status, message, event_id = (
-            503,
-            "the audit log cannot be written, so nothing is done: try again later",
-            "",
-        )
+    if isinstance(error, RefusedError | AuditUnavailableError):
+        status, message, event_id = explained(error)
     elif isinstance(error, HTTPException):
         status, message, event_id = error.code or 400, error.description or error.name, ""
     else:

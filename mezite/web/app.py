@@ -16,6 +16,7 @@ from mezite.services.login import LoginService
 from mezite.services.own_sessions import OwnSessions
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.sources import Sources
+from mezite.services.sso_services import SsoServices
 from mezite.services.user_certificates import UserCertificateService
 from mezite.services.verb_registry import VerbRegistry
 from mezite.web.account_routes import AccountRoutes
@@ -26,6 +27,7 @@ from mezite.web.login_answers import LoginAnswers
 from mezite.web.request_routes import RequestRoutes
 from mezite.web.route_table import RouteTable
 from mezite.web.session_routes import SessionRoutes
+from mezite.web.sso_routes import SsoRoutes
 from mezite.web.static_pages import PAGES
 
 __all__ = ["WebServices", "create_app"]
@@ -49,6 +51,7 @@ class WebServices:
     sessions: OwnSessions
     requests: AccessRequests
     factors: FactorServices
+    sso: SsoServices
 
 
 def create_app(services: WebServices, verbs: VerbRegistry) -> QuartTrio:
@@ -66,7 +69,10 @@ def create_app(services: WebServices, verbs: VerbRegistry) -> QuartTrio:
     for page in PAGES:
         table.page(page)
     ClusterRoutes(
-        authorities=services.authorities, sources=services.sources, addresses=services.addresses
+        authorities=services.authorities,
+        sources=services.sources,
+        addresses=services.addresses,
+        connectors=services.sso.catalog,
     ).add_to(table)
     answers = LoginAnswers(sessions=services.sessions)
     AccountRoutes(
@@ -79,6 +85,7 @@ def create_app(services: WebServices, verbs: VerbRegistry) -> QuartTrio:
     FactorRoutes(factors=services.factors, answers=answers).add_to(table)
     SessionRoutes(sessions=services.sessions, factors=services.factors.own).add_to(table)
     RequestRoutes(requests=services.requests).add_to(table)
+    SsoRoutes(sso=services.sso, answers=answers, authorities=services.authorities).add_to(table)
     app.register_error_handler(Exception, failure)
     app.after_request(protect)
     return app

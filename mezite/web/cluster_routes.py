@@ -9,6 +9,7 @@ import attrs
 
 from mezite import __version__
 from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.connectors import ConnectorCatalog
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.sources import Sources
 from mezite.web.route_table import RouteTable
@@ -23,6 +24,7 @@ class ClusterRoutes:
     authorities: CertificateAuthorities
     sources: Sources
     addresses: PublicAddresses
+    connectors: ConnectorCatalog
 
     def add_to(self, table: RouteTable) -> None:
         """Declare the routes."""
@@ -30,13 +32,17 @@ class ClusterRoutes:
         table.public("GET", "/v1/webapi/ca", self._ca, "cluster.ca", "cluster")
 
     async def _ping(self) -> dict[str, Any]:
+        connectors = [known.connector for known in await self.connectors.list_connectors()]
         return {
             "cluster_name": self.authorities.cluster,
             "version": __version__,
             "server_time_ms": self.sources.now(),
             "addresses": self.addresses.advertised(),
             "host_ca_pin": f"sha256:{self.authorities.host_pin}",
-            "connectors": [],
+            "connectors": [
+                {"name": each.name, "kind": each.kind.value, "display_name": each.title}
+                for each in connectors
+            ],
             "capabilities": {"tunnel_websocket": True},
         }
 

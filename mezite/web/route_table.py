@@ -29,6 +29,7 @@ __all__ = ["RouteTable", "bearer_token", "client_address"]
 
 _Handler = Callable[[UserIdentity], Awaitable[dict[str, Any]]]
 _PublicHandler = Callable[[], Awaitable[dict[str, Any]]]
+_AnsweringHandler = Callable[[], Awaitable[quart.Response]]
 
 
 class RouteTable:
@@ -57,6 +58,18 @@ class RouteTable:
 
         async def view() -> quart.Response:
             return quart.jsonify(await handler())
+
+        self._route(door, method, path, view)
+
+    def answering(self, method: str, path: str, handler: _AnsweringHandler, verb: str, resource: str) -> None:
+        """Serve `path` to anybody, with whatever answer the handler makes: a page, a redirect.
+
+        The handler checks what the request carries; `<parts>` of the path are in `quart.request.view_args`.
+        """
+        door = Door(kind=DoorKind.ROUTE, name=f"{method} {path}", verb=verb, resource=resource, public=True)
+
+        async def view(**_parts: str) -> quart.Response:
+            return await handler()
 
         self._route(door, method, path, view)
 

@@ -13,6 +13,8 @@ from mezite.net.http1_client import Response, request
 from mezite.net.http1_server import serve_http1
 from mezite.services.own_sessions import OwnSessions
 from mezite.services.public_addresses import PublicAddresses
+from mezite.services.refusal_log import RefusalLog
+from mezite.services.sso_services import SsoGround, open_sso
 from mezite.services.verb_registry import VerbRegistry
 from mezite.web.app import WebServices, create_app
 from tests.services.world import CLIENT, World
@@ -34,6 +36,17 @@ def make_app(world: World, verbs: VerbRegistry | None = None):
         sources=world.sources,
         addresses=addresses,
         requests=world.requests,
+        sso=open_sso(
+            SsoGround(
+                database=world.database,
+                audit=world.audit,
+                refusals=RefusalLog(world.audit),
+                sources=world.sources,
+                addresses=addresses,
+                authenticator=world.authenticator,
+                certificates=world.certificates,
+            )
+        ),
         sessions=OwnSessions(database=world.database, audit=world.audit, sources=world.sources),
         factors=world.factors,
     )
