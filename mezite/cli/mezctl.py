@@ -89,6 +89,7 @@ mezctl = program_group(
         "nodes": LazyCommand("mezite.cli.mezctl_nodes:nodes", "Nodes of the cluster."),
         "sessions": LazyCommand("mezite.cli.mezctl_sessions:sessions", "Live SSH sessions."),
         "locks": LazyCommand("mezite.cli.mezctl_locks:locks", "Stop somebody or something now."),
+        "auth": LazyCommand("mezite.cli.mezctl_auth:auth", "Signing keys and their rotation."),
         "audit": LazyCommand("mezite.cli.mezctl_audit:audit", "What happened."),
         "doctor": LazyCommand("mezite.cli.mezctl_doctor:doctor", "Find out why the API cannot be used."),
         "completion": LazyCommand("mezite.cli.completion:completion", "Print a shell completion script."),

@@ -9,6 +9,7 @@ from mezite.api.access import ApiAccess, register_methods
 from mezite.api.access_explain import AccessExplainApi
 from mezite.api.audit import AuditApi
 from mezite.api.auth import AuthApi
+from mezite.api.authorities import AuthoritiesApi
 from mezite.api.connectors import ConnectorsApi
 from mezite.api.doctor import DoctorApi, LoadBalancerReport
 from mezite.api.enrollment import EnrollmentApi
@@ -71,21 +72,26 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
         *LocksApi(services.locks).methods(),
         *SessionsApi(services.node_sessions).methods(),
         *AuditApi(ground.audit).methods(),
+        *AuthoritiesApi(ground.rotation, ground.authorities).methods(),
         *HealthService().methods(),
     ]
     methods += reflection_methods(methods)
     register_methods(verbs, methods)
-    access = ApiAccess(
-        authenticator=services.authenticator,
-        audit=ground.audit,
-        sources=ground.sources,
-        refusals=services.refusals,
-    )
+    access = _access(ground, services)
     return GrpcServer(
         methods,
         authenticate=access.authenticate,
         authorize=access.authorize,
         admit_stranger=access.admit_stranger,
+    )
+
+
+def _access(ground: Ground, services: HubServices) -> ApiAccess:
+    return ApiAccess(
+        authenticator=services.authenticator,
+        audit=ground.audit,
+        sources=ground.sources,
+        refusals=services.refusals,
     )
 
 

@@ -72,9 +72,10 @@ async def failure(error: Exception) -> tuple[quart.Response, int]:
 async def protect(response: quart.Response) -> quart.Response:
     """Answers hold secrets and belong to one client: no cache, no frame, no referrer (threat D23)."""
     response.headers.setdefault("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
+    # What is public and the same for everybody has said so already.
+    response.headers.setdefault("cache-control", "no-store")
     response.headers.update(
         {
-            "cache-control": "no-store",
             "referrer-policy": "no-referrer",
             "x-content-type-options": "nosniff",
             "strict-transport-security": "max-age=31536000",

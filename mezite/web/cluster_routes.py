@@ -6,20 +6,25 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import quart
 
 from mezite import __version__
+from mezite.services.authority_keys import JWKS_MAX_AGE_S
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.connectors import ConnectorCatalog
+from mezite.services.key_export import app_jwks
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.sources import Sources
 from mezite.web.route_table import RouteTable
 
 __all__ = ["ClusterRoutes"]
 
+JWKS_PATH = "/workload-identity/app-jwt-jwks.json"
+
 
 @attrs.frozen(kw_only=True)
 class ClusterRoutes:
-    """`ping` and the CA bundle."""
+    """`ping`, the CA bundle and the keys of assertions."""
 
     authorities: CertificateAuthorities
     sources: Sources
@@ -30,6 +35,7 @@ class ClusterRoutes:
         """Declare the routes."""
         table.public("GET", "/v1/webapi/ping", self._ping, "cluster.ping", "cluster")
         table.public("GET", "/v1/webapi/ca", self._ca, "cluster.ca", "cluster")
+        table.public("GET", JWKS_PATH, self._jwks, "cluster.jwks", "cluster")
 
     async def _ping(self) -> dict[str, Any]:
         connectors = [known.connector for known in await self.connectors.list_connectors()]
@@ -52,3 +58,13 @@ class ClusterRoutes:
             for one in self.authorities.signed_trust()
         ]
         return {"host_tls_ca_pem": self.authorities.host_tls_ca_pem, "trust": lists}
+
+    async def _jwks(self) -> dict[str, Any]:
+        """The keys of assertions: public, and the same for everybody, so that copies may be kept (contract, 5)."""
+
+        @quart.after_this_request
+        async def let_it_be_kept(response: Any) -> Any:
+            response.headers["cache-control"] = f"public, max-age={JWKS_MAX_AGE_S}"
+            return response
+
+        return app_jwks(self.authorities)

@@ -12,6 +12,7 @@ from mezite.api.access import ApiAccess
 from mezite.api.access_explain import AccessExplainApi
 from mezite.api.audit import AuditApi
 from mezite.api.auth import AuthApi
+from mezite.api.authorities import AuthoritiesApi
 from mezite.api.client import ApiClient, ClientOptions, RpcError, open_api_client
 from mezite.api.connectors import ConnectorsApi
 from mezite.api.enrollment import EnrollmentApi
@@ -27,6 +28,7 @@ from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
 from mezite.services.access_explain import AccessExplainer
 from mezite.services.public_addresses import PublicAddresses
+from tests.services.test_authority_rotation import rotation_of
 from tests.services.test_connectors import catalog_of
 from tests.services.world import CLIENT, World, certificate_der
 
@@ -59,6 +61,7 @@ def all_methods(world: World) -> list[RpcMethod]:
         LocksApi(world.locks),
         SessionsApi(world.node_sessions),
         AuditApi(world.audit),
+        AuthoritiesApi(rotation_of(world), world.authorities),
     )
     return [method for api in apis for method in api.methods()]
 

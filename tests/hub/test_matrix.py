@@ -15,6 +15,7 @@ from mezite.api.pb.grpc.reflection.v1alpha import reflection_pb2 as reflection_a
 from mezite.api.pb.mezite.v1 import (
     audit_pb2,
     auth_pb2,
+    authorities_pb2,
     connectors_pb2,
     doctor_pb2,
     enrollment_pb2,
@@ -137,12 +138,16 @@ RPCS = {
     f"{MEZITE}DoctorService/TestLoadBalancer": rpc(
         ADMIN, doctor_pb2.TestLoadBalancerRequest(idle_seconds=-1), BAD
     ),
+    f"{MEZITE}AuthorityService/GetRotation": rpc(ADMIN, authorities_pb2.GetRotationRequest(), OK),
+    f"{MEZITE}AuthorityService/Rotate": rpc(ADMIN, authorities_pb2.RotateRequest(types=["x"]), BAD),
+    f"{MEZITE}AuthorityService/ExportKeys": rpc(ADMIN, authorities_pb2.ExportKeysRequest(), BAD),
     f"{MEZITE}AuditService/ListAuditEvents": rpc(AUDIT, audit_pb2.ListAuditEventsRequest(), OK),
 }
 
 ROUTES = {
     "GET /v1/webapi/ping": (ALL, 200),
     "GET /v1/webapi/ca": (ALL, 200),
+    "GET /workload-identity/app-jwt-jwks.json": (ALL, 200),
     "POST /v1/webapi/login": (ALL, 400),
     "POST /v1/webapi/invites/accept": (ALL, 400),
     "POST /v1/webapi/logout": (USERS, 200),

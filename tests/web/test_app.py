@@ -280,3 +280,12 @@ async def test_what_a_login_cannot_hold(world, app):
         for name in ("", "x" * 5000, "ü", "a b", "'; DROP TABLE users; --"):
             answer = await browser.post("login", {"username": name, "password": "y"})
             assert failure(answer)[0] == 401, name
+
+
+async def test_the_keys_of_assertions_may_be_kept(world, app):
+    """Contract section 5: the next one is there before it is used, and a copy may be an hour old."""
+    async with browsing(app) as browser:
+        answer = await browser.send("GET", "/workload-identity/app-jwt-jwks.json")
+        assert answer.header(b"cache-control") == b"public, max-age=3600"
+        assert len(document(answer)["keys"]) == 2
+        assert (await browser.get("ca")).header(b"cache-control") == b"no-store"
