@@ -22,6 +22,8 @@ def only_narrows(test: ast.expr) -> bool:
             return True
         case ast.Call(func=ast.Name(id="isinstance" | "issubclass")):
             return True
+        case ast.UnaryOp(op=ast.Not(), operand=ast.Call() as call):
+            return only_narrows(call)
         case ast.BoolOp(op=ast.And(), values=values):
             return all(only_narrows(value) for value in values)
         case _:
@@ -33,6 +35,8 @@ def only_narrows(test: ast.expr) -> bool:
     [
         ("assert x is not None", True),
         ("assert isinstance(x, int) and y.z is not None, 'why'", True),
+        ("assert not isinstance(x, int)", True),
+        ("assert not may(user)", False),
         ("assert x", False),
         ("assert x is not None or y", False),
         ("assert isinstance(x, int) and x > 0", False),

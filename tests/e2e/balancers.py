@@ -21,7 +21,16 @@ import trio_websocket
 
 from mezite.cli.program_path import program_command
 from mezite.testing.self_signed import self_signed_pem
-from tests.e2e.harness import ME, PASSWORD, S_CLIENT, Cluster, Daemon, clean_environment, program
+from tests.e2e.harness import (
+    ME,
+    PASSWORD,
+    S_CLIENT,
+    Cluster,
+    Daemon,
+    clean_environment,
+    program,
+    start_with_administrator,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -170,7 +179,7 @@ class Site:
         msh = [*program_command("msh"), "ssh", f"{ME}@{node}", "echo made it"]
         for command in (msh, [*self.stock_ssh(home, node), "echo made it"]):
             result = self.cluster.run(command, environment={"MSH_HOME": str(self.cluster.folder / home)})
-            assert result.stdout == "made it\n", result.stderr
+            assert result.stdout == "made it\n", (command, result)
         assert self.complaints() == []
         return self._seen(name, node)
 
@@ -208,8 +217,7 @@ def hub_behind(folder: Path, ports: dict[str, int], **settings: object) -> Itera
     (folder / "balancer.key").write_bytes(key)
     (folder / "balancer-both.pem").write_bytes(certificate + key)
     try:
-        cluster.start_hub()
-        cluster.bootstrap()
+        start_with_administrator(cluster)
         yield cluster
     finally:
         cluster.stop()

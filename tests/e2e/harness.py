@@ -301,6 +301,7 @@ class Template:
         source, copy = (sqlite3.connect(d / "mezhub.db") for d in (cluster.folder / "hub", data_dir))
         with contextlib.closing(source), contextlib.closing(copy):
             source.backup(copy)
+        (data_dir / "mezhub.db").chmod(0o600)
         return cls(data_dir, cluster.pin, cluster.token)
 
     def give(self, cluster: Cluster) -> None:
@@ -311,19 +312,24 @@ class Template:
 templates: list[Template] = []
 
 
+def start_with_administrator(cluster: Cluster) -> None:
+    """Start a hub that has an administrator. Only the first one on SQLite goes through the bootstrap."""
+    copied = bool(templates) and "database" not in cluster.settings
+    if copied:
+        templates[0].give(cluster)
+    cluster.start_hub()
+    if not copied:
+        cluster.bootstrap()
+    if not templates and "database" not in cluster.settings:
+        templates.append(Template.of(cluster))
+
+
 @contextlib.contextmanager
 def running_cluster(folder: Path, **settings: object) -> Iterator[Cluster]:
     """A hub with an administrator, on free ports; everything ends with the block."""
     cluster = Cluster(folder, settings=dict(settings))
-    copied = bool(templates) and "database" not in settings
     try:
-        if copied:
-            templates[0].give(cluster)
-        cluster.start_hub()
-        if not copied:
-            cluster.bootstrap()
-        if not templates and "database" not in settings:
-            templates.append(Template.of(cluster))
+        start_with_administrator(cluster)
         yield cluster
     finally:
         cluster.stop()

@@ -13,8 +13,6 @@ from tests.e2e.balancers import (
     BALANCER,
     CLIENT,
     ROOT,
-    STANDARD,
-    free_port,
     haproxy,
     hub_behind,
     make_ports,
@@ -116,17 +114,3 @@ def test_haproxy_that_passes_tls_through(tmp_path: Path) -> None:
         trust_the_hub(cluster)
         with haproxy(cluster, ports, text, "passthrough") as site:
             assert site.use_every_path("passthrough") == ALL_PATHS
-
-
-def test_haproxy_and_one_port(tmp_path: Path) -> None:
-    settings = {
-        "single_port": True,
-        "proxy_protocol": "on",
-        "proxy_protocol_trusted_cidrs": [f"{BALANCER}/32"],
-    }
-    ports = dict.fromkeys(STANDARD, free_port())
-    text = (ROOT / "examples/haproxy-single-port.cfg").read_text()
-    with hub_behind(tmp_path, ports, proxy=settings) as cluster:
-        trust_the_hub(cluster)
-        with haproxy(cluster, ports, text, "single") as site:
-            assert site.use_every_path("single") == ALL_PATHS

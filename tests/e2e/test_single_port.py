@@ -17,25 +17,24 @@ from functools import partial
 import pytest
 
 from mezite.cli.program_path import program_command
-from tests.e2e.balancers import BALANCER, CLIENT, HUB, STANDARD, Site, free_port, haproxy, hub_behind, nginx
+from tests.e2e.balancers import (
+    BALANCER,
+    CLIENT,
+    HUB,
+    ROOT,
+    STANDARD,
+    Site,
+    free_port,
+    haproxy,
+    hub_behind,
+    nginx,
+)
 from tests.e2e.harness import ME, PASSWORD, Cluster, program
 from tests.hub.keypairs import certificate, ecdsa_key, key_pem
 
 pytestmark = pytest.mark.e2e
 
-HAPROXY = """
-global
-  log stderr format raw local0 info
-defaults
-  mode tcp
-  log global
-  timeout connect 5s
-  timeout client 1m
-  timeout server 1m
-listen mezite
-  bind *:443
-  server hub mezhub:3080 send-proxy-v2 check
-"""
+HAPROXY = (ROOT / "examples/haproxy-single-port.cfg").read_text()
 NGINX = """
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 events {}
