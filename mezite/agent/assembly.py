@@ -39,6 +39,7 @@ from mezite.net.tls_stream import TlsError, TlsStream
 from mezite.net.websocket_upgrade import UpgradeError
 from mezite.ssh.algorithms import HostIdentity
 from mezite.ssh.errors import SshError
+from mezite.ssh.limits import SshLimits
 from mezite.ssh.node_server import NodeService, serve_node_ssh
 from mezite.ssh.policy import PeerAddress
 from mezite.ssh.spawn import ProcessSpawner
@@ -199,6 +200,7 @@ class Agent:
             spawner=self.spawner,
             clock=lambda: self.now() / 1000,
             new_session_id=lambda: uuid7(self.now(), os.urandom(10)),
+            limits=SshLimits(idle_seconds=decision.idle_timeout),
         )
         peer = PeerAddress(client_ip=decision.client_ip, client_port=decision.client_port)
         try:

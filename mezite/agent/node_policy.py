@@ -31,6 +31,8 @@ class HubDecision:
     connection_id: str
     client_ip: str
     client_port: int
+    idle_timeout: int = 0
+    """Seconds without a byte of any session after which the connection ends; 0: never."""
 
     @classmethod
     def of_header(cls, header: ChannelHeader) -> HubDecision:
@@ -43,7 +45,8 @@ class HubDecision:
             decision_id=header.attributes.get("decision_id", ""),
             connection_id=header.trace_id,
             client_ip=host.strip("[]"),
-            client_port=int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0,
+            client_port=int(port) if _is_number(port, 5) else 0,
+            idle_timeout=_seconds(header.attributes.get("idle_timeout", "0")),
         )
 
 
@@ -139,6 +142,15 @@ def _genuine(reason: Reason) -> bool:
         Reason.SOURCE_ADDRESS,
         Reason.UNKNOWN_CRITICAL_OPTION,
     }
+
+
+def _is_number(text: str, digits: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= digits
+
+
+def _seconds(text: str) -> int:
+    """What cannot be read is the strictest: a limit of a newer hub must not become none."""
+    return int(text) if _is_number(text, 10) else 1
 
 
 def _names(text: str) -> frozenset[str]:

@@ -22,6 +22,9 @@ hear of by itself when the connection goes away."""
 MAX_COMMAND = 4096
 """As the hub keeps it. What is left out is said, or a command could hide behind four thousand blanks (threat H2)."""
 
+MAX_REASON = 256
+"""As the hub keeps it."""
+
 _SESSIONS = frozenset({ChannelKind.SHELL, ChannelKind.EXEC, ChannelKind.SUBSYSTEM})
 
 
@@ -42,6 +45,7 @@ class SessionReports:
                 kind=info.kind.value,
                 command=_command_text(info.target),
                 pty=info.pty,
+                certificate_serial=info.grant.certificate_id,
             )
         )
         _log.info(
@@ -58,6 +62,7 @@ class SessionReports:
             exit_signal=outcome.signal or "",
             bytes_in=outcome.bytes_in,
             bytes_out=outcome.bytes_out,
+            reason=(outcome.error or "")[:MAX_REASON],
         )
         if outcome.exit_status is not None:
             request.exit_status = outcome.exit_status

@@ -67,7 +67,9 @@ class ApiAccess:
                 if context.peer.agent is not None:
                     return await self.authenticator.still(context.peer.agent)
                 if context.peer.certificate_der is not None:
-                    return await self.authenticator.by_tls_certificate(context.peer.certificate_der)
+                    return await self.authenticator.by_tls_certificate(
+                        context.peer.certificate_der, context.peer.client_address
+                    )
         except RefusedError as refused:
             raise rpc_error(refused) from None
         return None

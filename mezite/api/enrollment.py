@@ -110,6 +110,7 @@ class EnrollmentApi:
             kind=request.kind,
             command=request.command,
             pty=request.pty,
+            certificate_serial=request.certificate_serial,
         )
         await self._connections.session_started(agent_of(context), report)
         return pb.ReportSessionStartResponse()
@@ -124,7 +125,11 @@ class EnrollmentApi:
             bytes_to_user=request.bytes_out,
         )
         await self._connections.session_ended(
-            agent_of(context), request.session_id, outcome, exit_signal=request.exit_signal[:32]
+            agent_of(context),
+            request.session_id,
+            outcome,
+            exit_signal=request.exit_signal[:32],
+            reason=request.reason[:256],
         )
         return pb.ReportSessionEndResponse()
 

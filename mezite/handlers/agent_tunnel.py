@@ -78,7 +78,7 @@ class AgentTunnelHandler:
 
     async def _identify(self, certificate: bytes, client_address: str) -> AgentIdentity:
         async with self.refusals.recorded(client_address, "tunnel"):
-            identity = await self.authenticator.by_tls_certificate(certificate)
+            identity = await self.authenticator.by_tls_certificate(certificate, client_address)
             if not isinstance(identity, AgentIdentity):
                 raise UnauthenticatedError("this port is for agents: users connect to the SSH port with msh")
         return await self.leases.check_generation(identity, client_address)

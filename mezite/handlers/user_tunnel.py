@@ -120,7 +120,7 @@ class UserTunnelHandler:
     async def _identify(self, peer: _Peer) -> UserIdentity:
         """As the user is now: a connection may be older than a change of roles, or a lock (threats E6, E14)."""
         async with self.refusals.recorded(peer.address, "connect"):
-            identity = await self.authenticator.by_tls_certificate(peer.certificate)
+            identity = await self.authenticator.by_tls_certificate(peer.certificate, peer.address)
             if not isinstance(identity, UserIdentity):
                 raise UnauthenticatedError("this port is for users: agents connect to the tunnel port")
         return identity

@@ -97,6 +97,7 @@ async def run_hub(
         await hub.services.connections.end_leftovers()
         services.start_soon(hub.services.leases.run)
         services.start_soon(hub.services.watch.run)
+        services.start_soon(hub.services.connections.keep_places)
         services.start_soon(hub.services.requests.run)
         services.start_soon(hub.ground.refusals.run)
         services.start_soon(renew_certificates, hub.tls, hub.ground.sources)

@@ -19,6 +19,7 @@ from mezite.services.identity import (
     Identity,
     UserIdentity,
     agent_of_peer,
+    is_pinned_here,
     user_of_peer,
     user_of_session,
     user_of_ssh_certificate,
@@ -88,10 +89,13 @@ class Authenticator:
         self._check_enabled(user)
         return self._unlocked(user_of_session(session, user, roles))
 
-    async def by_tls_certificate(self, der: bytes) -> Identity:
+    async def by_tls_certificate(self, der: bytes, client_address: str = "") -> Identity:
         """Return the user or agent behind a certificate that the TLS handshake has proven possession of.
 
-        :raises UnauthenticatedError: refused certificate, unknown user or agent, disabled user.
+        Without a `client_address` (`ip:port`) a user's certificate that is pinned is good for nothing.
+
+        :raises UnauthenticatedError: refused certificate, unknown user or agent, disabled user; another address than
+            the certificate is pinned to.
         :raises LockedError: there is a lock on the user, a role of theirs, the agent or the certificate.
         """
         peer = self._verified_peer(der)
@@ -100,6 +104,11 @@ class Authenticator:
         if peer.kind is PeerKind.USER:
             issued_at = peer.not_before + BACKDATE_SECONDS
             found = await self._user(peer.name, issued_at, peer.request_ids)
+            if peer.source_address and not is_pinned_here(peer.source_address, client_address):
+                raise UnauthenticatedError(
+                    f"the certificate is good from {peer.source_address} only, and you come from "
+                    f"{client_address or 'an unknown address'}: {_LOG_IN_AGAIN}"
+                )
             return self._unlocked(user_of_peer(peer, *found))
         raise UnauthenticatedError("a hub's certificate is not good for this: use a user's or an agent's")
 

@@ -16,7 +16,7 @@ from mezite.core.rbac.locks import NO_LOCKS, Lock, LockSet, LockTarget, Subject
 from mezite.core.rbac.request_rules import may_request_role, may_review_role, roles_naming
 from mezite.core.rbac.role_options import RecordSession, RoleOptions, SessionMfa, strictest
 from mezite.core.rbac.roles import role_allows_verb
-from mezite.services.identity import AgentIdentity, Identity, UserIdentity
+from mezite.services.identity import AgentIdentity, Identity, UserIdentity, is_pinned_here
 
 __all__ = [
     "AccessContext",
@@ -34,6 +34,8 @@ AGENT_VERBS = frozenset({"agent.renew", "agent.heartbeat", "agent.report"})
 
 AGENTS_ONLY = "agent."
 """What no user may, administrators neither: it is said with an agent's certificate about that agent."""
+
+_NO_LOGIN = "no role of yours allows any login on this node"
 
 OWN_VERBS = "self."
 """Verbs that every user has on their own account and on what they may see."""
@@ -85,6 +87,10 @@ class Decision:
     """On `nodes.connect`: what a session may do, sorted: the strictest over the roles that grant it."""
     lock_id: str = ""
     """The lock that denies it; empty when none does."""
+    idle_timeout: int = 0
+    """On `nodes.connect`: seconds without a byte of any session after which the agent ends the connection; 0: never."""
+    max_connections: int = 0
+    """On `nodes.connect`: how many connections the user may have; 0: no limit."""
 
 
 def authorize(identity: Identity, verb: str, resource: Resource, context: AccessContext) -> Decision:
@@ -164,9 +170,8 @@ def _connect_decision(identity: UserIdentity, resource: Resource, context: Acces
         if lock is not None and locked.issuperset(granted):
             return _locked(lock, context)
     options = [role.options for role, logins in grants if logins]
-    missing = unenforced(strictest(options)) if options else []
-    if not options or missing:
-        reason = _cannot(missing) if missing else "no role of yours allows any login on this node"
+    reason = _objection(strictest(options), identity, context) if options else _NO_LOGIN
+    if reason:
         return Decision(allowed=False, reason=reason, decision_id=context.decision_id)
     return Decision(
         allowed=True,
@@ -174,6 +179,8 @@ def _connect_decision(identity: UserIdentity, resource: Resource, context: Acces
         decision_id=context.decision_id,
         logins=_sorted_logins(grants),
         permissions=_permissions(strictest(options)),
+        idle_timeout=strictest(options).idle_timeout,
+        max_connections=strictest(options).max_connections,
     )
 
 
@@ -189,18 +196,21 @@ def _login_decision(
         identity.definitions_on(resource.name),
         NodeRequest(labels=resource.labels, login=login, traits=identity.traits, claims=identity.claims),
     )
-    missing = unenforced(verdict.options) if verdict.options else []
-    allowed = verdict.allowed and login in logins and not missing
+    objection = _objection(verdict.options, identity, context) if verdict.options else ""
+    allowed = verdict.allowed and login in logins and not objection
     reason = verdict.reason
     if verdict.allowed and not allowed:
-        reason = _cannot(missing) if missing else f"your certificate does not list the login {login}"
+        reason = objection or f"your certificate does not list the login {login}"
+    limits = verdict.options if allowed else None
     return Decision(
         allowed=allowed,
         reason=reason,
         role=verdict.role or "",
         decision_id=context.decision_id,
         logins=logins,
-        permissions=_permissions(verdict.options) if allowed and verdict.options else (),
+        permissions=_permissions(limits) if limits else (),
+        idle_timeout=limits.idle_timeout if limits else 0,
+        max_connections=limits.max_connections if limits else 0,
     )
 
 
@@ -246,12 +256,19 @@ def unenforced(options: RoleOptions) -> list[str]:
     asked = {
         "require_session_mfa": options.require_session_mfa is not SessionMfa.NONE,
         "require_trusted_device": options.require_trusted_device,
-        "pin_source_ip": options.pin_source_ip,
         "record_session": options.record_session is not RecordSession.DEFAULT,
-        "idle_timeout": options.idle_timeout > 0,
-        "max_connections": options.max_connections > 0,
     }
     return [name for name, is_asked in asked.items() if is_asked]
+
+
+def _objection(options: RoleOptions, identity: UserIdentity, context: AccessContext) -> str:
+    """What the options of the granting roles have against it; empty when nothing."""
+    missing = unenforced(options)
+    if missing:
+        return _cannot(missing)
+    if options.pin_source_ip and not is_pinned_here(identity.pinned_to, context.client_address):
+        return "your roles ask for a certificate that is pinned to your address: log in again"
+    return ""
 
 
 def _cannot(missing: list[str]) -> str:

@@ -102,6 +102,8 @@ class UserCertificateRequest:
     """Approved access requests that it is for."""
     device_id: str = ""
     """The enrolled device that it is for; empty for none."""
+    source_address: str = ""
+    """The address blocks that it is good for; empty for all."""
 
 
 @attrs.frozen(kw_only=True)
@@ -318,6 +320,7 @@ class CertificateAuthorities:
                 traits=request.traits,
                 request_ids=request.request_ids,
                 device_id=request.device_id,
+                source_address=request.source_address,
                 serial=serial,
                 validity=Validity.starting(now, request.ttl_seconds),
             ),
@@ -345,6 +348,9 @@ class CertificateAuthorities:
                 valid_before=now + request.ttl_seconds,
                 nonce=self._sources.token_bytes(32),
                 extensions=request.extensions,
+                critical_options=(
+                    {"source-address": request.source_address} if request.source_address else {}
+                ),
                 roles=request.roles,
                 traits=request.traits,
                 request_ids=request.request_ids,

@@ -15,10 +15,13 @@ from typing import Any, NoReturn, TypeVar, cast, final
 import attrs
 
 from mezite.core.certificates.identity import PeerKind
+from mezite.core.certificates.source_address import client_address as parse_client_address
+from mezite.core.certificates.source_address import parse_source_addresses, source_address_matches
 from mezite.core.certificates.verified import VerifiedPeer, VerifiedUserCertificate
 from mezite.core.rbac.evaluator import NodeGrants
 from mezite.core.rbac.request_rules import with_nodes
 from mezite.core.rbac.roles import BUILT_IN_ROLES, Role
+from mezite.net.addresses import split_host_port
 from mezite.services.requested_access import NOTHING_REQUESTED, RequestedAccess
 from mezite.storage.agents import AgentRow
 from mezite.storage.users import UserRow
@@ -30,6 +33,8 @@ __all__ = [
     "Identity",
     "UserIdentity",
     "agent_of_peer",
+    "is_pinned_here",
+    "own_block",
     "user_as_now",
     "user_of_peer",
     "user_of_session",
@@ -97,6 +102,8 @@ class UserIdentity(_NotPickled, metaclass=_MadeHere):
 
     requested: RequestedAccess = NOTHING_REQUESTED
     """What approved access requests add."""
+    pinned_to: str = ""
+    """The address blocks that the certificate is good for; of a session, the address of its login. Empty: none."""
     user_created_at: int
     """When the account was made, milliseconds: tells this user from a later one of the same name."""
 
@@ -169,6 +176,20 @@ def _user(
     )
 
 
+def own_block(client_address: str) -> str:
+    """Return the address of `ip:port` as a block to pin to; empty when it is no address."""
+    try:
+        return str(parse_client_address(split_host_port(client_address, 0)[0]))
+    except ValueError:
+        return ""
+
+
+def is_pinned_here(pinned_to: str, client_address: str) -> bool:
+    """Whether the peer at `ip:port` is in the blocks of `pinned_to`; nobody is in none."""
+    here = own_block(client_address)
+    return bool(pinned_to and here) and source_address_matches(parse_source_addresses(pinned_to), here)
+
+
 def _traits(user: UserRow) -> dict[str, tuple[str, ...]]:
     return {key: tuple(values) for key, values in user.traits.items()}
 
@@ -190,6 +211,7 @@ def user_of_session(
         credential=CredentialKind.SESSION,
         expires_at=session.expires_at,
         session_hash=session.token_hash,
+        pinned_to=own_block(session.client_ip),
     )
 
 
@@ -215,6 +237,7 @@ def user_of_peer(
         expires_at=peer.not_after * 1000,
         requested=requested,
         serial=str(peer.serial),
+        pinned_to=peer.source_address,
     )
 
 
@@ -241,6 +264,7 @@ def user_of_ssh_certificate(
         logins=tuple(certificate.principals),
         requested=requested,
         serial=str(certificate.serial),
+        pinned_to=certificate.source_address or "",
     )
 
 

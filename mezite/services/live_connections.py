@@ -7,8 +7,10 @@ report as ended, because it crashed or its tunnel broke, is ended when the conne
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NoReturn
 
 import attrs
 import trio
@@ -19,15 +21,21 @@ from mezite.services.errors import AccessDeniedError, InvalidRequestError, NotFo
 from mezite.services.identity import AgentIdentity
 from mezite.services.live_access import LiveAccess, LiveEntry
 from mezite.services.sources import Sources
+from mezite.storage import live_connections as places
 from mezite.storage import node_sessions
 from mezite.storage.database import Database
-from mezite.storage.errors import AlreadyExistsError
+from mezite.storage.errors import AlreadyExistsError, StorageError
 from mezite.storage.node_sessions import NewNodeSession, NodeSessionKind, NodeSessionOutcome, NodeSessionRow
 
 __all__ = ["LiveConnection", "LiveConnections", "SessionReport"]
 
+_log = logging.getLogger("mezite.connections")
+
 FINISH_SECONDS = 10
 """How long ending the sessions of a broken connection may take when the hub itself is being cancelled."""
+
+PLACES_SECONDS = 15
+"""Three times within a lease, as for tunnels."""
 
 MAX_COMMAND = 4096
 FORWARDING = frozenset({"direct-tcpip", "tcpip-forward"})
@@ -92,6 +100,7 @@ class LiveConnections:
         self._sources = sources
         self._hub_id = hub_id
         self._connections: dict[str, LiveConnection] = {}
+        self._places = 0
 
     @contextmanager
     def track(self, connection: LiveConnection) -> Iterator[None]:
@@ -101,6 +110,34 @@ class LiveConnections:
             yield
         finally:
             del self._connections[connection.connection_id]
+
+    async def take_place(self, connection: LiveConnection, *, limit: int) -> bool:
+        """Count the connection among those of its user on all hubs; False when there are `limit` already."""
+        taken = await self._database.write(
+            places.take,
+            connection_id=connection.connection_id,
+            user_name=connection.user_name,
+            hub_id=self._hub_id,
+            limit=limit,
+        )
+        self._places += taken
+        return taken
+
+    async def give_place_back(self, connection: LiveConnection) -> None:
+        """Count it no more. Runs to its end even while the hub shuts down."""
+        self._places -= 1
+        with trio.move_on_after(FINISH_SECONDS, shield=True):
+            await self._database.write(places.release, connection_id=connection.connection_id)
+
+    async def keep_places(self) -> NoReturn:
+        """Say every 15 s, for ever, that the places of this hub are still taken, as long as there are any."""
+        while True:
+            await trio.sleep(PLACES_SECONDS)
+            if self._places:
+                try:
+                    await self._database.write(places.extend, hub_id=self._hub_id)
+                except StorageError as error:
+                    _log.warning("cannot extend the places of connections", extra={"reason": str(error)})
 
     async def session_started(self, agent: AgentIdentity, report: SessionReport) -> None:
         """Record the start of a session.
@@ -162,7 +199,13 @@ class LiveConnections:
             raise AccessDeniedError(entry.reason)
 
     async def session_ended(
-        self, agent: AgentIdentity, session_id: str, outcome: NodeSessionOutcome, *, exit_signal: str = ""
+        self,
+        agent: AgentIdentity,
+        session_id: str,
+        outcome: NodeSessionOutcome,
+        *,
+        exit_signal: str = "",
+        reason: str = "",
     ) -> None:
         """Record the end of a session; a second report changes nothing.
 
@@ -175,8 +218,8 @@ class LiveConnections:
         ended = await self._database.write(node_sessions.end, session_id=session_id, outcome=outcome, now=now)
         if ended is not None:
             connection = self._connections.get(ended.connection_id)
-            reason = "" if connection is None else connection.entry.reason
-            await self._emit_end(ended, exit_signal=exit_signal, reason=reason)
+            cut = "" if connection is None else connection.entry.reason
+            await self._emit_end(ended, exit_signal=exit_signal, reason=cut or reason)
 
     async def refused(self, agent: AgentIdentity, connection_id: str, *, login: str, reason: str) -> str:
         """Record that the agent refused a login; return the event's id. :raises NotFoundError: as above."""
@@ -202,6 +245,7 @@ class LiveConnections:
     async def end_leftovers(self) -> int:
         """End what a crash of this hub has left behind, at start; return how many sessions there were."""
         now = self._sources.now()
+        await self._database.write(places.release_hub, hub_id=self._hub_id)
         rows = await self._database.write(node_sessions.end_all_of_hub, hub_id=self._hub_id, now=now)
         for row in rows:
             await self._emit_end(row, reason="the hub was restarted")

@@ -122,7 +122,7 @@ class NodeAccess:
             decision_id=decision.decision_id,
         )
         header = _header(connection, decision, identity, login)
-        with self._connections.track(connection):
+        async with self._place(connection, decision, context):
             channel = await self._open(tunnel, header, agent)
             entry.say_why = partial(channel.cut, ErrorCode.REFUSED)
             try:
@@ -134,6 +134,33 @@ class NodeAccess:
                 finally:
                     # When this task is being cancelled, closing raises that at once.
                     await self._connections.finish(connection)
+
+    @asynccontextmanager
+    async def _place(
+        self, connection: LiveConnection, decision: Decision, context: AccessContext
+    ) -> AsyncIterator[None]:
+        """Let agents report about the connection, and count it where the user may have so many only."""
+        if decision.max_connections and not await self._connections.take_place(
+            connection, limit=decision.max_connections
+        ):
+            reason = f"you may have {decision.max_connections} connections at a time, and have them"
+            event_id = await self._audit_denial(connection, reason, context)
+            raise AccessDeniedError(f"{reason}: end one first (event {event_id})", event_id=event_id)
+        try:
+            with self._connections.track(connection):
+                yield
+        finally:
+            if decision.max_connections:
+                await self._connections.give_place_back(connection)
+
+    async def _audit_denial(self, connection: LiveConnection, reason: str, context: AccessContext) -> str:
+        return await self._audit.emit(
+            EventType.ACCESS_DENIED,
+            **connection.audit_fields(),
+            success=False,
+            error_message=reason,
+            login=(context.login or "")[:MAX_NAME],
+        )
 
     async def _find(self, node_name: str) -> AgentRow | None:
         try:
@@ -235,6 +262,7 @@ def _header(
         trace_id=connection.connection_id,
         deadline_ms=DIAL_SECONDS * 1000,
         attributes={
+            "idle_timeout": str(decision.idle_timeout),
             "logins": logins,
             "permissions": ",".join(decision.permissions),
             "decision_id": decision.decision_id,

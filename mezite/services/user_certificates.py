@@ -20,7 +20,7 @@ from mezite.services.certificate_authority import (
     UserCertificates,
 )
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
-from mezite.services.identity import CredentialKind, UserIdentity
+from mezite.services.identity import CredentialKind, UserIdentity, own_block
 from mezite.services.sources import Sources
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ class UserCertificateService:
         """Certify two keys of the user for `ttl_seconds` (0: 12 h), at most 24 h or what the user's roles say.
 
         What is issued for a certificate never outlives that certificate (threat E9); a session is a fresh login and
-        sets no such bound. A certificate for approved access requests ends when the first of them runs out.
+        sets no such bound. When a role asks for `pin_source_ip`, they are good from one address only: that of the
+        session's login, or of this request; what is pinned already stays so. A certificate for approved access
+        requests ends when the first of them runs out.
 
         :raises InvalidRequestError: a key of an unsupported kind, or a time to live below a minute or over 24 h.
         :raises UnauthenticatedError: the certificate has less than a minute left.
@@ -86,6 +88,7 @@ class UserCertificateService:
             tls_public_key_pem=tls_public_key_pem,
             ttl_seconds=ttl,
             request_ids=identity.requested.request_ids,
+            source_address=_pin(identity, client_address),
         )
         try:
             certificates = self._authorities.issue_user(request)
@@ -99,6 +102,7 @@ class UserCertificateService:
             serial=str(certificates.serial),
             logins=list(logins),
             ttl_seconds=ttl,
+            source_address=request.source_address,
             request_ids=list(identity.requested.request_ids),
         )
         return IssuedToUser(
@@ -122,6 +126,21 @@ class UserCertificateService:
                 "your certificate, or the access that you were granted, is about to expire: log in again"
             )
         return min(bounds)
+
+
+def _pin(identity: UserIdentity, client_address: str) -> str:
+    """The addresses that a certificate for this user is good from; never more than the credential is (threat E9)."""
+    is_session = identity.credential is CredentialKind.SESSION
+    if identity.pinned_to and not is_session:
+        return identity.pinned_to
+    if not any(role.options.pin_source_ip for role in identity.definitions):
+        return ""
+    pin = identity.pinned_to if is_session else own_block(client_address)
+    if not pin:
+        raise UnauthenticatedError(
+            "your roles ask for a certificate that is pinned to your address, which is not known: log in again"
+        )
+    return pin
 
 
 def _extensions(permissions: Iterable[str]) -> tuple[str, ...]:

@@ -16,12 +16,13 @@ from typing import Protocol
 import attrs
 import trio
 
+from mezite.core.durations import format_duration
 from mezite.ssh import messages
 from mezite.ssh.algorithms import HostIdentity
 from mezite.ssh.authentication import Authenticate, RefusedLogin
 from mezite.ssh.channel import Channel
 from mezite.ssh.channel_table import ChannelTable, OpenRequest
-from mezite.ssh.errors import ConnectionLostError, PeerProtocolError, SshError
+from mezite.ssh.errors import ConnectionLostError, IdleTooLongError, PeerProtocolError, SshError
 from mezite.ssh.limits import Slot, SshLimits, StartupLimiter
 from mezite.ssh.mailbox import Mailbox, TrioWaker
 from mezite.ssh.messages import ConnectionMessage
@@ -37,6 +38,7 @@ _log = logging.getLogger("mezite.ssh")
 _JOIN_SECONDS = 5.0
 #: Long against the microseconds that it takes on an idle machine, short for whoever waits.
 _JOIN_LOOK_SECONDS = 0.002
+_DATA = frozenset({ConnectionMessage.CHANNEL_DATA, ConnectionMessage.CHANNEL_EXTENDED_DATA})
 
 
 @attrs.frozen
@@ -92,6 +94,7 @@ class ServerConnection:
         self._watchdog = trio.CancelScope()
         self._login_done = False
         self._questions = 0
+        self._last_data = 0.0
         self._ended = False
         self.channels = ChannelTable(self, limits)
         self._slot: Slot | None = None
@@ -189,6 +192,18 @@ class ServerConnection:
             self._questions += 1
             self.send(messages.global_request("keepalive@openssh.com", want_reply=True))
 
+    async def _watch_idle(self) -> None:
+        """End the connection when no channel has carried data for too long; what keeps it alive does not count."""
+        self._last_data = trio.current_time()
+        idle = self._limits.idle_seconds
+        # No event: each byte moves the time, and setting one for each would cost more than looking.
+        while (left := self._last_data + idle - trio.current_time()) > 0:  # noqa: ASYNC110
+            await trio.sleep(left)
+        limit = format_duration(int(idle))
+        self.disconnect(
+            IdleTooLongError(f"nothing was sent for {limit}, which is as long as your roles allow")
+        )
+
     # ---- sending ----------------------------------------------------------------------------------------
 
     def send(self, payload: bytes) -> None:
@@ -203,7 +218,10 @@ class ServerConnection:
     def send_data(self, header: bytes, data: memoryview) -> bool:
         """Send channel data, or ``False`` when there is no room or a key exchange is running."""
         try:
-            return self._bridge.writable and self._transport.send_data(header, data)
+            sent = self._bridge.writable and self._transport.send_data(header, data)
+            if sent:
+                self._last_data = trio.current_time()
+            return sent
         except EOFError:
             raise trio.BrokenResourceError("the connection is closed") from None
 
@@ -249,6 +267,8 @@ class ServerConnection:
                 self._admit(grant)
                 if self._limits.keepalive_seconds:
                     self.start_soon(self._keep_alive)
+                if self._limits.idle_seconds:
+                    self.start_soon(self._watch_idle)
             case RefusedLogin():
                 self._handler.login_refused(item)
 
@@ -261,6 +281,8 @@ class ServerConnection:
 
     def _receive_message(self, payload: bytes) -> None:
         kind = payload[0]
+        if kind in _DATA:
+            self._last_data = trio.current_time()
         reader = WireReader(payload, 1)
         if self.channels.receive(kind, reader):
             return

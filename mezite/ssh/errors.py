@@ -33,5 +33,9 @@ class ConnectionLostError(SshError):
     code = 10  # connection lost
 
 
+class IdleTooLongError(SshError):
+    """No data either way for as long as is allowed."""
+
+
 class SpawnError(SshError):
     """A child process could not be started; the text is fit for the user's terminal."""

@@ -57,6 +57,8 @@ class SshLimits:
     """Bytes under one key. AES-GCM would bear far more (RFC 4253 section 9 suggests 1 GB)."""
     keepalive_seconds: float = 30
     """A silent peer is asked for a sign of life this often; 0 turns it off."""
+    idle_seconds: float = 0
+    """A connection whose channels carry no data either way for so long is ended; 0 never. Signs of life are no data."""
     keepalive_missed: int = 3
     """Unanswered questions after which the peer counts as dead."""
     environment_entries: int = 64

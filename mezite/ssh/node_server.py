@@ -13,7 +13,7 @@ from mezite.ssh.algorithms import HostIdentity
 from mezite.ssh.authentication import RefusedLogin
 from mezite.ssh.channel_table import OpenRequest
 from mezite.ssh.connection import Admission, ServerConnection
-from mezite.ssh.errors import SshError
+from mezite.ssh.errors import IdleTooLongError, SshError
 from mezite.ssh.forwarding import Forwarding
 from mezite.ssh.limits import SshLimits, StartupLimiter
 from mezite.ssh.messages import OpenFailure
@@ -220,6 +220,8 @@ class _NodeConnection:
 
     async def session_ended(self, info: SessionInfo, outcome: SessionOutcome) -> None:
         """Pass to the hooks, also when everything is being cancelled; what they raise is logged."""
+        if isinstance(self._connection.error, IdleTooLongError):
+            outcome = attrs.evolve(outcome, error=str(self._connection.error))
         try:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _LAST_HOOK_SECONDS):
                 await self._service.hooks.session_ended(info, outcome)

@@ -225,3 +225,12 @@ def test_what_is_missing_in_the_header_is_not_allowed(address: str) -> None:
     assert decision.client_port == 0
     assert (decision.logins, decision.permissions, decision.user) == (frozenset(), frozenset(), "")
     assert isinstance(policy(decision).authenticate("ubuntu", certificate()), Refusal)
+
+
+@pytest.mark.parametrize(
+    ("said", "means"), [(None, 0), ("0", 0), ("600", 600), ("10m", 1), ("-1", 1), ("9" * 11, 1)]
+)
+def test_an_idle_timeout_that_cannot_be_read_is_the_strictest(said: str | None, means: int) -> None:
+    attributes = {} if said is None else {"idle_timeout": said}
+    header = ChannelHeader(kind="ssh", target="web-1", attributes=attributes)
+    assert HubDecision.of_header(header).idle_timeout == means

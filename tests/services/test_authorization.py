@@ -237,10 +237,7 @@ def test_what_a_session_may_do_is_up_to_the_roles_that_grant_it():
     [
         {"require_session_mfa": SessionMfa.ANY},
         {"require_trusted_device": True},
-        {"pin_source_ip": True},
         {"record_session": RecordSession.OFF},
-        {"idle_timeout": 60},
-        {"max_connections": 1},
     ],
 )
 def test_what_cannot_be_enforced_is_not_granted_e8(options):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a user and a name to a channel into the node's agent, through a real mux session."""
 
+import json
 import re
 
 import pytest
@@ -19,7 +20,7 @@ from mezite.services.live_connections import SessionReport
 from mezite.services.node_access import MAX_LOGINS_BYTES, MAX_NAME
 from mezite.storage import agents
 from tests.services.tunnels import Closings, connected, echo
-from tests.services.world import CLIENT, HOUR, START
+from tests.services.world import CLIENT, HOUR, START, open_world
 
 
 def connect(world, user, node="web-1", login="ubuntu"):
@@ -275,3 +276,73 @@ async def test_roles_of_now_decide(world):
     await world.agent()
     await world.accounts.update("alice", roles=(), traits=None, by="root")
     await refused(world, await world.session("alice"), error=NotFoundError)
+
+
+async def role(world, **options):
+    spec = {"options": options, "allow": {"node_labels": {"*": "*"}, "logins": ["ubuntu"]}}
+    document = {"kind": "role", "version": "v1", "metadata": {"name": "limited"}, "spec": spec}
+    await world.roles.put(json.dumps(document), by="root", client_address=CLIENT)
+
+
+async def test_the_agent_is_told_of_the_idle_timeout(world):
+    await role(world, idle_timeout="10m")
+    seen = []
+
+    async def serve(pending):
+        seen.append(pending.header.attributes["idle_timeout"])
+        await echo(pending)
+
+    alice, bob = await world.user("alice", roles=("limited", "access")), await world.user("bob")
+    async with connected(world, await world.agent(), serve):
+        for user in (alice, bob):
+            for login in ("ubuntu", None):
+                async with connect(world, user, login=login):
+                    pass
+    assert seen == ["600", "600", "0", "0"]
+
+
+@pytest.mark.parametrize("login", ["ubuntu", None])
+async def test_no_more_connections_than_the_roles_allow(world, login):
+    await role(world, max_connections=2)
+    alice, bob = await world.user("alice", roles=("limited",)), await world.user("bob")
+    async with connected(world, await world.agent(), echo):
+        async with connect(world, alice, login=login), connect(world, alice, login=login):
+            error = await refused(world, alice, login=login, error=AccessDeniedError)
+            assert "you may have 2 connections at a time, and have them: end one first" in str(error)
+            (event,) = await world.events("access.denied")
+            assert event["id"] == error.event_id
+            async with connect(world, bob), connect(world, bob), connect(world, bob):
+                pass
+        async with connect(world, alice, login=login):
+            pass
+
+
+async def test_a_place_is_given_back_however_the_connection_ends(world):
+    await role(world, max_connections=1)
+    alice = await world.user("alice", roles=("limited",))
+    agent = await world.agent()
+    await refused(world, alice, error=UnavailableError)
+
+    async def refuse(pending):
+        pending.reject(ErrorCode.REFUSED, "too many sessions")
+
+    async with connected(world, agent, refuse):
+        await refused(world, alice, error=UnavailableError)
+    async with connected(world, agent, echo):
+        with trio.CancelScope() as scope:
+            async with connect(world, alice):
+                scope.cancel()
+                await trio.sleep_forever()
+        async with connect(world, alice):
+            pass
+
+
+async def test_connections_on_all_hubs_count(database_path):
+    async with (
+        open_world(database_path) as here,
+        open_world(database_path, hub_id="hub-2", start=500) as there,
+    ):
+        await role(here, max_connections=1)
+        alice, agent = await here.user("alice", roles=("limited",)), await here.agent()
+        async with connected(here, agent, echo), connect(here, alice), connected(there, agent, echo):
+            await refused(there, await there.session("alice"), error=AccessDeniedError)

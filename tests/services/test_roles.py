@@ -80,10 +80,7 @@ async def test_a_role_that_users_have_is_not_deleted(world):
         (" " * (MAX_DOCUMENT + 1), "larger than 64 KiB"),
         (document(options={"require_session_mfa": "totp"}), "spec.options.require_session_mfa: .* does not"),
         (document(options={"require_trusted_device": True}), "spec.options.require_trusted_device"),
-        (document(options={"pin_source_ip": True}), "spec.options.pin_source_ip"),
         (document(options={"record_session": "off"}), "spec.options.record_session"),
-        (document(options={"idle_timeout": "5m"}), "spec.options.idle_timeout"),
-        (document(options={"max_connections": 1}), "spec.options.max_connections"),
     ],
 )
 async def test_what_is_no_role_is_not_stored(world, text, why):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """For how long, for which logins, and never more than there was (threat E9)."""
 
+import json
+
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +11,16 @@ from hypothesis import strategies as st
 from mezite.core.certificates.ssh import NO_LOGIN_PRINCIPAL
 from mezite.services.authorization import AccessContext, Resource, authorize
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
-from tests.services.world import CLIENT, HOUR, MINUTE, SSH_PUBLIC_LINE, copy_template, open_world
+from tests.services.world import (
+    CLIENT,
+    HOUR,
+    MINUTE,
+    SSH_PUBLIC_LINE,
+    TLS_PUBLIC_PEM,
+    certificate_der,
+    copy_template,
+    open_world,
+)
 
 DAY_S = 24 * 3600
 
@@ -142,3 +153,83 @@ async def test_keys_that_are_none(world, key):
             ttl_seconds=0,
             client_address=CLIENT,
         )
+
+
+def pinning_role(name="pinned"):
+    allow = {"node_labels": {"*": "*"}, "logins": ["ubuntu"]}
+    spec = {"options": {"pin_source_ip": True}, "allow": allow}
+    return json.dumps({"kind": "role", "version": "v1", "metadata": {"name": name}, "spec": spec})
+
+
+async def pinned_user(world):
+    await world.roles.put(pinning_role(), by="root", client_address=CLIENT)
+    return await world.user("alice", roles=("pinned",))
+
+
+def issue_from(world, identity, client_address):
+    return world.certificates.issue(
+        identity,
+        ssh_public_key=SSH_PUBLIC_LINE,
+        tls_public_key_pem=TLS_PUBLIC_PEM,
+        ttl_seconds=0,
+        client_address=client_address,
+    )
+
+
+async def by_certificate(world, issued, client_address):
+    der = certificate_der(issued.certificates.tls_certificate_pem)
+    return await world.authenticator.by_tls_certificate(der, client_address)
+
+
+async def test_certificates_that_are_pinned(world):
+    issued = await world.issue(await pinned_user(world))
+    identity = await by_certificate(world, issued, CLIENT)
+    assert identity.pinned_to == world.verified_ssh(issued).source_address == "192.0.2.7"
+    (event,) = await world.events("user.cert.issued")
+    assert event["source_address"] == "192.0.2.7"
+    for elsewhere in ("192.0.2.8:50000", "[2001:db8::7]:50000", "unknown:0", "nonsense", ""):
+        with pytest.raises(UnauthenticatedError, match=r"good from 192\.0\.2\.7 only"):
+            await by_certificate(world, issued, elsewhere)
+    assert (await by_certificate(world, issued, "[::ffff:192.0.2.7]:1")).name == "alice"
+
+
+async def test_a_pin_is_kept_through_every_reissue_e9(world):
+    """Threat E9: Teleport 10.3.11 lost it. Not even when the role does not ask for it any more."""
+    identity = await by_certificate(world, await world.issue(await pinned_user(world)), CLIENT)
+    await world.accounts.update("alice", roles=("access",), traits=None, by="root")
+    for elsewhere in (CLIENT, "198.51.100.1:1"):
+        again = await issue_from(world, identity, elsewhere)
+        assert (await by_certificate(world, again, CLIENT)).pinned_to == "192.0.2.7"
+        assert again.certificates.expires_at <= identity.expires_at
+
+
+async def test_a_session_is_pinned_to_the_address_of_its_login(world):
+    """A stolen session gets certificates that are good for its owner alone."""
+    alice = await pinned_user(world)
+    issued = await issue_from(world, alice, "198.51.100.1:1")
+    assert (await by_certificate(world, issued, CLIENT)).pinned_to == "192.0.2.7"
+
+
+async def test_a_certificate_from_before_is_pinned_at_its_reissue(world):
+    await world.roles.put(pinning_role(), by="root", client_address=CLIENT)
+    issued = await world.issue(await world.user("alice"))
+    await world.accounts.update("alice", roles=("pinned",), traits=None, by="root")
+    identity = await by_certificate(world, issued, "198.51.100.1:1")
+    node = Resource(kind="node", name="web-1", labels={})
+    for login in ("ubuntu", None):
+        context = AccessContext(client_address="198.51.100.1:1", decision_id="d", login=login)
+        decision = authorize(identity, "nodes.connect", node, context)
+        assert not decision.allowed
+        assert "pinned to your address: log in again" in decision.reason
+    again = await issue_from(world, identity, "198.51.100.1:1")
+    pinned = await by_certificate(world, again, "198.51.100.1:1")
+    assert pinned.pinned_to == "198.51.100.1"
+    assert authorize(pinned, "nodes.connect", node, context).allowed
+    with pytest.raises(UnauthenticatedError, match="which is not known"):
+        await issue_from(world, identity, "unknown:0")
+
+
+async def test_without_the_option_nothing_is_pinned(world):
+    issued = await world.issue(await world.user("alice"))
+    assert (await by_certificate(world, issued, "")).pinned_to == ""
+    assert world.verified_ssh(issued).source_address is None

@@ -280,3 +280,15 @@ async def test_policy_that_fails_denies(spawner):
         client.policy.asked = None  # a bug in the policy
         with pytest.raises(Exception, match="the policy failed"):
             await client.open_session()
+
+
+async def test_a_connection_that_carries_nothing_ends(tmp_path, spawner):
+    """Signs of life are no data, and the client is told why; one that carries something goes on."""
+    limits = SshLimits(keepalive_seconds=0.1, idle_seconds=1)
+    async with running_node(tmp_path, spawner, limits=limits) as node:
+        result = await node.ssh("for i in $(seq 15); do echo $i; sleep 0.1; done; sleep 60")
+        assert result.stdout.split()[-1] == b"15"
+        assert result.returncode == 255
+        assert b"nothing was sent for 1s, which is as long as your roles allow" in result.stderr
+        await node.hooks.wait_for(lambda: node.hooks.ended)
+        assert "nothing was sent" in node.hooks.ended[0][1].error

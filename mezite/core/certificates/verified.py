@@ -113,6 +113,8 @@ class VerifiedPeer(NotPickled, metaclass=VerifiedOnly):
     """Users only: as in VerifiedUserCertificate."""
     device_id: str = ""
     """Users only: as in VerifiedUserCertificate."""
+    source_address: str
+    """Users only: the CIDR list that the certificate is pinned to, **not** yet checked; empty for none."""
     serial: int
     not_before: int
     not_after: int

@@ -13,6 +13,7 @@ ARC.3     roles of a user, ``access,auditor``
 ARC.4     traits of a user, canonical JSON
 ARC.5     access requests that a user's certificate was issued for, ids joined by commas; only if there are any
 ARC.6     enrolled device of a user, its id; only if there is one
+ARC.7     addresses that a user's certificate is good for, as ``source-address`` of SSH; only if it is pinned
 ========  ===================================================================
 """
 
@@ -29,6 +30,7 @@ __all__ = [
     "NODE_NAME",
     "REQUESTS",
     "ROLES",
+    "SOURCE_ADDRESS",
     "TRAITS",
     "decode_utf8",
     "encode_utf8",
@@ -44,6 +46,7 @@ ROLES = x509.ObjectIdentifier(f"{ARC}.3")
 TRAITS = x509.ObjectIdentifier(f"{ARC}.4")
 REQUESTS = x509.ObjectIdentifier(f"{ARC}.5")
 DEVICE = x509.ObjectIdentifier(f"{ARC}.6")
+SOURCE_ADDRESS = x509.ObjectIdentifier(f"{ARC}.7")
 
 UTF8_STRING = 0x0C
 MAX_GENERATION_DIGITS = 10

@@ -32,6 +32,7 @@ from mezite.core.certificates.keys import (
     check_public_key,
     spki_sha256,
 )
+from mezite.core.certificates.source_address import parse_source_addresses
 from mezite.core.certificates.validity import Validity
 from mezite.core.certificates.x509_extensions import (
     DEVICE,
@@ -39,6 +40,7 @@ from mezite.core.certificates.x509_extensions import (
     NODE_NAME,
     REQUESTS,
     ROLES,
+    SOURCE_ADDRESS,
     TRAITS,
     encode_utf8,
 )
@@ -125,6 +127,8 @@ class UserX509Spec:
     """Access requests that it is issued for."""
     device_id: str = ""
     """The enrolled device that it is issued to; empty for none."""
+    source_address: str = ""
+    """The address blocks that it is good for; empty for all."""
     serial: int
     validity: Validity
 
@@ -196,13 +200,16 @@ def issue_user_certificate_x509(
 ) -> x509.Certificate:
     """The identity of a user, by the user-TLS CA.
 
-    Raises ValueError: bad name, roles, traits, request or device id, serial, window or key.
+    Raises ValueError: bad name, roles, traits, request or device id, address, serial, window or key.
     """
     texts = {ROLES: encode_roles(spec.roles), TRAITS: encode_traits(spec.traits)}
     if spec.request_ids:
         texts[REQUESTS] = encode_request_ids(spec.request_ids)
     if spec.device_id:
         texts[DEVICE] = check_device_id(spec.device_id)
+    if spec.source_address:
+        parse_source_addresses(spec.source_address)
+        texts[SOURCE_ADDRESS] = spec.source_address
     peer = (spec.cluster, PeerKind.USER, spec.user_name)
     builder = leaf(ca, ca_key, public_key, spec.serial, spec.validity, peer=peer)
     for oid, text in texts.items():

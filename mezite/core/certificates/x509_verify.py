@@ -26,6 +26,7 @@ from mezite.core.certificates.identity import (
 )
 from mezite.core.certificates.keys import InvalidKeyError, check_public_key, spki_sha256
 from mezite.core.certificates.refusal import CertificateRefused, Reason
+from mezite.core.certificates.source_address import InvalidAddressError, parse_source_addresses
 from mezite.core.certificates.validity import check_window
 from mezite.core.certificates.verified import VerifiedPeer, construct_verified
 from mezite.core.certificates.x509_envelope import MalformedEnvelopeError, is_signed_by, parse_envelope
@@ -35,6 +36,7 @@ from mezite.core.certificates.x509_extensions import (
     NODE_NAME,
     REQUESTS,
     ROLES,
+    SOURCE_ADDRESS,
     TRAITS,
     decode_utf8,
     parse_generation,
@@ -67,7 +69,7 @@ OWN_EXTENSIONS: Mapping[PeerKind, frozenset[x509.ObjectIdentifier]] = {
 OPTIONAL_EXTENSIONS: Mapping[PeerKind, frozenset[x509.ObjectIdentifier]] = {
     PeerKind.AGENT: frozenset(),
     PeerKind.HUB: frozenset(),
-    PeerKind.USER: frozenset({REQUESTS, DEVICE}),
+    PeerKind.USER: frozenset({REQUESTS, DEVICE, SOURCE_ADDRESS}),
 }
 """What a kind may carry besides."""
 
@@ -110,6 +112,7 @@ def verify_x509(
         traits = decode_traits(texts.get(TRAITS, "{}"))
         request_ids = decode_request_ids(texts[REQUESTS]) if REQUESTS in texts else ()
         device_id = check_device_id(texts[DEVICE]) if DEVICE in texts else ""
+        source_address = checked_addresses(texts.get(SOURCE_ADDRESS))
     except (IdentityError, InvalidNameError) as error:
         raise CertificateRefused(Reason.BAD_IDENTITY, f"its identity is malformed: {error}") from None
     return construct_verified(
@@ -123,6 +126,7 @@ def verify_x509(
         traits=MappingProxyType(traits),
         request_ids=request_ids,
         device_id=device_id,
+        source_address=source_address,
         serial=fields.serial,
         not_before=fields.not_before,
         not_after=fields.not_after,
@@ -242,6 +246,17 @@ def check_usage(extensions: Extensions, kind: PeerKind) -> None:
         raise CertificateRefused(
             Reason.WRONG_USAGE, f"the certificate is not for use by a peer of kind {kind.value}"
         )
+
+
+def checked_addresses(text: str | None) -> str:
+    """The blocks that the certificate is pinned to; empty for none. Whether the peer is in them, others say."""
+    if text is None:
+        return ""
+    try:
+        parse_source_addresses(text)
+    except InvalidAddressError as error:
+        raise IdentityError(str(error)) from None
+    return text
 
 
 def own_texts(extensions: Extensions, kind: PeerKind) -> dict[x509.ObjectIdentifier, str]:

@@ -18,7 +18,13 @@ from mezite.storage.schema.factors import (
 )
 from mezite.storage.schema.locks import access_changes, lock_effects, locks
 from mezite.storage.schema.metadata import metadata
-from mezite.storage.schema.nodes import NodeSessionKind, agents, join_tokens, node_sessions
+from mezite.storage.schema.nodes import (
+    NodeSessionKind,
+    agents,
+    join_tokens,
+    live_connections,
+    node_sessions,
+)
 from mezite.storage.schema.requests import access_request_reviews, access_requests
 from mezite.storage.schema.sso import connectors, sso_client_logins, sso_identities, sso_round_trips
 
@@ -38,6 +44,7 @@ __all__ = [
     "factors",
     "invites",
     "join_tokens",
+    "live_connections",
     "lock_effects",
     "locks",
     "metadata",

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Table, Text, 
 from mezite.storage.json_columns import EnumText, StringList, StringMap
 from mezite.storage.schema.metadata import HASH_LENGTH, metadata
 
-__all__ = ["NodeSessionKind", "agents", "join_tokens", "node_sessions"]
+__all__ = ["NodeSessionKind", "agents", "join_tokens", "live_connections", "node_sessions"]
 
 
 class NodeSessionKind(enum.StrEnum):
@@ -94,4 +94,15 @@ node_sessions = Table(
         sqlite_where=text("ended_at IS NULL"),
         postgresql_where=text("ended_at IS NULL"),
     ),
+)
+
+# Only of users whose number of connections is limited.
+live_connections = Table(
+    "live_connections",
+    metadata,
+    Column("connection_id", Text, primary_key=True),
+    Column("user_name", Text, nullable=False),
+    Column("hub_id", Text, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    Index("ix_live_connections_user_name", "user_name"),
 )

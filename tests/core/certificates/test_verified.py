@@ -25,6 +25,7 @@ PEER = construct_verified(
     node_name=None,
     roles=(),
     traits={},
+    source_address="",
     serial=1,
     not_before=0,
     not_after=1,

@@ -116,6 +116,7 @@ def test_an_ed25519_ca_signs_too():
         (issue_user_certificate_x509, attrs.evolve(USER, roles=("A",)), "role name"),
         (issue_user_certificate_x509, attrs.evolve(USER, request_ids=("a/b",)), "id 'a/b'"),
         (issue_user_certificate_x509, attrs.evolve(USER, device_id="a/b"), "id 'a/b'"),
+        (issue_user_certificate_x509, attrs.evolve(USER, source_address="192.0.2.07"), "not an IP address"),
     ],
 )
 def test_nothing_is_issued_that_would_be_refused(issue, spec, why):

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz import fuzz_x509_identity
-from mezite.core.certificates.identity import PeerKind
+from mezite.core.certificates.identity import IdentityError, PeerKind
 from mezite.core.certificates.keys import generate_p256, spki_sha256
 from mezite.core.certificates.refusal import CertificateRefused, Reason
 from mezite.core.certificates.x509_issue import CaPurpose, certificate_spki_sha256
-from mezite.core.certificates.x509_verify import pinned_ca, verify_x509
+from mezite.core.certificates.x509_verify import checked_addresses, pinned_ca, verify_x509
 from mezite.testing.certificates import ThrowAwayCa
 from mezite.testing.strategies.certificates import damaged
 from tests.core.certificates.x509_matrix import (
@@ -79,13 +79,25 @@ def test_hubs_and_users():
     assert (user.kind, user.name) == (PeerKind.USER, "alice@example.com")
     assert user.roles == ("access", "auditor")
     assert user.traits == {"logins": ("ubuntu",)}
-    assert (user.request_ids, user.device_id) == ((), "")
+    assert (user.request_ids, user.device_id, user.source_address) == ((), "", "")
 
 
 def test_access_requests_and_device_of_a_user():
     identity = CA.user(request_ids=("request-2", "request-1"), device_id="device-1")
     user = verify(der(identity), kind=PeerKind.USER, cas=[CA.user_tls_ca])
     assert (user.request_ids, user.device_id) == (("request-1", "request-2"), "device-1")
+
+
+def test_a_pinned_user():
+    identity = CA.user(source_address="192.0.2.7,2001:db8::/32")
+    user = verify(der(identity), kind=PeerKind.USER, cas=[CA.user_tls_ca])
+    assert user.source_address == "192.0.2.7,2001:db8::/32"
+
+
+def test_a_pin_that_cannot_be_read_is_no_pin_e9():
+    with pytest.raises(IdentityError, match="not an IP address"):
+        checked_addresses("192.0.2.07")
+    assert checked_addresses(None) == ""
 
 
 def test_nobody_is_somebody_else_a4_f4():
