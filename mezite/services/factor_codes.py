@@ -19,7 +19,7 @@ from mezite.storage.secret_box import SecretBox
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["NO_CODE", "FactorCodes", "FactorShown", "ShownCode", "totp_context"]
+__all__ = ["NO_CODE", "FactorCodes", "FactorRefusedError", "FactorShown", "ShownCode", "totp_context"]
 
 MAX_CODE = 64
 """A recovery code has 19 characters; spaces between them are forgiven."""
@@ -31,6 +31,10 @@ class FactorShown(enum.StrEnum):
     TOTP = "totp"
     RECOVERY_CODE = "recovery_code"
     WEBAUTHN = "webauthn"
+
+
+class FactorRefusedError(Exception):
+    """What was shown is not good; the text says why, for the audit log only."""
 
 
 @attrs.frozen(kw_only=True)

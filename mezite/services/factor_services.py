@@ -49,7 +49,7 @@ def open_factor_services(
     def party() -> RelyingParty:
         return relying_party(web_url(), cluster)
 
-    keys = SecurityKeys(database=database, audit=audit, sources=sources, cluster=cluster, party=party)
+    keys = SecurityKeys(database=database, sources=sources, cluster=cluster, party=party)
     proof = FreshProof(database=database, login=login, codes=codes, keys=keys, sources=sources)
     return FactorServices(
         key_login=KeyLogin(database=database, login=login, codes=codes, keys=keys),

@@ -12,13 +12,13 @@ import attrs
 from mezite.core.audit.event_types import EventType
 from mezite.core.client_address import source_of
 from mezite.core.durations import format_duration
-from mezite.core.names import InvalidNameError, check_user_name
 from mezite.core.secret import Secret
 from mezite.net.fair_turns import FairTurns, TooManyWaitingError
 from mezite.services.audit_log import AuditLog
 from mezite.services.errors import MfaRequiredError, UnavailableError
-from mezite.services.factor_codes import NO_CODE, FactorCodes, FactorShown, ShownCode
+from mezite.services.factor_codes import NO_CODE, FactorCodes, FactorRefusedError, FactorShown, ShownCode
 from mezite.services.identity import UserIdentity
+from mezite.services.login_attempts import LOCK_MS, MAX_ATTEMPTS, count_attempt
 from mezite.services.password_rules import MAX_PASSWORD, check_password_strength
 from mezite.services.refusal_log import RefusalLog
 from mezite.services.source_limit import SecretGuesses
@@ -43,10 +43,6 @@ __all__ = [
 
 SESSION_MS = 12 * 3600 * 1000
 """A working day, as the session cookie of the contract."""
-
-MAX_ATTEMPTS = 5
-LOCK_MS = 30 * 60 * 1000
-"""Five tries, then half an hour: 240 guesses a day against a name, whatever number of addresses they come from."""
 
 BUSY_SECONDS = 5
 """What a full queue of logins takes, and a little more."""
@@ -181,15 +177,18 @@ class LoginService:
     ) -> FactorShown:
         """Run `check` as one attempt of this user, like one with a password; right ones are not given back.
 
+        For what is not good `check` returns None, or raises FactorRefusedError where it knows why.
         :raises LoginRefusedError: `check` found nothing good, or the name is locked. :raises TooManyRequestsError.
         """
         self._guesses.count(client_address)
-        _user, attempt = await self._database.write(_count_attempt, name, self._sources.now())
-        factor = await check() if attempt is not None and attempt.allowed else None
+        _user, attempt = await count_attempt(self._database, name, now=self._sources.now())
+        factor, why = None, "wrong second factor"
+        try:
+            factor = await check() if attempt is not None and attempt.allowed else None
+        except FactorRefusedError as refused:
+            why = str(refused)
         if factor is None:
-            raise await self._refused(
-                name, attempt, client_address, WRONG_LOGIN_OR_CODE, why="wrong second factor"
-            )
+            raise await self._refused(name, attempt, client_address, WRONG_LOGIN_OR_CODE, why=why)
         self._guesses.was_right(client_address)
         return factor
 
@@ -233,9 +232,7 @@ class LoginService:
         return user, attempt
 
     async def _check(self, name: str, password: str) -> tuple[UserRow | None, LoginAttempt | None, bool]:
-        user, attempt = None, None
-        if _is_user_name(name):
-            user, attempt = await self._database.write(_count_attempt, name, self._sources.now())
+        user, attempt = await count_attempt(self._database, name, now=self._sources.now())
         usable = attempt is not None and attempt.allowed and len(password) <= MAX_PASSWORD
         stored = None if user is None or user.disabled_at is not None or not usable else user.password_hash
         return user, attempt, await self._passwords.verify(stored, password[:MAX_PASSWORD])
@@ -364,20 +361,6 @@ class LoginService:
         """Hash the password only for an invite that exists, so that nobody buys our CPU time with made-up ones."""
         known = await self._database.read(invites.get, token_hash=token_hash(token))
         return None if known is None else await self._passwords.hash(password)
-
-
-def _is_user_name(name: str) -> bool:
-    """What cannot be a user's name is not asked of the database: it may not even be storable there."""
-    try:
-        check_user_name(name)
-    except InvalidNameError:
-        return False
-    return True
-
-
-def _count_attempt(conn: Connection, name: str, now: int) -> tuple[UserRow | None, LoginAttempt | None]:
-    attempt = users.count_login_attempt(conn, name=name, max_attempts=MAX_ATTEMPTS, lock_ms=LOCK_MS, now=now)
-    return users.get(conn, name=name), attempt
 
 
 def _start_session(conn: Connection, session: WebSessionRow, verified_hash: str | None) -> bool:

@@ -251,5 +251,5 @@ def _refuse_frames(credential: Mapping[str, Any]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """In the library's words, bounded: they quote what was sent."""
-    return f"{type(error).__name__}: {error}"[:200]
+    """In the library's words, which quote what was sent: bounded, and no characters that a log cannot keep (H1)."""
+    return f"{type(error).__name__}: {error}".encode("unicode_escape").decode("ascii")[:200]

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mezite.core.audit.event_types import EventType
 from mezite.core.secret import Secret
-from mezite.services.audit_log import AuditLog
 from mezite.services.errors import InvalidRequestError, NotFoundError
-from mezite.services.factor_codes import FactorShown
+from mezite.services.factor_codes import FactorRefusedError, FactorShown
 from mezite.services.login import token_hash
 from mezite.services.relying_party import (
     EnrolledKey,
@@ -34,6 +33,9 @@ __all__ = ["CHALLENGE_MS", "AskedFor", "KeyChallenge", "SecurityKeys"]
 
 CHALLENGE_MS = 5 * 60 * 1000
 """Time to find the key and its PIN; threat E7 allows no more."""
+
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,1364}", re.ASCII)
+"""Base64url of at most 1023 bytes (WebAuthn section 4)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -64,14 +66,12 @@ class SecurityKeys:
         self,
         *,
         database: Database,
-        audit: AuditLog,
         sources: Sources,
         cluster: str,
         party: Callable[[], RelyingParty],
     ) -> None:
         """`party` is asked each time: the hub learns its ports when they are bound."""
         self._database = database
-        self._audit = audit
         self._sources = sources
         self._cluster = cluster
         self._party = party
@@ -100,9 +100,9 @@ class SecurityKeys:
     async def check_assertion(
         self, challenge_id: str, credential: Mapping[str, Any], asked: AskedFor
     ) -> FactorShown | None:
-        """Use the challenge up and say whether a key of its user has answered it; refusals are audited.
+        """Use the challenge up, and pass when a key of its user has answered it. A wrong answer uses it up as well.
 
-        A wrong answer uses it up as well.
+        None: there is no such challenge, or no longer. :raises FactorRefusedError: the answer is not good.
         """
         challenge = await self.consume(challenge_id, asked)
         if challenge is None:
@@ -110,14 +110,7 @@ class SecurityKeys:
         try:
             await self._accept(challenge, credential)
         except RefusedCredentialError as refused:
-            await self._audit.emit(
-                EventType.USER_LOGIN_FAILED,
-                user_name=challenge.user_name,
-                success=False,
-                error_message=f"security key: {refused}",
-                method="webauthn",
-            )
-            return None
+            raise FactorRefusedError(f"security key: {refused}") from None
         return FactorShown.WEBAUTHN
 
     async def begin_creation(self, user_name: str, *, bound_to: str) -> KeyChallenge:
@@ -174,7 +167,8 @@ class SecurityKeys:
 
     async def _accept(self, challenge: ChallengeRow, credential: Mapping[str, Any]) -> None:
         name, key_id = challenge.user_name, credential.get("id")
-        if not isinstance(key_id, str):
+        # What is no credential's id is not asked of the database: it may not even be storable there.
+        if not isinstance(key_id, str) or _KEY_ID.fullmatch(key_id) is None:
             raise RefusedCredentialError("it names no key")
         row = await self._database.read(factors.get_credential, user_name=name, credential_id=key_id)
         if row is None or row.public_key is None:

@@ -8,7 +8,8 @@ from mezite.core.totp import STEP_SECONDS
 from mezite.services.errors import MfaRequiredError
 from mezite.services.factor_codes import MAX_CODE, ShownCode
 from mezite.services.fresh_proof import Proof
-from mezite.services.login import LOCK_MS, MAX_ATTEMPTS, LoginRefusedError, token_hash
+from mezite.services.login import LoginRefusedError, token_hash
+from mezite.services.login_attempts import LOCK_MS, MAX_ATTEMPTS
 from mezite.storage import factors, users, web_sessions
 from mezite.storage.factors import FactorRow
 from tests.services.second_factors import add_key, add_totp, log_in, refusal

@@ -6,7 +6,7 @@ import pytest
 from mezite.services.errors import ProofRequiredError, UnauthenticatedError
 from mezite.services.factor_codes import ShownCode
 from mezite.services.fresh_proof import FRESH_MS, NO_PROOF, Proof
-from mezite.services.login import MAX_ATTEMPTS
+from mezite.services.login_attempts import MAX_ATTEMPTS
 from mezite.storage import users
 from mezite.storage.users import NewUser
 from tests.services.second_factors import WITH_PASSWORD, add_key, add_totp, log_in

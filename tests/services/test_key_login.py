@@ -16,7 +16,8 @@ from mezite.services.errors import (
     UnauthenticatedError,
 )
 from mezite.services.fresh_proof import FRESH_MS, Proof
-from mezite.services.login import MAX_ATTEMPTS, LoginRefusedError
+from mezite.services.login import LoginRefusedError
+from mezite.services.login_attempts import MAX_ATTEMPTS
 from mezite.services.security_keys import CHALLENGE_MS, KeyChallenge
 from mezite.storage import factors, users
 from mezite.testing.software_key import SoftwareKey, from_base64url, to_base64url
@@ -35,8 +36,9 @@ async def finish(world, asked, credential, client=CLIENT):
 async def refused(world, asked, credential):
     with pytest.raises(LoginRefusedError):
         await finish(world, asked, credential)
-    reasons = [event["error_message"] for event in await world.events("user.login.failed")]
-    return next((reason for reason in reversed(reasons) if reason.startswith("security key")), "")
+    event = (await world.events("user.login.failed"))[-1]
+    assert event["client_ip"] == "192.0.2.7"
+    return event["error_message"]
 
 
 async def test_enrol_and_log_in(world):
@@ -101,6 +103,9 @@ CREATIONS = {
     "another port": lambda key, options: key.create(options, client={"origin": WEB_URL + ":444"}),
     "cleartext": lambda key, options: key.create(options, client={"origin": "http://hub.example.com"}),
     "a subdomain": lambda key, options: key.create(options, client={"origin": "https://x.hub.example.com"}),
+    "an origin that cannot be stored": lambda key, options: key.create(
+        options, client={"origin": "\ud800\0\x1b[2J"}
+    ),
     "no origin": lambda key, options: key.create(options, client={"origin": None}),
     "another relying party": lambda key, options: key.create(options, rp_id="evil.example"),
     "the parent domain": lambda key, options: key.create(options, rp_id="example.com"),
@@ -194,6 +199,11 @@ ASSERTIONS = {
     "ids that differ": lambda key, options: key.get(options, changes={"rawId": to_base64url(bytes(32))}),
     "no id": lambda key, options: {name: value for name, value in key.get(options).items() if name != "id"},
     "an id that is none": lambda key, options: key.get(options, changes={"id": 7}),
+    "an id that cannot be stored": lambda key, options: key.get(options, changes={"id": "\ud800\0"}),
+    "a long id": lambda key, options: key.get(options, changes={"id": "A" * 1365}),
+    "an origin that cannot be stored": lambda key, options: key.get(
+        options, client={"origin": "\ud800\0\x1b[2J"}
+    ),
     "a password": lambda key, options: key.get(options, changes={"type": "password"}),
     "another user's handle": lambda key, options: key.get(
         options, response={"userHandle": to_base64url(bytes(32))}

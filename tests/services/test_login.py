@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from mezite.services.accounts import INVITE_MS
 from mezite.services.errors import UnauthenticatedError, UnavailableError
 from mezite.services.login import (
-    LOCK_MS,
-    MAX_ATTEMPTS,
     SESSION_MS,
     LoginRefusedError,
     LoginService,
     token_hash,
 )
+from mezite.services.login_attempts import LOCK_MS, MAX_ATTEMPTS
 from mezite.services.password_rules import MAX_PASSWORD, WeakPasswordError, check_password_strength
 from mezite.storage import users, web_sessions
 from tests.services.world import CLIENT, PASSWORD, START, copy_template, open_world
