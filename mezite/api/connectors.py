@@ -10,6 +10,7 @@ import attrs
 from mezite.api.pb.mezite.v1 import connectors_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
+from mezite.services.connector_trial import ConnectorTrial
 from mezite.services.connectors import ConnectorCatalog, KnownConnector
 
 __all__ = ["ConnectorsApi"]
@@ -22,6 +23,7 @@ class ConnectorsApi:
     """The RPCs of one service."""
 
     catalog: ConnectorCatalog
+    trial: ConnectorTrial
     web_url: Callable[[], str]
     """Where browsers reach this hub."""
 
@@ -31,11 +33,13 @@ class ConnectorsApi:
         listing = unary(_SERVICE + "ListConnectors", pb.ListConnectorsRequest, pb.ListConnectorsResponse)
         get = unary(_SERVICE + "GetConnector", pb.GetConnectorRequest, pb.Connector)
         delete = unary(_SERVICE + "DeleteConnector", pb.DeleteConnectorRequest, pb.DeleteConnectorResponse)
+        test = unary(_SERVICE + "TestConnector", pb.TestConnectorRequest, pb.TestConnectorResponse)
         return [
             put(self.put, "connectors.put", "connector"),
             listing(self.list_connectors, "connectors.list", "connector"),
             get(self.get, "connectors.get", "connector"),
             delete(self.delete, "connectors.delete", "connector"),
+            test(self.test, "connectors.test", "connector"),
         ]
 
     async def put(self, request: pb.PutConnectorRequest, context: CallContext) -> pb.PutConnectorResponse:
@@ -64,6 +68,23 @@ class ConnectorsApi:
             request.name, by=user_of(context).name, client_address=context.peer.client_address
         )
         return pb.DeleteConnectorResponse()
+
+    async def test(self, request: pb.TestConnectorRequest, _context: CallContext) -> pb.TestConnectorResponse:
+        """Walk the way of a login up to the point where a person would be asked."""
+        outcome = await self.trial.try_out(request.name, request.claims)
+        mapped = outcome.mapped
+        return pb.TestConnectorResponse(
+            steps=[
+                pb.ConnectorTestStep(name=step.name, passed=step.passed, detail=step.detail)
+                for step in outcome.steps
+            ],
+            authorization_url=outcome.authorization_url,
+            user="" if mapped is None else mapped.name,
+            roles=() if mapped is None else mapped.roles,
+            traits={}
+            if mapped is None
+            else {name: pb.ClaimValues(values=values) for name, values in mapped.traits.items()},
+        )
 
     def _message(self, known: KnownConnector) -> pb.Connector:
         return pb.Connector(

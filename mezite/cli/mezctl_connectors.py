@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from mezite.api.pb.mezite.v1 import connectors_pb2 as pb
-from mezite.cli.errors import run_command
+from mezite.cli.errors import CliError, run_command
+from mezite.cli.escapes import escape_controls
 from mezite.cli.hub_connection import open_hub
 from mezite.cli.lazy_group import CommandGroup
 from mezite.cli.mezctl import AuthServer, auth_server
@@ -18,6 +19,9 @@ from mezite.cli.output import Column, OutputFormat, format_option, print_record,
 from mezite.core.timestamps import format_timestamp
 
 __all__ = ["connectors"]
+
+MAX_CLAIMS = 64 * 1024
+"""Characters; the hub reads no more."""
 
 _SERVICE = "/mezite.v1.ConnectorService/"
 _COLUMNS = (
@@ -75,6 +79,45 @@ def get(ctx: click.Context, name: str, output_format: OutputFormat) -> None:
     print_record(document, OutputFormat.YAML if output_format is OutputFormat.TEXT else output_format)
 
 
+@connectors.command(help="Try a connector: discovery, keys, and what claims would map to.")
+@click.argument("name")
+@click.option(
+    "--claims",
+    metavar="FILE",
+    type=click.File(encoding="utf-8"),
+    help="JSON, as the provider says them; - is stdin.",
+)
+@format_option
+@click.pass_context
+def test(ctx: click.Context, name: str, claims: TextIO | None, output_format: OutputFormat) -> None:
+    """Print each step; the command fails with the first that does."""
+    text = "" if claims is None else claims.read(MAX_CLAIMS)
+    answer = run_command(_test, auth_server(ctx), pb.TestConnectorRequest(name=name, claims=text))
+    steps = [{"name": step.name, "passed": step.passed, "detail": step.detail} for step in answer.steps]
+    if output_format is not OutputFormat.TEXT:
+        record = {
+            "steps": steps,
+            "authorization_url": answer.authorization_url,
+            "user": answer.user or None,
+            "roles": list(answer.roles),
+            "traits": {key: list(values.values) for key, values in sorted(answer.traits.items())},
+        }
+        print_record(record, output_format)
+    else:
+        _print_steps(answer)
+    if not all(step.passed for step in answer.steps):
+        raise CliError(f"connector {name}", f"{answer.steps[-1].name} failed", "see above")
+
+
+def _print_steps(answer: pb.TestConnectorResponse) -> None:
+    for step in answer.steps:
+        click.echo(f"{'ok' if step.passed else 'FAILED'}: {step.name}: {escape_controls(step.detail)}")
+    if answer.authorization_url:
+        click.echo(f"a browser would go to\n  {escape_controls(answer.authorization_url)}")
+    for key, values in sorted(answer.traits.items()):
+        click.echo(f"trait {key}: {escape_controls(', '.join(values.values))}")
+
+
 @connectors.command("delete", help="Delete a connector; its users stay, and cannot sign in through it.")
 @click.argument("name")
 @click.pass_context
@@ -115,6 +158,11 @@ async def _list(options: AuthServer) -> pb.ListConnectorsResponse:
 async def _get(options: AuthServer, name: str) -> pb.Connector:
     async with open_hub(options) as hub:
         return await hub.unary(_SERVICE + "GetConnector", pb.GetConnectorRequest(name=name), pb.Connector)
+
+
+async def _test(options: AuthServer, request: pb.TestConnectorRequest) -> pb.TestConnectorResponse:
+    async with open_hub(options) as hub:
+        return await hub.unary(_SERVICE + "TestConnector", request, pb.TestConnectorResponse)
 
 
 async def _delete(options: AuthServer, name: str) -> None:

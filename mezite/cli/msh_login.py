@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`msh login`: a password in, certificates for fresh keys out."""
+"""`msh login`: a password or a single sign-on in, certificates for fresh keys out."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mezite.cli.identity_files import write_identity_files
 from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
 from mezite.cli.prompts import ask_password, password_options
 from mezite.cli.second_factor import ask_code, code_field, mfa_code_option, needed_factors
+from mezite.cli.sso_sign_in import KeysToCertify, SsoSignIn, check_connector
 from mezite.cli.trusted_roots import read_roots
 from mezite.cli.web_client import ALPN, WebClient, find_hub, trust_by_pin, trusting
 from mezite.core.certificates.keys import (
@@ -55,6 +56,9 @@ class _Request:
     ca_file: str | None
     websocket: bool
     request_ids: tuple[str, ...] = ()
+    connector: str = ""
+    """Through which somebody signs in; empty for a password."""
+    no_browser: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +72,10 @@ class _Issued:
 @click.option("--proxy", required=True, metavar="HOST[:PORT]", help="The hub; without a port 443, then 3080.")
 @click.option("--user", metavar="NAME", help="User at the hub.  [default: the local user]")
 @password_options
+@click.option(
+    "--auth", metavar="CONNECTOR", help="Sign in through this connector, in a browser.  [default: a password]"
+)
+@click.option("--no-browser", is_flag=True, help="With --auth: show a code to enter on any machine.")
 @click.option(
     "--ttl", default="0s", metavar="DURATION", help="Life of the certificates, at most 24h.  [default: 12h]"
 )
@@ -87,12 +95,16 @@ def login(**given: Any) -> None:
         ttl = parse_duration(given["ttl"])
     except ValueError as error:
         raise CliError("--ttl cannot be read", str(error), exit_code=EXIT_USAGE) from None
-    user = given["user"] or getpass.getuser()
-    password = ask_password(f"Password of {user}", given["password"], from_stdin=given["password_stdin"])
+    connector = _connector(given)
+    user, password = given["user"] or getpass.getuser(), Secret("")
+    if not connector:
+        password = ask_password(f"Password of {user}", given["password"], from_stdin=given["password_stdin"])
     request = _Request(
         proxy=given["proxy"],
         user=user,
         password=password,
+        connector=connector,
+        no_browser=given["no_browser"],
         ttl_seconds=ttl,
         mfa_code=given["mfa_code"],
         ca_pin=given["ca_pin"],
@@ -115,6 +127,30 @@ def login(**given: Any) -> None:
     _say(issued)
 
 
+def _connector(given: dict[str, Any]) -> str:
+    """The connector that was asked for, empty for a password. :raises CliError: options that do not go together."""
+    connector = given["auth"] or ""
+    if connector in ("", "local"):
+        if given["no_browser"]:
+            raise CliError("--no-browser goes with --auth=CONNECTOR only", exit_code=EXIT_USAGE)
+        return ""
+    for option in ("user", "password", "password_stdin"):
+        if given[option]:
+            raise CliError(
+                f"--{option.replace('_', '-')} and --auth exclude each other",
+                "who you are is asked where you sign in",
+                exit_code=EXIT_USAGE,
+            )
+    if given["request_ids"]:
+        raise CliError(
+            "--request-id and --auth exclude each other",
+            "",
+            "log in, then run msh request use ID",
+            exit_code=EXIT_USAGE,
+        )
+    return str(connector)
+
+
 def _say(issued: _Issued) -> None:
     answer = issued.answer
     logins = ", ".join(answer["logins"]) or "none: ask an administrator for the trait `logins`"
@@ -134,25 +170,18 @@ async def _login(request: _Request) -> _Issued:
         raise CliError(
             "--websocket cannot be used", f"the hub at {address} has no such door", "leave it away"
         )
-    fields = {
-        "username": request.user,
-        "password": request.password.reveal(),
-        **code_field(request.mfa_code),
-    }
-    session = Secret(str((await web.post("/v1/webapi/login", fields))["session"]))
     ssh_key, tls_key = generate_ed25519(), generate_p256()
-    answer = await web.post(
-        "/v1/webapi/certificates",
-        {
-            "ssh_public_key": authorized_key_line(public_key_blob(ssh_key.public_key())),
-            "tls_public_key_pem": public_key_pem(tls_key.public_key()).decode(),
-            "ttl_seconds": request.ttl_seconds,
-            **({"request_ids": list(request.request_ids)} if request.request_ids else {}),
-        },
-        token=session,
+    keys = KeysToCertify(
+        ssh_public_key=authorized_key_line(public_key_blob(ssh_key.public_key())),
+        tls_public_key_pem=public_key_pem(tls_key.public_key()).decode(),
+        ttl_seconds=request.ttl_seconds,
     )
-    # The certificates are all that is kept: the session would only lie around.
-    await web.post("/v1/webapi/logout", {}, token=session)
+    if request.connector:
+        check_connector(hub, request.connector)
+        sign_in = SsoSignIn(web=web, connector=request.connector, with_browser=not request.no_browser)
+        answer = await sign_in.run(keys)
+    else:
+        answer = await _with_password(web, request, keys)
     issued = _issued(address, hub, answer, ssh_key, tls_key)
     carrier = Carrier.WEBSOCKET if request.websocket else Carrier.TCP
     return attrs.evolve(
@@ -160,6 +189,20 @@ async def _login(request: _Request) -> _Issued:
         current=attrs.evolve(issued.current, carrier=carrier.value),
         profile=attrs.evolve(issued.profile, front_roots=trust.front_roots),
     )
+
+
+async def _with_password(web: WebClient, request: _Request, keys: KeysToCertify) -> dict[str, Any]:
+    fields = {
+        "username": request.user,
+        "password": request.password.reveal(),
+        **code_field(request.mfa_code),
+    }
+    session = Secret(str((await web.post("/v1/webapi/login", fields))["session"]))
+    requests = {"request_ids": list(request.request_ids)} if request.request_ids else {}
+    answer = await web.post("/v1/webapi/certificates", {**attrs.asdict(keys), **requests}, token=session)
+    # The certificates are all that is kept: the session would only lie around.
+    await web.post("/v1/webapi/logout", {}, token=session)
+    return answer
 
 
 def _issued(

@@ -64,7 +64,7 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
             RoleCatalog(database=ground.database, audit=ground.audit, sources=ground.sources),
             RoleTrial(database=ground.database, sources=ground.sources),
         ).methods(),
-        *ConnectorsApi(catalog=services.sso.catalog, web_url=services.addresses.web_url).methods(),
+        *_connectors(services).methods(),
         *AccessExplainApi(AccessExplainer(database=ground.database, sources=ground.sources)).methods(),
         *AccessRequestsApi(services.requests).methods(),
         *TokensApi(ground.enrollment).methods(),
@@ -92,6 +92,12 @@ def _access(ground: Ground, services: HubServices) -> ApiAccess:
         audit=ground.audit,
         sources=ground.sources,
         refusals=services.refusals,
+    )
+
+
+def _connectors(services: HubServices) -> ConnectorsApi:
+    return ConnectorsApi(
+        catalog=services.sso.catalog, trial=services.sso.trial, web_url=services.addresses.web_url
     )
 
 

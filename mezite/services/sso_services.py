@@ -8,6 +8,7 @@ import attrs
 from mezite.core.secret import Secret
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
+from mezite.services.connector_trial import ConnectorTrial
 from mezite.services.connectors import ConnectorCatalog
 from mezite.services.identity_providers import IdentityProviders
 from mezite.services.public_addresses import PublicAddresses
@@ -41,6 +42,7 @@ class SsoServices:
     """Made by `open_sso`."""
 
     catalog: ConnectorCatalog
+    trial: ConnectorTrial
     providers: IdentityProviders
     login: SsoLogin
     clients: SsoClients
@@ -67,4 +69,5 @@ def open_sso(ground: SsoGround) -> SsoServices:
         authenticator=ground.authenticator,
         certificates=ground.certificates,
     )
-    return SsoServices(catalog=catalog, providers=providers, login=login, clients=clients)
+    trial = ConnectorTrial(catalog=catalog, sources=sources, addresses=ground.addresses)
+    return SsoServices(catalog=catalog, trial=trial, providers=providers, login=login, clients=clients)

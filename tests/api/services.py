@@ -27,6 +27,7 @@ from mezite.api.sessions import SessionsApi
 from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
 from mezite.services.access_explain import AccessExplainer
+from mezite.services.connector_trial import ConnectorTrial
 from mezite.services.public_addresses import PublicAddresses
 from tests.services.test_authority_rotation import rotation_of
 from tests.services.test_connectors import catalog_of
@@ -54,7 +55,11 @@ def all_methods(world: World) -> list[RpcMethod]:
         UsersApi(world.accounts, factors=world.factors.administration, invite_url=addresses.invite_url),
         FactorsApi(factors=world.factors, web_url=addresses.web_url),
         RolesApi(world.roles, world.role_trial),
-        ConnectorsApi(catalog=catalog_of(world), web_url=addresses.web_url),
+        ConnectorsApi(
+            catalog=catalog_of(world),
+            trial=ConnectorTrial(catalog=catalog_of(world), sources=world.sources, addresses=addresses),
+            web_url=addresses.web_url,
+        ),
         AccessExplainApi(AccessExplainer(database=world.database, sources=world.sources)),
         TokensApi(world.enrollment),
         NodesApi(world.directory),

@@ -102,6 +102,7 @@ RPCS = {
     f"{MEZITE}ConnectorService/PutConnector": rpc(ADMIN, connectors_pb2.PutConnectorRequest(), BAD),
     f"{MEZITE}ConnectorService/ListConnectors": rpc(ADMIN, connectors_pb2.ListConnectorsRequest(), OK),
     f"{MEZITE}ConnectorService/GetConnector": rpc(ADMIN, connectors_pb2.GetConnectorRequest(), NOT_FOUND),
+    f"{MEZITE}ConnectorService/TestConnector": rpc(ADMIN, connectors_pb2.TestConnectorRequest(), NOT_FOUND),
     f"{MEZITE}ConnectorService/DeleteConnector": rpc(
         ADMIN, connectors_pb2.DeleteConnectorRequest(), NOT_FOUND
     ),

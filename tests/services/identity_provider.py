@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import attrs
 import jwt
@@ -155,6 +155,7 @@ class FakeOidc(FakeProvider):
     def honest(self, asked: Asked) -> Reply:
         return {
             "/.well-known/openid-configuration": self.metadata,
+            "/authorize": self.sign_in,
             "/jwks": self.key_set,
             "/token": self.redeem,
             "/userinfo": self.told,
@@ -192,6 +193,13 @@ class FakeOidc(FakeProvider):
         code = f"code-{len(self.codes) + 1}"
         self.codes[code] = asked
         return [("code", code), ("state", asked["state"]), ("iss", self.url)]
+
+    def sign_in(self, asked: Asked) -> Reply:
+        """What a browser gets that comes by itself."""
+        there = urlencode({key: values[0] for key, values in asked.query.items()})
+        back = urlencode(self.authorize(f"{self.url}/authorize?{there}"))
+        location = f"{asked.query['redirect_uri'][0]}?{back}"
+        return Reply(status=302, headers=((b"location", location.encode()),))
 
     def redeem(self, asked: Asked) -> Reply:
         secret = base64.b64encode(b"mezite:s3cret%26more")
