@@ -53,6 +53,10 @@ ALGORITHMS = [
 FORMATS = frozenset({AttestationFormat.NONE, AttestationFormat.PACKED})
 """No attestation is asked for: browsers then leave "none", or "packed" signed with the new key itself."""
 
+MAX_MEMBER = 8 * 1024
+"""Characters of one member of an answer. Honest ones have a tenth; CBOR can ask for work, such as compiling a regular
+expression, that grows with its length."""
+
 MIN_RSA_BITS = 2048
 """NIST SP 800-131A."""
 
@@ -124,7 +128,7 @@ class RelyingParty:
 
     def verified_creation(self, credential: Mapping[str, Any], *, challenge: bytes) -> EnrolledKey:
         """Return the key that has signed `challenge`. :raises RefusedCredentialError: anything is not as asked for."""
-        _refuse_frames(credential)
+        _refuse_at_sight(credential)
         try:
             found = webauthn.verify_registration_response(
                 credential=dict(credential),
@@ -166,7 +170,7 @@ class RelyingParty:
 
         :raises RefusedCredentialError: anything is not as asked for.
         """
-        _refuse_frames(credential)
+        _refuse_at_sight(credential)
         named = credential["response"].get("userHandle")
         if named is not None and named != bytes_to_base64url(handle):
             raise RefusedCredentialError("the key is another user's")
@@ -236,16 +240,18 @@ def _descriptors(keys: Iterable[str]) -> list[PublicKeyCredentialDescriptor]:
     return [PublicKeyCredentialDescriptor(id=base64url_to_bytes(key)) for key in keys]
 
 
-def _refuse_frames(credential: Mapping[str, Any]) -> None:
-    """Refuse what was signed in a frame within another site's page, which the library lets pass (section 7.2)."""
+def _refuse_at_sight(credential: Mapping[str, Any]) -> None:
+    """Refuse what the library lets pass: a frame within another site's page (section 7.2), and answers without end."""
     response = credential.get("response")
     text = response.get("clientDataJSON") if isinstance(response, dict) else None
     try:
         client = json.loads(base64url_to_bytes(text)) if isinstance(text, str) else None
     except (ValueError, RecursionError):
         client = None
-    if not isinstance(client, dict):
+    if not isinstance(response, dict) or not isinstance(client, dict):
         raise RefusedCredentialError("there is no readable clientDataJSON")
+    if any(isinstance(member, str) and len(member) > MAX_MEMBER for member in response.values()):
+        raise RefusedCredentialError(f"a member of the answer is longer than {MAX_MEMBER} characters")
     if client.get("crossOrigin", False) is not False or "topOrigin" in client:
         raise RefusedCredentialError("it was signed in a frame of another site")
 
