@@ -34,6 +34,9 @@ _log = logging.getLogger("mezite.connections")
 FINISH_SECONDS = 10
 """How long ending the sessions of a broken connection may take when the hub itself is being cancelled."""
 
+REPORT_SECONDS = 1
+"""An agent that ends a connection says why in a report, which comes by another way a moment later."""
+
 PLACES_SECONDS = 15
 """Three times within a lease, as for tunnels."""
 
@@ -59,6 +62,9 @@ class LiveConnection:
     decision_id: str
     entry: LiveEntry
     """By which it is cut; the login that it turns out to be for is noted there."""
+    sessions: set[str] = attrs.field(factory=set)
+    """Those that the agent has reported as begun, and not as ended."""
+    all_ended: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
     def audit_fields(self) -> dict[str, object]:
         """What every event about this connection says."""
@@ -179,6 +185,7 @@ class LiveConnections:
             await self._database.write(node_sessions.start, session=session, now=now)
         except AlreadyExistsError:
             raise InvalidRequestError(f"session {report.session_id} was reported before") from None
+        connection.sessions.add(report.session_id)
         await self._audit.emit(
             EventType.SESSION_START,
             **connection.audit_fields(),
@@ -218,7 +225,11 @@ class LiveConnections:
         ended = await self._database.write(node_sessions.end, session_id=session_id, outcome=outcome, now=now)
         if ended is not None:
             connection = self._connections.get(ended.connection_id)
-            cut = "" if connection is None else connection.entry.reason
+            cut = ""
+            if connection is not None:
+                cut = connection.entry.reason
+                connection.sessions.discard(session_id)
+                connection.all_ended.unpark_all()
             await self._emit_end(ended, exit_signal=exit_signal, reason=cut or reason)
 
     async def refused(self, agent: AgentIdentity, connection_id: str, *, login: str, reason: str) -> str:
@@ -234,6 +245,10 @@ class LiveConnections:
 
     async def finish(self, connection: LiveConnection) -> None:
         """End what the agent has not reported as ended. Runs to its end even while the hub shuts down."""
+        if not connection.entry.reason:
+            with trio.move_on_after(REPORT_SECONDS, shield=True):
+                while connection.sessions:
+                    await connection.all_ended.park()
         with trio.move_on_after(FINISH_SECONDS, shield=True):
             now = self._sources.now()
             rows = await self._database.write(

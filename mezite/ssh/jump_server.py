@@ -162,12 +162,14 @@ class _JumpConnection:
             raise
         self._ways += 1
         try:
-            said = await splice(channel, stream)
+            await splice(channel, stream, say=self._say)
         finally:
             self._ways -= 1
-        if said and not self._ways:
-            # The end of a channel carries no words; that of the connection does, and clients print them.
-            self._connection.disconnect(SshError(said))
+
+    def _say(self, words: str) -> None:
+        """The end of a channel carries no words; that of the connection does, and clients print them."""
+        if self._ways == 1:
+            self._connection.disconnect(SshError(words))
 
 
 class _Explanation:

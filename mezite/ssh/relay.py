@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 from mezite.ssh.channel import Channel
@@ -19,26 +21,30 @@ class WayEndedError(trio.BrokenResourceError):
     """Raised by a stream that was ended on purpose; the text is for the user."""
 
 
-async def splice(channel: Channel, stream: trio.abc.Stream) -> str:
+def _say_nothing(_words: str) -> None:
+    """The end of the channel has to do."""
+
+
+async def splice(
+    channel: Channel, stream: trio.abc.Stream, *, say: Callable[[str], None] = _say_nothing
+) -> None:
     """Copy both ways until both ended or one broke; then both are closed, also when cancelled.
 
     An end of file is passed on by itself: scp and rsync hang when it is not. What the client sent before
     closing the channel still reaches the stream.
 
-    Returns the words with which the stream was ended on purpose; empty after any other end.
+    When the stream was ended on purpose, ``say`` gets the words before the channel is closed: clients leave then.
     """
-    ended: list[WayEndedError] = []
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_copy_up, channel, stream, nursery.cancel_scope, ended)
+            nursery.start_soon(_copy_up, channel, stream, nursery.cancel_scope, say)
             async with trio.open_nursery() as down:
                 down.start_soon(_watch_close, channel, down.cancel_scope, nursery.cancel_scope)
-                await _copy_down(stream, channel, nursery.cancel_scope, ended)
+                await _copy_down(stream, channel, nursery.cancel_scope, say)
                 down.cancel_scope.cancel()
     finally:
         channel.close()
         await trio.aclose_forcefully(stream)
-    return str(ended[0]) if ended else ""
 
 
 async def _watch_close(channel: Channel, down: trio.CancelScope, everything: trio.CancelScope) -> None:
@@ -48,7 +54,7 @@ async def _watch_close(channel: Channel, down: trio.CancelScope, everything: tri
 
 
 async def _copy_up(
-    channel: Channel, stream: trio.abc.Stream, broken: trio.CancelScope, ended: list[WayEndedError]
+    channel: Channel, stream: trio.abc.Stream, broken: trio.CancelScope, say: Callable[[str], None]
 ) -> None:
     try:
         while data := await channel.receive_some():
@@ -57,12 +63,12 @@ async def _copy_up(
             await stream.send_eof()
     except _BROKEN as error:
         if isinstance(error, WayEndedError):
-            ended.append(error)
+            say(str(error))
         broken.cancel()
 
 
 async def _copy_down(
-    stream: trio.abc.Stream, channel: Channel, broken: trio.CancelScope, ended: list[WayEndedError]
+    stream: trio.abc.Stream, channel: Channel, broken: trio.CancelScope, say: Callable[[str], None]
 ) -> None:
     try:
         while data := await stream.receive_some(_CHUNK_BYTES):
@@ -70,5 +76,5 @@ async def _copy_down(
         await channel.send_eof()
     except _BROKEN as error:
         if isinstance(error, WayEndedError):
-            ended.append(error)
+            say(str(error))
         broken.cancel()
