@@ -24,8 +24,8 @@ import h2.exceptions
 import h2.settings
 
 from mezite.core.h2c import UpgradeRequest
-from mezite.net.http2_decoder import FieldDecoder
 from mezite.net.http2_ending import ConnectionEnding, EndingState
+from mezite.net.http2_fields import FieldDecoder, FieldEncoder
 from mezite.net.http2_frame_gate import FrameGate, GoAway
 from mezite.net.http2_limits import FrameKind, Http2Limits
 from mezite.net.http2_pings import Http2Pings
@@ -82,6 +82,7 @@ def _make_h2(
     connection = h2.connection.H2Connection(config)
     connection.local_settings = _settings(limits, client=client)
     connection.decoder = FieldDecoder()
+    connection.encoder = FieldEncoder()
     # At once: a peer that never acknowledges our SETTINGS must not escape the limit.
     connection.decoder.max_header_list_size = limits.max_header_bytes
     if upgrade is None:
