@@ -8,6 +8,7 @@ import html
 import re
 import ssl
 import sys
+import urllib.error
 import urllib.parse
 import urllib.request
 from http.cookiejar import CookieJar
@@ -28,11 +29,18 @@ class Browser:
         self.url = ""
         self.page = ""
 
-    def open(self, url: str, form: dict[str, str] | None = None) -> str:
+    def open(self, url: str, form: dict[str, str] | None = None, *, refused: bool = False) -> str:
+        """The page; one that says 401 when it is expected to be `refused`."""
         data = None if form is None else urllib.parse.urlencode(form).encode()
         target = urllib.parse.urljoin(self.url, url)
-        with self._opener.open(urllib.request.Request(target, data), timeout=60) as answer:
-            self.url, self.page = answer.url, answer.read().decode()
+        try:
+            with self._opener.open(urllib.request.Request(target, data), timeout=60) as answer:
+                self.url, self.page = answer.url, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            if not refused or error.code != 401:
+                raise
+            with error:
+                self.page = error.read().decode()
         return self.page
 
     def follow(self, text: str) -> str:

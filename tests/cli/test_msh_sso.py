@@ -52,8 +52,10 @@ def idp(hub: HubInThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @contextmanager
-def started(hub: HubInThread, home: Path, *options: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
-    """`msh login --auth=idp`, running."""
+def started(
+    hub: HubInThread, home: Path, *options: str, connector: str = "idp", **environ: str
+) -> Iterator[subprocess.Popen[str]]:
+    """`msh login --auth`, running."""
     where = [f"--proxy={hub.hub.address('web')}", f"--ca-pin={hub.hub.pin}"]
     cleared = {
         key: value
@@ -61,7 +63,7 @@ def started(hub: HubInThread, home: Path, *options: str, **environ: str) -> Iter
         if key not in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "mezite.cli.msh", "login", *where, "--auth=idp", *options],
+        [sys.executable, "-m", "mezite.cli.msh", "login", *where, f"--auth={connector}", *options],
         cwd=ROOT,
         env={**cleared, "MSH_HOME": str(home), **environ},
         stdin=subprocess.DEVNULL,
