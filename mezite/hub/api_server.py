@@ -15,6 +15,7 @@ from mezite.api.doctor import DoctorApi, LoadBalancerReport
 from mezite.api.enrollment import EnrollmentApi
 from mezite.api.factors import FactorsApi
 from mezite.api.health import HealthService
+from mezite.api.key_login import KeyLoginApi
 from mezite.api.locks import LocksApi
 from mezite.api.nodes import NodesApi
 from mezite.api.reflection import reflection_methods
@@ -47,6 +48,7 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
             probes=services.probes,
             requests=services.requests,
         ).methods(),
+        *KeyLoginApi(key_login=services.factors.key_login).methods(),
         *DoctorApi(partial(probe_balancer, ground, services)).methods(),
         *EnrollmentApi(
             enrollment=ground.enrollment,

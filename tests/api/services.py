@@ -17,6 +17,7 @@ from mezite.api.client import ApiClient, ClientOptions, RpcError, open_api_clien
 from mezite.api.connectors import ConnectorsApi
 from mezite.api.enrollment import EnrollmentApi
 from mezite.api.factors import FactorsApi
+from mezite.api.key_login import KeyLoginApi
 from mezite.api.locks import LocksApi
 from mezite.api.nodes import NodesApi
 from mezite.api.requests import AccessRequestsApi
@@ -45,6 +46,7 @@ def all_methods(world: World) -> list[RpcMethod]:
             sources=world.sources,
             requests=world.requests,
         ),
+        KeyLoginApi(key_login=world.factors.key_login),
         AccessRequestsApi(world.requests),
         EnrollmentApi(
             enrollment=world.enrollment,

@@ -64,6 +64,8 @@ RPCS = {
     f"{MEZITE}AuthService/GetClusterCa": rpc(ALL, auth_pb2.GetClusterCaRequest(), OK),
     # The password is in the request, and it is wrong.
     f"{MEZITE}AuthService/AuthenticateLocal": rpc(ALL, auth_pb2.AuthenticateLocalRequest(), NOBODY_KNOWS),
+    f"{MEZITE}AuthService/BeginWebAuthnLogin": rpc(ALL, auth_pb2.BeginWebAuthnLoginRequest(), NOBODY_KNOWS),
+    f"{MEZITE}AuthService/FinishWebAuthnLogin": rpc(ALL, auth_pb2.FinishWebAuthnLoginRequest(), BAD),
     f"{MEZITE}AuthService/IssueUserCerts": rpc(USERS, auth_pb2.IssueUserCertsRequest(), BAD),
     f"{MEZITE}AuthService/ChangePassword": rpc(USERS, auth_pb2.ChangePasswordRequest(), BAD),
     f"{MEZITE}AuthService/Logout": rpc(USERS, auth_pb2.LogoutRequest(), OK),
