@@ -67,7 +67,9 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
             RoleTrial(database=ground.database, sources=ground.sources),
         ).methods(),
         *_connectors(services).methods(),
-        *AccessExplainApi(AccessExplainer(database=ground.database, sources=ground.sources)).methods(),
+        *AccessExplainApi(
+            AccessExplainer(database=ground.database, sources=ground.sources, locks=ground.lock_feed)
+        ).methods(),
         *AccessRequestsApi(services.requests).methods(),
         *TokensApi(ground.enrollment).methods(),
         *NodesApi(services.directory).methods(),

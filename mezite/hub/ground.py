@@ -67,6 +67,8 @@ async def open_ground(config: HubConfig, sources: Sources) -> AsyncIterator[Grou
             token_bytes=sources.token_bytes,
         )
         codes = FactorCodes(database=database, box=box, sources=sources)
+        lock_feed = LockFeed(database=database, sources=sources)
+        await lock_feed.refresh()
         login = LoginService(
             database=database,
             passwords=passwords,
@@ -74,9 +76,8 @@ async def open_ground(config: HubConfig, sources: Sources) -> AsyncIterator[Grou
             audit=audit,
             sources=sources,
             refusals=refusals,
+            locks=lock_feed,
         )
-        lock_feed = LockFeed(database=database, sources=sources)
-        await lock_feed.refresh()
         yield Ground(
             hub_id=hub_id,
             sources=sources,

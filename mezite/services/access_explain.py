@@ -10,9 +10,11 @@ import attrs
 
 from mezite.core.rbac.changes import find_flip, flip_text
 from mezite.core.rbac.evaluator import NodeRequest, Rule, evaluate
+from mezite.core.rbac.locks import LockTarget
 from mezite.core.rbac.roles import Role
-from mezite.services.authorization import unenforced
+from mezite.services.authorization import unenforced, user_subjects
 from mezite.services.errors import NotFoundError
+from mezite.services.lock_feed import LockFeed
 from mezite.services.role_definitions import definitions
 from mezite.services.sources import Sources
 from mezite.storage import agents, users
@@ -48,7 +50,8 @@ class AccessExplanation:
 class AccessExplainer:
     """Explains decisions to administrators."""
 
-    def __init__(self, *, database: Database, sources: Sources) -> None:
+    def __init__(self, *, database: Database, sources: Sources, locks: LockFeed) -> None:
+        self._locks = locks
         self._database = database
         self._sources = sources
 
@@ -80,7 +83,7 @@ class AccessExplainer:
         rule = decision.rule or Rule(role="", path="")
         reason, would_flip = decision.reason, flip_text(find_flip(roles, request))
         missing = unenforced(decision.options) if decision.options else []
-        obstacle = _obstacle(user, node, missing)
+        obstacle = self._lock(user, node, login) or _obstacle(user, node, missing)
         if obstacle is not None:
             # What stands in the way of everybody comes before what the roles say.
             also = "" if decision.allowed else f" and {would_flip}"
@@ -95,6 +98,16 @@ class AccessExplainer:
             would_flip=would_flip,
             decision_id=self._sources.new_id(),
         )
+
+    def _lock(self, user: UserRow, node: AgentRow, login: str) -> tuple[str, str] | None:
+        subjects = [
+            *user_subjects(user.name, user.roles),
+            (LockTarget.NODE, node.node_name),
+            (LockTarget.AGENT, node.agent_id),
+            (LockTarget.LOGIN, login),
+        ]
+        lock = self._locks.current.find(subjects)
+        return None if lock is None else (lock.reason, f"lift lock {lock.id}")
 
 
 def _obstacle(user: UserRow, node: AgentRow, missing: list[str]) -> tuple[str, str] | None:

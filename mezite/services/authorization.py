@@ -7,7 +7,7 @@ nothing, so it can be called at every door, asked again at any time, and explain
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 
@@ -27,6 +27,7 @@ __all__ = [
     "holder_subjects",
     "session_permissions",
     "unenforced",
+    "user_subjects",
 ]
 
 AGENT_VERBS = frozenset({"agent.renew", "agent.heartbeat", "agent.report"})
@@ -133,8 +134,12 @@ def holder_subjects(identity: Identity) -> list[Subject]:
     """Return what may have a lock of a credential and its holder: checked wherever a credential is."""
     if isinstance(identity, AgentIdentity):
         return [(LockTarget.AGENT, identity.agent_id), (LockTarget.SERIAL, identity.serial)]
-    roles = [(LockTarget.ROLE, role) for role in identity.roles]
-    return [(LockTarget.USER, identity.name), (LockTarget.SERIAL, identity.serial), *roles]
+    return [(LockTarget.SERIAL, identity.serial), *user_subjects(identity.name, identity.roles)]
+
+
+def user_subjects(name: str, roles: Iterable[str]) -> list[Subject]:
+    """Return what may have a lock of a user, whatever the credential."""
+    return [(LockTarget.USER, name), *((LockTarget.ROLE, role) for role in roles)]
 
 
 def _target_subjects(resource: Resource, context: AccessContext) -> list[Subject]:

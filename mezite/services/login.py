@@ -15,9 +15,11 @@ from mezite.core.durations import format_duration
 from mezite.core.secret import Secret
 from mezite.net.fair_turns import FairTurns, TooManyWaitingError
 from mezite.services.audit_log import AuditLog
-from mezite.services.errors import MfaRequiredError, UnavailableError
+from mezite.services.authorization import user_subjects
+from mezite.services.errors import LockedError, MfaRequiredError, UnavailableError
 from mezite.services.factor_codes import NO_CODE, FactorCodes, FactorRefusedError, FactorShown, ShownCode
 from mezite.services.identity import UserIdentity
+from mezite.services.lock_feed import LockFeed
 from mezite.services.login_attempts import LOCK_MS, MAX_ATTEMPTS, count_attempt
 from mezite.services.password_rules import MAX_PASSWORD, check_password_strength
 from mezite.services.refusal_log import RefusalLog
@@ -90,8 +92,12 @@ class LoginService:
         audit: AuditLog,
         sources: Sources,
         refusals: RefusalLog | None = None,
+        locks: LockFeed | None = None,
     ) -> None:
-        """`refusals` is shared with whoever else turns strangers away; none means one of its own."""
+        """`refusals` is shared with whoever else turns strangers away. Without `locks` who is locked gets a session
+        that is good for nothing.
+        """
+        self._locks = locks
         self._database = database
         self._passwords = passwords
         self._codes = codes
@@ -138,7 +144,9 @@ class LoginService:
 
         :raises LoginRefusedError: the user was deleted or disabled, got another password or a first second factor
             since.
+        :raises LockedError: there is a lock on the user or a role of theirs; audited.
         """
+        await self._check_locks(user, client_address)
         now = self._sources.now()
         token = self._sources.new_secret()
         session = WebSessionRow(
@@ -161,6 +169,16 @@ class LoginService:
             factor="" if factor is None else factor.value,
         )
         return LoggedIn(token=Secret(token), user=user, expires_at=session.expires_at)
+
+    async def _check_locks(self, user: UserRow, client_address: str) -> None:
+        """Whoever has shown the password may hear of the lock (threats E6, E14)."""
+        lock = self._locks and self._locks.current.find(user_subjects(user.name, user.roles))
+        if lock:
+            fields = {"user_name": user.name, "client_ip": client_address, "error_message": lock.reason}
+            event_id = await self._audit.emit(
+                EventType.USER_LOGIN_FAILED, **fields, success=False, method="local"
+            )
+            raise LockedError(lock.reason, event_id=event_id)
 
     async def check_password(self, name: str, password: str, *, client_address: str) -> UserRow:
         """Return the user whose password this is, without a session and without forgetting wrong attempts.

@@ -62,7 +62,9 @@ def all_methods(world: World) -> list[RpcMethod]:
             trial=ConnectorTrial(catalog=catalog_of(world), sources=world.sources, addresses=addresses),
             web_url=addresses.web_url,
         ),
-        AccessExplainApi(AccessExplainer(database=world.database, sources=world.sources)),
+        AccessExplainApi(
+            AccessExplainer(database=world.database, sources=world.sources, locks=world.lock_feed)
+        ),
         TokensApi(world.enrollment),
         NodesApi(world.directory),
         LocksApi(world.locks),

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
+from mezite.core.rbac.locks import LockTarget
 from mezite.services.access_explain import AccessExplainer
 from mezite.services.errors import NotFoundError
 from mezite.storage import agents, roles, users
 from tests.services.test_roles import document, put
-from tests.services.world import START
+from tests.services.world import CLIENT, START
 
 
 async def explain(world, user="alice", node="web-1", login="ubuntu"):
-    explainer = AccessExplainer(database=world.database, sources=world.sources)
+    explainer = AccessExplainer(database=world.database, sources=world.sources, locks=world.lock_feed)
     return await explainer.explain(user, node, login)
 
 
@@ -77,3 +78,24 @@ async def test_what_there_is_not(world, user, node, why):
     await world.user("alice")
     with pytest.raises(NotFoundError, match=why):
         await explain(world, user, node)
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (LockTarget.USER, "alice"),
+        (LockTarget.ROLE, "access"),
+        (LockTarget.NODE, "web-1"),
+        (LockTarget.LOGIN, "ubuntu"),
+    ],
+)
+async def test_a_lock_comes_before_what_the_roles_say(world, target, name):
+    """Threat E14: and lifting it is what would flip the answer."""
+    await world.agent("web-1")
+    await world.user("alice")
+    root = await world.user("root", roles=("admin",))
+    made = await world.locks.create(target, name, message="lost", by=root, client_address=CLIENT)
+    answer = await explain(world)
+    assert not answer.allowed
+    assert answer.reason == made.row.lock().reason
+    assert answer.would_flip == f"lift lock {made.row.id}"

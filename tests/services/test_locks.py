@@ -13,6 +13,7 @@ from mezite.services.errors import (
     NotFoundError,
 )
 from mezite.services.locks import MAX_LOCKS, MAX_MESSAGE
+from mezite.services.login import LoginRefusedError
 from mezite.storage import locks as rows
 from tests.services.tunnels import connected, echo
 from tests.services.world import CLIENT, HOUR, certificate_der, open_world
@@ -68,6 +69,18 @@ async def test_every_credential_of_a_locked_user_is_refused(world):
             await check()
     await world.locks.delete(made.row.id, by=await world.session("root"), client_address=CLIENT)
     assert (await world.authenticator.by_session(token)).name == "alice"
+
+
+async def test_the_login_of_a_locked_user_says_so(world):
+    """To whoever has the password; a wrong one learns nothing. No session is started (threat E6)."""
+    await world.user("alice")
+    made = await lock(world, LockTarget.USER, "alice")
+    with pytest.raises(LockedError, match=f"lock {made.row.id}.*{WORDS}") as locked:
+        await world.token("alice")
+    (event,) = await world.events("user.login.failed")
+    assert (event["id"], event["user_name"]) == (locked.value.event_id, "alice")
+    with pytest.raises(LoginRefusedError, match="wrong user name or password"):
+        await world.login.with_password("alice", "wrong", client_address=CLIENT)
 
 
 async def test_a_lock_on_a_role_is_on_everybody_who_has_it_now(world):

@@ -234,9 +234,9 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
     common = {"database": database, "audit": audit, "sources": sources}
     box = SecretBox(None, token_bytes=sources.token_bytes)
     codes = FactorCodes(database=database, box=box, sources=sources)
-    login = LoginService(passwords=passwords, codes=codes, **common)
     lock_feed = LockFeed(database=database, sources=sources)
     await lock_feed.refresh()
+    login = LoginService(passwords=passwords, codes=codes, locks=lock_feed, **common)
     live = LiveAccess(feed=lock_feed, sources=sources)
     watch = AccessWatch(database=database, sources=sources, feed=lock_feed, live=live, hub_id=hub_id)
     connections = LiveConnections(hub_id=hub_id, live=live, **common)
