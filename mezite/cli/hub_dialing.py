@@ -14,6 +14,7 @@ import os
 import ssl
 import time
 
+import attrs
 import trio
 
 from mezite.cli.errors import CliError
@@ -55,9 +56,44 @@ def front_outbound(front_roots: bytes) -> Outbound:
 async def connect_hub(current: CurrentProfile, profile: Profile) -> TlsStream:
     """Return a stream to the hub that has proven to be it.
 
+    When its CA is not the one of the profile, what that one has signed may lead to it; then the profile is brought up
+    to date.
+
     :raises CliError: it cannot be reached, or is not the hub of the profile.
     :raises DialError: nobody answers there.
     """
+    try:
+        return await _connect(current, profile)
+    except CliError as failure:
+        if "verify failed" not in failure.why:
+            raise
+        renewed = await _with_newer_cas(current, profile)
+        if renewed is None:
+            raise
+    return await _connect(current, renewed)
+
+
+async def _with_newer_cas(current: CurrentProfile, profile: Profile) -> Profile | None:
+    """The profile with the CAs that followed its own, which is written as well; None when nothing leads to any."""
+    # Only on this way: the start of every `msh proxy ssh` would pay for it.
+    from mezite.cli.web_client import trust_by_continuation  # noqa: PLC0415
+
+    try:
+        found = await trust_by_continuation(current.proxy_addr, profile.ca_pem)
+    except (CliError, DialError):
+        return None
+    if found.cluster != current.cluster:
+        return None
+    renewed = attrs.evolve(
+        profile,
+        ca_pem="".join(found.host_tls_ca_pem).encode(),
+        known_hosts="".join(f"@cert-authority * {line}\n" for line in found.host_ssh_ca).encode(),
+    )
+    ProfileStore.from_environment(os.environ).remember_cas(current, renewed)
+    return renewed
+
+
+async def _connect(current: CurrentProfile, profile: Profile) -> TlsStream:
     if current.carrier == Carrier.WEBSOCKET.value:
         return await _over_websocket(current, profile)
     known, other = _carriers(current)

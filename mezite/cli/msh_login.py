@@ -21,7 +21,15 @@ from mezite.cli.prompts import ask_password, password_options
 from mezite.cli.second_factor import ask_code, code_field, mfa_code_option, needed_factors
 from mezite.cli.sso_sign_in import KeysToCertify, SsoSignIn, check_connector
 from mezite.cli.trusted_roots import read_roots
-from mezite.cli.web_client import ALPN, WebClient, find_hub, trust_by_pin, trusting
+from mezite.cli.web_client import (
+    ALPN,
+    UntrustedHubError,
+    WebClient,
+    find_hub,
+    trust_by_continuation,
+    trust_by_pin,
+    trusting,
+)
 from mezite.core.certificates.keys import (
     PrivateKey,
     generate_ed25519,
@@ -162,9 +170,8 @@ def _say(issued: _Issued) -> None:
 
 async def _login(request: _Request) -> _Issued:
     address = await find_hub(request.proxy)
-    trust = await _trust(request, address)
+    trust, hub = await _introduce(request, address)
     web = WebClient(address=address, context=trust.context())
-    hub = await web.get("/v1/webapi/ping")
     _check_clock(int(hub["server_time_ms"]))
     if request.websocket and not hub.get("capabilities", {}).get("tunnel_websocket"):
         raise CliError(
@@ -247,6 +254,23 @@ class _Trust:
         if self.front_roots == SYSTEM:
             return front_outbound(SYSTEM).context(ALPN, self.ca_pem)
         return trusting((*self.ca_pem, self.front_roots) if self.front_roots else self.ca_pem)
+
+
+async def _introduce(request: _Request, address: str) -> tuple[_Trust, dict[str, Any]]:
+    """Find out whom to trust, and who the hub is.
+
+    A CA of an earlier login may have been replaced since: what it has signed leads to its successors.
+    """
+    trust = await _trust(request, address)
+    try:
+        return trust, await WebClient(address=address, context=trust.context()).get("/v1/webapi/ping")
+    except UntrustedHubError:
+        if request.ca_pin is not None or not trust.ca_pem:
+            raise
+    found = await trust_by_continuation(address, b"".join(trust.ca_pem))
+    click.echo("the hub's CA has changed: the one of your last login vouches for the new one", err=True)
+    trust = attrs.evolve(trust, ca_pem=tuple(pem.encode() for pem in found.host_tls_ca_pem))
+    return trust, await WebClient(address=address, context=trust.context()).get("/v1/webapi/ping")
 
 
 async def _trust(request: _Request, address: str) -> _Trust:

@@ -176,6 +176,18 @@ class ProfileStore:
             except OSError as error:
                 raise CliError(f"cannot write {error.filename}", error.strerror or str(error)) from None
 
+    def remember_cas(self, current: CurrentProfile, profile: Profile) -> None:
+        """Replace what is believed of the hub of ``current`` by what ``profile`` says.
+
+        :raises CliError: the files cannot be written.
+        """
+        host = self.host_directory(current.host)
+        try:
+            for field, name in _HOST_FILES.items():
+                _replace(host / name, getattr(profile, field))
+        except OSError as error:
+            raise CliError(f"cannot write {error.filename}", error.strerror or str(error)) from None
+
     def _write_current(self, current: CurrentProfile) -> None:
         _replace(self.root / "current", json.dumps(attrs.asdict(current), indent=2).encode() + b"\n")
 

@@ -24,7 +24,7 @@ from mezite.net.http1_client import Http1ClientError, Response, request
 from mezite.net.tls_contexts import client_context, unverified_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
 
-__all__ = ["WebClient", "find_hub", "trust_by_continuation", "trust_by_pin"]
+__all__ = ["UntrustedHubError", "WebClient", "find_hub", "trust_by_continuation", "trust_by_pin"]
 
 ALPN = ("http/1.1",)
 PORTS = (443, 3080)
@@ -37,6 +37,10 @@ PROBE_SECONDS = 5
 """For each of the two ports; a filtered one must not cost a minute."""
 
 MAX_ANSWER = 256 * 1024
+
+
+class UntrustedHubError(CliError):
+    """Nobody whom we believe vouches for the certificate that the hub shows."""
 
 
 @attrs.frozen(kw_only=True)
@@ -90,6 +94,9 @@ class WebClient:
             hint = "check that this is the hub's HTTPS port (default 3080)"
             if "verify failed" in error.reason:
                 hint = "give --ca-pin with what `mezhub ca-pin` prints on the hub, or --ca-file"
+                raise UntrustedHubError(
+                    f"cannot trust the hub at {self.address}", error.reason, hint
+                ) from None
             raise CliError(f"cannot trust the hub at {self.address}", error.reason, hint) from None
         except trio.TooSlowError:
             raise CliError(
