@@ -84,6 +84,7 @@ mezctl = program_group(
             "mezite.cli.mezctl_connectors:connectors", "Single sign-on: identity providers."
         ),
         "access": LazyCommand("mezite.cli.mezctl_access:access", "Why somebody may, or may not."),
+        "devices": LazyCommand("mezite.cli.mezctl_devices:devices", "Devices of users."),
         "requests": LazyCommand("mezite.cli.mezctl_requests:requests", "Access requests."),
         "tokens": LazyCommand("mezite.cli.mezctl_tokens:tokens", "Join tokens for agents."),
         "nodes": LazyCommand("mezite.cli.mezctl_nodes:nodes", "Nodes of the cluster."),

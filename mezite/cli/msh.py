@@ -24,6 +24,7 @@ msh = program_group(
         "mfa": LazyCommand("mezite.cli.msh_mfa:mfa", "Your second factors."),
         "passwd": LazyCommand("mezite.cli.msh_passwd:passwd", "Change your password."),
         "doctor": LazyCommand("mezite.cli.msh_doctor:doctor", "Find out where the way to a node breaks."),
+        "device": LazyCommand("mezite.cli.msh_device:device", "This machine as a trusted device."),
         "request": LazyCommand("mezite.cli.msh_request:request", "Ask for roles and nodes for a while."),
         "completion": LazyCommand("mezite.cli.completion:completion", "Print a shell completion script."),
     },

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import click
 
+from mezite.cli.device_key import DeviceKey
 from mezite.cli.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.hub_dialing import SYSTEM, front_outbound
 from mezite.cli.identity_files import write_identity_files
@@ -39,6 +40,7 @@ from mezite.core.certificates.keys import (
 )
 from mezite.core.certificates.openssh_key import openssh_private_key
 from mezite.core.certificates.ssh import authorized_key_line, public_key_blob
+from mezite.core.device_proof import certified_keys
 from mezite.core.durations import format_duration, parse_duration
 from mezite.core.join_token import InvalidJoinTokenError, parse_ca_pin
 from mezite.core.secret import Secret
@@ -165,6 +167,9 @@ def _say(issued: _Issued) -> None:
     click.echo(f"logged in to {answer['cluster_name']} as {answer['user']}", err=True)
     click.echo(f"  roles   {', '.join(answer['roles']) or 'none'}", err=True)
     click.echo(f"  logins  {logins}", err=True)
+    if answer.get("device_was_shown"):
+        trusted = answer.get("device_id") or "not trusted: it waits for approval, or was removed"
+        click.echo(f"  device  {trusted}", err=True)
     click.echo(f"  until   {format_timestamp(answer['expires_at_ms'])}", err=True)
 
 
@@ -188,7 +193,7 @@ async def _login(request: _Request) -> _Issued:
         sign_in = SsoSignIn(web=web, connector=request.connector, with_browser=not request.no_browser)
         answer = await sign_in.run(keys)
     else:
-        answer = await _with_password(web, request, keys)
+        answer = await _with_password(web, hub, request, keys)
     issued = _issued(address, hub, answer, ssh_key, tls_key)
     carrier = Carrier.WEBSOCKET if request.websocket else Carrier.TCP
     return attrs.evolve(
@@ -198,7 +203,9 @@ async def _login(request: _Request) -> _Issued:
     )
 
 
-async def _with_password(web: WebClient, request: _Request, keys: KeysToCertify) -> dict[str, Any]:
+async def _with_password(
+    web: WebClient, hub: dict[str, Any], request: _Request, keys: KeysToCertify
+) -> dict[str, Any]:
     fields = {
         "username": request.user,
         "password": request.password.reveal(),
@@ -206,10 +213,25 @@ async def _with_password(web: WebClient, request: _Request, keys: KeysToCertify)
     }
     session = Secret(str((await web.post("/v1/webapi/login", fields))["session"]))
     requests = {"request_ids": list(request.request_ids)} if request.request_ids else {}
-    answer = await web.post("/v1/webapi/certificates", {**attrs.asdict(keys), **requests}, token=session)
+    device = await _shown_device(web, hub, request.user, keys, session)
+    wanted = {**attrs.asdict(keys), **requests, **device}
+    answer = await web.post("/v1/webapi/certificates", wanted, token=session)
     # The certificates are all that is kept: the session would only lie around.
     await web.post("/v1/webapi/logout", {}, token=session)
-    return answer
+    return {**answer, "device_was_shown": bool(device)}
+
+
+async def _shown_device(
+    web: WebClient, hub: dict[str, Any], user: str, keys: KeysToCertify, session: Secret
+) -> dict[str, str]:
+    """What proves this device, if it is enrolled for this user at this hub."""
+    store = ProfileStore.from_environment(os.environ)
+    device = DeviceKey.load(store, host_of(web.address), user)
+    if device is None:
+        return {}
+    challenge = str((await web.post("/v1/webapi/devices/challenge", {}, token=session))["challenge"])
+    certified = certified_keys(keys.ssh_public_key, keys.tls_public_key_pem)
+    return device.login_fields(hub["cluster_name"], user, challenge, certified)
 
 
 def _issued(

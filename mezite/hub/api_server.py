@@ -11,6 +11,7 @@ from mezite.api.audit import AuditApi
 from mezite.api.auth import AuthApi
 from mezite.api.authorities import AuthoritiesApi
 from mezite.api.connectors import ConnectorsApi
+from mezite.api.devices import DevicesApi
 from mezite.api.doctor import DoctorApi, LoadBalancerReport
 from mezite.api.enrollment import EnrollmentApi
 from mezite.api.factors import FactorsApi
@@ -71,6 +72,7 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
             AccessExplainer(database=ground.database, sources=ground.sources, locks=ground.lock_feed)
         ).methods(),
         *AccessRequestsApi(services.requests).methods(),
+        *DevicesApi(services.devices).methods(),
         *TokensApi(ground.enrollment).methods(),
         *NodesApi(services.directory).methods(),
         *LocksApi(services.locks).methods(),

@@ -210,6 +210,7 @@ def _web_app(ground: Ground, services: HubServices, verbs: VerbRegistry) -> ASGI
             addresses=services.addresses,
             sessions=services.sessions,
             requests=services.requests,
+            devices=services.devices,
             factors=services.factors,
             sso=services.sso,
         ),

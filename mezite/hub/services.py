@@ -11,6 +11,7 @@ from mezite.services.access_requests import AccessRequests
 from mezite.services.access_watch import AccessWatch
 from mezite.services.authentication import Authenticator
 from mezite.services.credential_refusals import CredentialRefusals
+from mezite.services.devices import Devices
 from mezite.services.factor_services import FactorServices, open_factor_services
 from mezite.services.live_access import LiveAccess
 from mezite.services.live_connections import LiveConnections
@@ -50,6 +51,7 @@ class HubServices:
     node_sessions: NodeSessionControl
     watch: AccessWatch
     requests: AccessRequests
+    devices: Devices
     factors: FactorServices
     live: LiveAccess
 
@@ -100,6 +102,7 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
         node_sessions=NodeSessionControl(database=database, audit=audit, watch=watch),
         locks=Locks(database=database, audit=audit, sources=sources, watch=watch),
         requests=AccessRequests(database=database, audit=audit, sources=sources),
+        devices=Devices(database=database, audit=audit, sources=sources, cluster=config.cluster_name),
         factors=_factors(config, ground, addresses),
     )
 

@@ -29,6 +29,7 @@ from mezite.services.login import token_hash
 from mezite.services.requested_access import RequestedAccess, requested_access
 from mezite.services.role_definitions import definitions
 from mezite.services.sources import Sources
+from mezite.services.trusted_device import trusted_device
 from mezite.storage import agents, users, web_sessions
 from mezite.storage.agents import AgentRow
 from mezite.storage.database import Database
@@ -103,7 +104,7 @@ class Authenticator:
             return await self.agent(peer)
         if peer.kind is PeerKind.USER:
             issued_at = peer.not_before + BACKDATE_SECONDS
-            found = await self._user(peer.name, issued_at, peer.request_ids)
+            found = await self._user(peer.name, issued_at, peer)
             if peer.source_address and not is_pinned_here(peer.source_address, client_address):
                 raise UnauthenticatedError(
                     f"the certificate is good from {peer.source_address} only, and you come from "
@@ -119,7 +120,7 @@ class Authenticator:
         :raises LockedError: there is a lock on the user, a role of theirs or the certificate.
         """
         issued_at = certificate.valid_after + BACKDATE_SECONDS
-        found = await self._user(certificate.key_id, issued_at, certificate.request_ids)
+        found = await self._user(certificate.key_id, issued_at, certificate)
         return self._unlocked(user_of_ssh_certificate(certificate, *found))
 
     async def agent(self, peer: VerifiedPeer) -> AgentIdentity:
@@ -172,23 +173,24 @@ class Authenticator:
             raise UnauthenticatedError(f"the client certificate was refused: {refused.message}") from None
 
     async def _user(
-        self, name: str, issued_at: int, request_ids: tuple[str, ...]
-    ) -> tuple[UserRow, tuple[Role, ...], RequestedAccess]:
-        """The user of a certificate that was issued at `issued_at`, in seconds, and what they may.
+        self, name: str, issued_at: int, certificate: VerifiedPeer | VerifiedUserCertificate
+    ) -> tuple[UserRow, tuple[Role, ...], RequestedAccess, str]:
+        """The user of a certificate that was issued at `issued_at`, in seconds, what they may, and at which device.
 
         A name that was deleted and given away again is another user: certificates from before are not theirs (E6).
         """
         now = self._sources.now()
 
-        def look_up(conn: Connection) -> tuple[UserRow | None, tuple[Role, ...], RequestedAccess]:
+        def look_up(conn: Connection) -> tuple[UserRow | None, tuple[Role, ...], RequestedAccess, str]:
             user, roles = _user_and_roles(conn, name)
-            return user, roles, requested_access(conn, name, roles, request_ids, now=now)
+            requested = requested_access(conn, name, roles, certificate.request_ids, now=now)
+            return user, roles, requested, trusted_device(conn, name, certificate.device_id)
 
-        user, roles, requested = await self._database.read(look_up)
+        user, roles, requested, device_id = await self._database.read(look_up)
         if user is None or issued_at + HUB_SKEW_S < user.created_at // 1000:
             raise UnauthenticatedError(f"user {name} is not known here: {_LOG_IN_AGAIN}")
         self._check_enabled(user)
-        return user, roles, requested
+        return user, roles, requested, device_id
 
     def _check_enabled(self, user: UserRow) -> None:
         if user.disabled_at is not None:

@@ -260,7 +260,6 @@ def unenforced(options: RoleOptions) -> list[str]:
     """
     asked = {
         "require_session_mfa": options.require_session_mfa is not SessionMfa.NONE,
-        "require_trusted_device": options.require_trusted_device,
         "record_session": options.record_session is not RecordSession.DEFAULT,
     }
     return [name for name, is_asked in asked.items() if is_asked]
@@ -273,6 +272,8 @@ def _objection(options: RoleOptions, identity: UserIdentity, context: AccessCont
         return _cannot(missing)
     if options.pin_source_ip and not is_pinned_here(identity.pinned_to, context.client_address):
         return "your roles ask for a certificate that is pinned to your address: log in again"
+    if options.require_trusted_device and not identity.device_id:
+        return "your roles ask for a trusted device: `msh device enroll`, have it approved, and log in again"
     return ""
 
 

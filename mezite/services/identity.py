@@ -24,6 +24,7 @@ from mezite.core.rbac.roles import BUILT_IN_ROLES, Role
 from mezite.net.addresses import split_host_port
 from mezite.services.requested_access import NOTHING_REQUESTED, RequestedAccess
 from mezite.storage.agents import AgentRow
+from mezite.storage.devices import DeviceRow
 from mezite.storage.users import UserRow
 from mezite.storage.web_sessions import WebSessionRow
 
@@ -39,6 +40,7 @@ __all__ = [
     "user_of_peer",
     "user_of_session",
     "user_of_ssh_certificate",
+    "with_device",
     "with_requested",
 ]
 
@@ -104,6 +106,8 @@ class UserIdentity(_NotPickled, metaclass=_MadeHere):
     """What approved access requests add."""
     pinned_to: str = ""
     """The address blocks that the certificate is good for; of a session, the address of its login. Empty: none."""
+    device_id: str = ""
+    """The trusted device behind the credential, as of now; empty for none."""
     user_created_at: int
     """When the account was made, milliseconds: tells this user from a later one of the same name."""
 
@@ -220,22 +224,26 @@ def user_of_peer(
     user: UserRow,
     definitions: tuple[Role, ...] | None = None,
     requested: RequestedAccess = NOTHING_REQUESTED,
+    device_id: str = "",
 ) -> UserIdentity:
     """Make the identity behind a verified X.509 user certificate.
 
-    `requested` is what the access requests that the certificate names are worth now.
+    `requested` is what the access requests that the certificate names are worth now, `device_id` the device that it
+    names, if that is trusted now.
 
     :raises ValueError: the certificate is not a user's, or another user's, or not for these requests.
     """
     if peer.kind is not PeerKind.USER or peer.name != user.name:
         raise ValueError("the certificate is not this user's")
     _check_named(requested, peer.request_ids)
+    _check_device(device_id, peer.device_id)
     return _user(
         user,
         definitions,
         credential=CredentialKind.TLS_CERTIFICATE,
         expires_at=peer.not_after * 1000,
         requested=requested,
+        device_id=device_id,
         serial=str(peer.serial),
         pinned_to=peer.source_address,
     )
@@ -246,16 +254,19 @@ def user_of_ssh_certificate(
     user: UserRow,
     definitions: tuple[Role, ...] | None = None,
     requested: RequestedAccess = NOTHING_REQUESTED,
+    device_id: str = "",
 ) -> UserIdentity:
     """Make the identity behind a verified SSH user certificate.
 
-    `requested` is what the access requests that the certificate names are worth now.
+    `requested` is what the access requests that the certificate names are worth now, `device_id` the device that it
+    names, if that is trusted now.
 
     :raises ValueError: the certificate is another user's, or not for these requests.
     """
     if certificate.key_id != user.name:
         raise ValueError("the certificate is not this user's")
     _check_named(requested, certificate.request_ids)
+    _check_device(device_id, certificate.device_id)
     return _user(
         user,
         definitions,
@@ -263,6 +274,7 @@ def user_of_ssh_certificate(
         expires_at=certificate.valid_before * 1000,
         logins=tuple(certificate.principals),
         requested=requested,
+        device_id=device_id,
         serial=str(certificate.serial),
         pinned_to=certificate.source_address or "",
     )
@@ -271,6 +283,21 @@ def user_of_ssh_certificate(
 def _check_named(requested: RequestedAccess, named: tuple[str, ...]) -> None:
     if not set(requested.request_ids) <= set(named):
         raise ValueError("the certificate does not name these access requests")
+
+
+def _check_device(device_id: str, named: str) -> None:
+    if device_id not in ("", named):
+        raise ValueError("the certificate does not name this device")
+
+
+def with_device(identity: UserIdentity, device: DeviceRow) -> UserIdentity:
+    """The same user at a trusted device that has proven its key: for issuing a certificate that names it.
+
+    :raises ValueError: the device is another user's, or not trusted.
+    """
+    if device.user_name != identity.name or device.approved_at is None:
+        raise ValueError("this is no trusted device of the user")
+    return _make(UserIdentity, **{**attrs.asdict(identity, recurse=False), "device_id": device.device_id})
 
 
 def with_requested(identity: UserIdentity, requested: RequestedAccess) -> UserIdentity:
@@ -288,15 +315,20 @@ def with_requested(identity: UserIdentity, requested: RequestedAccess) -> UserId
 
 
 def user_as_now(
-    identity: UserIdentity, user: UserRow, definitions: tuple[Role, ...], requested: RequestedAccess
+    identity: UserIdentity,
+    user: UserRow,
+    definitions: tuple[Role, ...],
+    requested: RequestedAccess,
+    device_id: str = "",
 ) -> UserIdentity:
     """The same user, by the same credential, with the rights that they have now.
 
-    :raises ValueError: the row is another user's, or the requests are not those of the credential.
+    :raises ValueError: the row is another user's, or the requests or the device are not those of the credential.
     """
     if user.name != identity.name or user.created_at != identity.user_created_at:
         raise ValueError("the row is not this user's")
     _check_named(requested, identity.requested.request_ids)
+    _check_device(device_id, identity.device_id)
     fields = attrs.asdict(identity, recurse=False)
     fields |= {
         "roles": (*user.roles, *(role.name for role in requested.definitions)),
@@ -304,6 +336,7 @@ def user_as_now(
         "requested": requested,
         "traits": _traits(user),
         "claims": user.claims,
+        "device_id": device_id,
     }
     return _make(UserIdentity, **fields)
 

@@ -10,6 +10,7 @@ from mezite.core.rbac.roles import Role
 from mezite.services.identity import UserIdentity, user_as_now
 from mezite.services.requested_access import requested_access
 from mezite.services.role_definitions import definitions
+from mezite.services.trusted_device import trusted_device
 from mezite.storage import users, web_sessions
 from mezite.storage.users import UserRow
 
@@ -40,4 +41,5 @@ def _as_now(conn: Connection, identity: UserIdentity, known: _Known, now: int) -
     if hashed and web_sessions.get_live(conn, token_hash=hashed, now=now) is None:
         return "the session has ended: log in again"
     requested = requested_access(conn, identity.name, roles, identity.requested.request_ids, now=now)
-    return user_as_now(identity, user, roles, requested)
+    device_id = trusted_device(conn, identity.name, identity.device_id)
+    return user_as_now(identity, user, roles, requested, device_id)

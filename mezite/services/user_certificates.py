@@ -46,6 +46,8 @@ class IssuedToUser:
     logins: tuple[str, ...]
     request_ids: tuple[str, ...] = ()
     """Access requests that they are good for."""
+    device_id: str = ""
+    """The trusted device that they are for; empty for none."""
 
 
 class UserCertificateService:
@@ -89,6 +91,7 @@ class UserCertificateService:
             ttl_seconds=ttl,
             request_ids=identity.requested.request_ids,
             source_address=_pin(identity, client_address),
+            device_id=identity.device_id,
         )
         try:
             certificates = self._authorities.issue_user(request)
@@ -104,6 +107,7 @@ class UserCertificateService:
             ttl_seconds=ttl,
             source_address=request.source_address,
             request_ids=list(identity.requested.request_ids),
+            device_id=identity.device_id,
         )
         return IssuedToUser(
             certificates=certificates,
@@ -111,6 +115,7 @@ class UserCertificateService:
             roles=identity.roles,
             logins=logins,
             request_ids=identity.requested.request_ids,
+            device_id=identity.device_id,
         )
 
     def _lifetime(self, identity: UserIdentity, asked: int) -> int:

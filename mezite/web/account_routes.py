@@ -7,8 +7,10 @@ from typing import Any
 
 import attrs
 
+from mezite.core.device_proof import certified_keys
 from mezite.services.access_requests import AccessRequests
 from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.devices import Devices
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
 from mezite.services.factor_codes import ShownCode
 from mezite.services.identity import UserIdentity
@@ -17,6 +19,7 @@ from mezite.services.password_rules import WeakPasswordError
 from mezite.services.user_certificates import UserCertificateService
 from mezite.web import browser_session
 from mezite.web.certificate_answers import certificates_answer
+from mezite.web.device_routes import DEVICE_FIELDS, shown_device
 from mezite.web.json_body import read_fields, texts
 from mezite.web.login_answers import LoginAnswers
 from mezite.web.route_table import RouteTable, bearer_token, client_address
@@ -32,6 +35,7 @@ class AccountRoutes:
     certificates: UserCertificateService
     authorities: CertificateAuthorities
     requests: AccessRequests
+    devices: Devices
     answers: LoginAnswers
 
     def add_to(self, table: RouteTable) -> None:
@@ -81,10 +85,12 @@ class AccountRoutes:
     async def _certificates(self, identity: UserIdentity) -> dict[str, Any]:
         fields = await read_fields(
             {"ssh_public_key": str, "tls_public_key_pem": str},
-            optional={"ttl_seconds": int, "request_ids": list},
+            optional={"ttl_seconds": int, "request_ids": list, **DEVICE_FIELDS},
         )
+        keys = certified_keys(fields["ssh_public_key"], fields["tls_public_key_pem"])
+        proven = await self.devices.prove(identity, shown_device(fields), keys)
         issued = await self.certificates.issue(
-            await self.requests.assume(identity, texts(fields, "request_ids")),
+            await self.requests.assume(proven, texts(fields, "request_ids")),
             ssh_public_key=fields["ssh_public_key"],
             tls_public_key_pem=fields["tls_public_key_pem"].encode(),
             ttl_seconds=fields.get("ttl_seconds", 0),

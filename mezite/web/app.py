@@ -11,6 +11,7 @@ from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.credential_refusals import CredentialRefusals
+from mezite.services.devices import Devices
 from mezite.services.factor_services import FactorServices
 from mezite.services.login import LoginService
 from mezite.services.own_sessions import OwnSessions
@@ -22,6 +23,7 @@ from mezite.services.verb_registry import VerbRegistry
 from mezite.web.account_routes import AccountRoutes
 from mezite.web.answers import failure, protect
 from mezite.web.cluster_routes import ClusterRoutes
+from mezite.web.device_routes import DeviceRoutes
 from mezite.web.factor_routes import FactorRoutes
 from mezite.web.login_answers import LoginAnswers
 from mezite.web.request_routes import RequestRoutes
@@ -50,6 +52,7 @@ class WebServices:
     addresses: PublicAddresses
     sessions: OwnSessions
     requests: AccessRequests
+    devices: Devices
     factors: FactorServices
     sso: SsoServices
 
@@ -80,12 +83,14 @@ def create_app(services: WebServices, verbs: VerbRegistry) -> QuartTrio:
         certificates=services.certificates,
         authorities=services.authorities,
         requests=services.requests,
+        devices=services.devices,
         answers=answers,
     ).add_to(table)
     FactorRoutes(factors=services.factors, answers=answers).add_to(table)
     SessionRoutes(sessions=services.sessions, factors=services.factors.own).add_to(table)
     RequestRoutes(requests=services.requests).add_to(table)
     SsoRoutes(sso=services.sso, answers=answers, authorities=services.authorities).add_to(table)
+    DeviceRoutes(devices=services.devices).add_to(table)
     app.register_error_handler(Exception, failure)
     app.after_request(protect)
     return app

@@ -24,4 +24,5 @@ def certificates_answer(issued: IssuedToUser, authorities: CertificateAuthoritie
         "logins": list(issued.logins),
         "expires_at_ms": issued.certificates.expires_at,
         "request_ids": list(issued.request_ids),
+        "device_id": issued.device_id,
     }

@@ -15,6 +15,7 @@ from mezite.api.auth import AuthApi
 from mezite.api.authorities import AuthoritiesApi
 from mezite.api.client import ApiClient, ClientOptions, RpcError, open_api_client
 from mezite.api.connectors import ConnectorsApi
+from mezite.api.devices import DevicesApi
 from mezite.api.enrollment import EnrollmentApi
 from mezite.api.factors import FactorsApi
 from mezite.api.key_login import KeyLoginApi
@@ -48,6 +49,7 @@ def all_methods(world: World) -> list[RpcMethod]:
         ),
         KeyLoginApi(key_login=world.factors.key_login),
         AccessRequestsApi(world.requests),
+        DevicesApi(world.devices),
         EnrollmentApi(
             enrollment=world.enrollment,
             connections=world.connections,

@@ -17,6 +17,7 @@ from mezite.api.pb.mezite.v1 import (
     auth_pb2,
     authorities_pb2,
     connectors_pb2,
+    devices_pb2,
     doctor_pb2,
     enrollment_pb2,
     factors_pb2,
@@ -125,6 +126,11 @@ RPCS = {
     f"{MEZITE}AccessRequestService/WithdrawAccessRequest": rpc(
         USERS, requests_pb2.WithdrawAccessRequestRequest(), NOT_FOUND
     ),
+    f"{MEZITE}DeviceService/BeginDeviceProof": rpc(USERS, devices_pb2.BeginDeviceProofRequest(), OK),
+    f"{MEZITE}DeviceService/EnrollDevice": rpc(USERS, devices_pb2.EnrollDeviceRequest(), BAD),
+    f"{MEZITE}DeviceService/ListDevices": rpc(USERS, devices_pb2.ListDevicesRequest(), OK),
+    f"{MEZITE}DeviceService/ApproveDevice": rpc(ADMIN, devices_pb2.ApproveDeviceRequest(), NOT_FOUND),
+    f"{MEZITE}DeviceService/RemoveDevice": rpc(USERS, devices_pb2.RemoveDeviceRequest(), NOT_FOUND),
     f"{MEZITE}TokenService/CreateJoinToken": rpc(ADMIN, tokens_pb2.CreateJoinTokenRequest(), BAD),
     f"{MEZITE}TokenService/ListJoinTokens": rpc(ADMIN, tokens_pb2.ListJoinTokensRequest(), OK),
     f"{MEZITE}TokenService/DeleteJoinToken": rpc(ADMIN, tokens_pb2.DeleteJoinTokenRequest(), NOT_FOUND),
@@ -180,6 +186,7 @@ ROUTES = {
     "POST /v1/webapi/sso/device/decide": (ALL, 400),
     "POST /v1/webapi/sso/client/begin": (ALL, 400),
     "POST /v1/webapi/sso/client/finish": (ALL, 400),
+    "POST /v1/webapi/devices/challenge": (USERS, 200),
     "GET /": (ALL, 200),
     "GET /pages/invite.js": (ALL, 200),
     "GET /pages/plain.css": (ALL, 200),

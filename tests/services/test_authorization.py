@@ -236,7 +236,6 @@ def test_what_a_session_may_do_is_up_to_the_roles_that_grant_it():
     "options",
     [
         {"require_session_mfa": SessionMfa.ANY},
-        {"require_trusted_device": True},
         {"record_session": RecordSession.OFF},
     ],
 )

@@ -79,7 +79,6 @@ async def test_a_role_that_users_have_is_not_deleted(world):
         (document(labels={"env": "^($"}), "spec.allow.node_labels.env: label 'env': .* is not a regular"),
         (" " * (MAX_DOCUMENT + 1), "larger than 64 KiB"),
         (document(options={"require_session_mfa": "totp"}), "spec.options.require_session_mfa: .* does not"),
-        (document(options={"require_trusted_device": True}), "spec.options.require_trusted_device"),
         (document(options={"record_session": "off"}), "spec.options.record_session"),
     ],
 )

@@ -25,6 +25,7 @@ from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.credential_refusals import CredentialRefusals
+from mezite.services.devices import Devices
 from mezite.services.enrollment import Enrolled, Enrollment, JoinRequest, secret_part
 from mezite.services.factor_codes import FactorCodes, ShownCode
 from mezite.services.factor_services import FactorServices, open_factor_services
@@ -119,6 +120,7 @@ class World:
     authenticator: Authenticator
     refusals: CredentialRefusals
     requests: AccessRequests
+    devices: Devices
     lock_feed: LockFeed
     live: LiveAccess
     watch: AccessWatch
@@ -265,6 +267,7 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         ),
         refusals=CredentialRefusals(log=RefusalLog(audit)),
         requests=AccessRequests(**common),
+        devices=Devices(cluster=CLUSTER, **common),
         lock_feed=lock_feed,
         live=live,
         watch=watch,

@@ -47,6 +47,7 @@ def make_app(world: World, verbs: VerbRegistry | None = None):
                 certificates=world.certificates,
             )
         ),
+        devices=world.devices,
         sessions=OwnSessions(database=world.database, audit=world.audit, sources=world.sources),
         factors=world.factors,
     )

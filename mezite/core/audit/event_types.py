@@ -42,6 +42,9 @@ class EventType(enum.Enum):
     CONNECTOR_CREATED = "connector.created", "T1040I", "A single sign-on connector was created"
     CONNECTOR_UPDATED = "connector.updated", "T1041I", "A single sign-on connector was changed"
     CONNECTOR_DELETED = "connector.deleted", "T1042I", "A single sign-on connector was deleted"
+    DEVICE_ENROLLED = "device.enrolled", "T1050I", "A user enrolled a device, which waits for approval"
+    DEVICE_APPROVED = "device.approved", "T1051I", "A device is trusted from now on"
+    DEVICE_REMOVED = "device.removed", "T1052W", "A device is no longer trusted"
 
     SESSION_START = "session.start", "T2000I", "An SSH session began"
     SESSION_END = "session.end", "T2001I", "An SSH session ended"

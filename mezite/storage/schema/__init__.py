@@ -9,6 +9,7 @@ E11). A new area is imported here, so that `metadata` knows it.
 from mezite.storage.schema.accounts import WebSessionKind, invites, roles, users, web_sessions
 from mezite.storage.schema.audit import audit_events
 from mezite.storage.schema.authorities import AuthorityState, certificate_authorities
+from mezite.storage.schema.devices import devices
 from mezite.storage.schema.factors import (
     ChallengeAction,
     FactorKind,
@@ -41,6 +42,7 @@ __all__ = [
     "audit_events",
     "certificate_authorities",
     "connectors",
+    "devices",
     "factors",
     "invites",
     "join_tokens",

@@ -40,6 +40,8 @@ class ChallengeAction(enum.StrEnum):
     ADD_WEBAUTHN = "add webauthn"
     PROOF = "proof"
     """To show, within a session, that the factor is still in the user's hands."""
+    DEVICE = "device"
+    """To show that a device holds its key."""
 
 
 factors = Table(
