@@ -70,6 +70,8 @@ class AccessWatch:
                     await self.look()
                 except StorageError as error:
                     _log.warning("cannot look for locks", extra={"reason": str(error)})
+                except Exception:  # noqa: BLE001 - a look that failed is silence, and that has an end; the hub goes on
+                    _log.exception("looking for locks failed")
                 cuts = self.live.take_cuts()
                 if cuts:
                     nursery.start_soon(self._report, cuts)

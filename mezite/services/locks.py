@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from mezite.core.audit.event_types import EventType
 from mezite.core.durations import MAX_DURATION_SECONDS
@@ -26,6 +27,7 @@ from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundE
 from mezite.services.identity import UserIdentity
 from mezite.services.sources import Sources
 from mezite.storage import locks as rows
+from mezite.storage import node_sessions
 from mezite.storage.database import Database
 from mezite.storage.locks import LockEffect, LockRow
 
@@ -39,6 +41,19 @@ MAX_MESSAGE = 160
 
 MAX_LOCKS = 1000
 """In force at a time: every hub keeps all of them in memory and reads them at each change."""
+
+REPORT_SECONDS = 2.5
+"""Two seconds for the other hubs, and time to write down what they did."""
+
+REPORT_LOOK_SECONDS = 0.1
+
+_COLUMNS = {
+    LockTarget.USER: "user_name",
+    LockTarget.NODE: "node_name",
+    LockTarget.LOGIN: "login",
+    LockTarget.AGENT: "agent_id",
+}
+"""By what live sessions of other hubs are found; roles and serials are not written with them."""
 
 MAX_SERIAL_DIGITS = 20
 """SSH serials have 64 bits."""
@@ -73,7 +88,8 @@ class Locks:
     ) -> KnownLock:
         """Make a lock, which holds for `ttl_seconds` (0: until it is lifted).
 
-        When this returns it is in force on this hub, and what it has cut here is over; other hubs follow within 2 s.
+        When this returns it is in force on this hub, and what it has cut here is over. Other hubs follow within 2 s; if
+        they have sessions that it is on, their report is waited for that long.
         What is locked need not exist: a user may be about to be created, an agent's name may come back.
 
         :raises InvalidRequestError: the name, message or time cannot be, or the lock would be on the caller.
@@ -94,6 +110,7 @@ class Locks:
             raise InvalidRequestError(
                 f"the lock on {target.value} {name} would lock you out yourself: let another administrator make it"
             )
+        elsewhere = await self._connections_elsewhere(row)
         stored = await self._database.write(_insert, row, now)
         if not stored:
             raise ConflictError(
@@ -101,9 +118,28 @@ class Locks:
             )
         # Not after the record of it: a lock that nobody could write about still has to hold.
         await self._watch.look()
-        effect = await self._watch.effect_of(row.id)
+        effect = await self._everywhere(row, elsewhere, await self._watch.effect_of(row.id))
         await self._record(EventType.LOCK_CREATED, row, by, client_address, effect)
         return KnownLock(row=row, effect=effect)
+
+    async def _connections_elsewhere(self, row: LockRow) -> int:
+        column = _COLUMNS.get(row.target)
+        if column is None:
+            return 0
+        return await self._database.read(
+            node_sessions.connections_elsewhere, hub_id=self._watch.hub_id, column=column, value=row.name
+        )
+
+    async def _everywhere(self, row: LockRow, elsewhere: int, here: LockEffect) -> LockEffect:
+        """What the lock has cut on all hubs, if others have something to cut and say so in time; else here."""
+        if not elsewhere:
+            return here
+        effect = here
+        with trio.move_on_after(REPORT_SECONDS):
+            while effect.sessions < here.sessions + elsewhere:
+                await trio.sleep(REPORT_LOOK_SECONDS)
+                effect = (await self._database.read(rows.effects)).get(row.id, here)
+        return effect if effect.sessions >= here.sessions else here
 
     async def list_locks(self) -> list[KnownLock]:
         """Return the locks in force, the oldest first."""

@@ -24,6 +24,7 @@ from mezite.services.errors import (
     TooManyRequestsError,
     UnauthenticatedError,
 )
+from mezite.services.live_access import LiveEntry, LiveKind
 from mezite.services.request_parts import NewRequest
 from tests.services.test_audit_log import break_database
 from tests.services.world import CLIENT, HOUR, MINUTE, START
@@ -467,3 +468,28 @@ async def test_the_sweep_goes_on(office, mock_clock):
         mock_clock.jump(SWEEP_SECONDS)
         await expired.wait()
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("how", ["revoked", "over"])
+async def test_what_runs_on_granted_access_ends_with_it(office, how):
+    """Threat E14: by the same way as a lock."""
+    world = office.world
+    view = await office.approved(ttl_seconds=3600)
+    _issued, identity = await office.certified(view)
+    entry = LiveEntry(
+        kind=LiveKind.SSH,
+        identity=identity,
+        verb="nodes.connect",
+        resource=Resource(kind="node", name="web-1", labels=PROD),
+        context=world.authenticator.context(CLIENT),
+    )
+    with world.live.hold(entry):
+        await world.watch.look()
+        assert entry.reason == ""
+        if how == "revoked":
+            await office.withdraw("bob", view)
+        else:
+            office.turn(HOUR + 1)
+        await world.watch.look()
+        await trio.sleep_forever()
+    assert "no role" in entry.reason

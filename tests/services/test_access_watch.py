@@ -113,6 +113,40 @@ async def remove(world):
     await world.database.write(users.delete, name="alice")
 
 
+async def test_the_answer_has_what_other_hubs_have_cut(database_path):
+    """Both hubs watch; the answer waits for the one that has the session."""
+    async with (
+        open_world(database_path) as here,
+        open_world(database_path, hub_id="hub-2", start=500) as there,
+    ):
+        alice, agent = await there.user("alice"), await there.agent("web-1")
+        await here.user("root", roles=("admin",))
+
+        async def use(*, task_status):
+            async with connection(there, alice, agent) as (ours, _theirs):
+                report = SessionReport(
+                    connection_id=there.live.entries()[0].name,
+                    session_id="s-1",
+                    login="ubuntu",
+                    kind="shell",
+                    command="",
+                    pty=True,
+                )
+                await there.connections.session_started(agent, report)
+                task_status.started()
+                await ended(ours)
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(use)
+            nursery.start_soon(here.watch.run)
+            nursery.start_soon(there.watch.run)
+            made = await here.locks.create(
+                LockTarget.USER, "alice", message="lost", by=await here.session("root"), client_address=CLIENT
+            )
+            nursery.cancel_scope.cancel()
+        assert made.effect.sessions == 1
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -215,10 +249,13 @@ async def test_an_order_to_end_one_session(database_path):
 
 
 class AwayDatabase:
-    """A database that does not answer."""
+    """A database that does not answer, or with what this version does not understand."""
+
+    def __init__(self, error=None):
+        self.error = error or DatabaseUnreachableError("nobody there")
 
     async def read(self, *_args, **_options):
-        raise DatabaseUnreachableError("nobody there")
+        raise self.error
 
 
 @asynccontextmanager
@@ -243,12 +280,14 @@ async def held(world):
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("strict", [True, False])
-async def test_when_locks_cannot_be_read(world, autojump_clock, strict, caplog):
+@pytest.mark.parametrize(
+    ("strict", "error"), [(True, None), (False, None), (True, ValueError("a lock on a planet"))]
+)
+async def test_when_locks_cannot_be_read(world, autojump_clock, strict, error, caplog):
     """Threat E14: after ten seconds strict mode ends sessions, and lets them begin again when the database is back."""
     database, world.watch.strict = world.watch.database, strict
     async with held(world) as entry, trio.open_nursery() as nursery:
-        world.watch.database = AwayDatabase()
+        world.watch.database = AwayDatabase(error)
         begin = trio.current_time()
         nursery.start_soon(world.watch.run)
         await trio.sleep(STALE_SECONDS - 0.5)
