@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import attrs
 import trio
@@ -100,7 +100,7 @@ class GuardedClient:
 
     async def _connect(self, url: ProviderUrl) -> trio.abc.Stream:
         address = join_host_port(url.host, url.port)
-        context = None if url.scheme == "http" else self._context()
+        context = None if url.scheme == "http" else trusting(self.extra_roots)
         try:
             transport = await dial(
                 address, url.port, refuse=partial(why_unreachable, allow_private=self.allow_private)
@@ -121,11 +121,14 @@ class GuardedClient:
             raise
         return stream
 
-    def _context(self) -> ssl.SSLContext:
-        context = client_context(None, ALPN)
-        for pem in self.extra_roots:
-            try:
-                context.load_verify_locations(cadata=pem)
-            except ssl.SSLError as error:
-                raise FetchError(f"the roots of ca_pem cannot be read: {error.reason or error}") from None
-        return context
+
+@lru_cache(maxsize=64)
+def trusting(extra_roots: tuple[str, ...]) -> ssl.SSLContext:
+    """Raises FetchError. Kept, because reading the system's roots takes longer than a request."""
+    context = client_context(None, ALPN)
+    for pem in extra_roots:
+        try:
+            context.load_verify_locations(cadata=pem)
+        except ssl.SSLError as error:
+            raise FetchError(f"the roots of ca_pem cannot be read: {error.reason or error}") from None
+    return context

@@ -64,6 +64,7 @@ class _Kept:
     metadata_at: float = -math.inf
     keys: KeySet = attrs.field(factory=KeySet)
     keys_at: float = -math.inf
+    keys_asked_at: float = -math.inf
     fetching: trio.Lock = attrs.field(factory=trio.Lock)
 
 
@@ -104,12 +105,14 @@ class IdentityProviders:
         metadata = await self.metadata(known)
         kept = self._remembered(known)
         async with kept.fetching:
-            if self.clock() - kept.keys_at > at_most_old:
-                # Also a failure counts as a fetch: a provider that is down is not asked for each login.
-                kept.keys_at = self.clock()
-                kept.keys = KeySet()
-                calls = self._calls(known.connector)
-                kept.keys = parse_key_set(_good(await calls.fetch(metadata.jwks_uri), "the key set"))
+            now = self.clock()
+            if now - kept.keys_at > at_most_old and now - kept.keys_asked_at >= REFRESH_SECONDS:
+                kept.keys_asked_at = now
+                body = _good(await self._calls(known.connector).fetch(metadata.jwks_uri), "the key set")
+                # What was there stays when this fails.
+                kept.keys, kept.keys_at = parse_key_set(body), now
+            elif now - kept.keys_at > KEPT_SECONDS:
+                raise ProviderError("the key set could not be had a moment ago: try again in half a minute")
             return kept.keys
 
     async def redeem(

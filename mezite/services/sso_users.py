@@ -48,7 +48,16 @@ def sign_in(
     _check_roles(conn, connector, mapped)
     known = sso_identities.get(conn, issuer=proven.issuer, subject=proven.subject)
     if known is None:
-        return SignedInUser(user=_created(conn, connector, proven, mapped, now), created=True, changed=True)
+        created = _created(conn, connector, proven, mapped, now)
+        if created is not None:
+            return SignedInUser(user=created, created=True, changed=True)
+        # Another tab of the same person may have been a moment earlier: its transaction has ended by now.
+        known = sso_identities.get(conn, issuer=proven.issuer, subject=proven.subject)
+    if known is None:
+        raise SsoUserRefusedError(
+            f"the name {mapped.name} belongs to another user here: ask an administrator to rename one of them, "
+            f"or to let connector {connector} take user names from another claim"
+        )
     before = users.get(conn, name=known.user_name)
     if before is None or before.disabled_at is not None:
         raise SsoUserRefusedError(f"user {known.user_name} is disabled: ask an administrator")
@@ -61,15 +70,15 @@ def sign_in(
     return SignedInUser(user=after, created=False, changed=changed)
 
 
-def _created(conn: Connection, connector: str, proven: Proven, mapped: MappedUser, now: int) -> UserRow:
+def _created(
+    conn: Connection, connector: str, proven: Proven, mapped: MappedUser, now: int
+) -> UserRow | None:
+    """The new user; None when the name is taken."""
     new = NewUser(name=mapped.name, roles=mapped.roles, traits=mapped.traits, origin=connector)
     try:
         user = users.insert(conn, user=new, now=now)
     except AlreadyExistsError:
-        raise SsoUserRefusedError(
-            f"the name {mapped.name} belongs to another user here: ask an administrator to rename one of them, "
-            f"or to let connector {connector} take user names from another claim"
-        ) from None
+        return None
     identity = SsoIdentityRow(
         issuer=proven.issuer,
         subject=proven.subject,

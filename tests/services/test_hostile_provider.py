@@ -357,18 +357,20 @@ async def outcome(sso, idp: FakeOidc, visitor: Visitor, case: Case) -> str:
 
 async def walk(path):
     """Every case on one hub, each with a provider of its own; what was said, and what it left behind."""
-    found = {}
+    said = {}
     async with open_world(path) as world:
         sso = open_world_sso(world)
         for number, (name, case) in enumerate(CASES.items()):
-            before = len(await world.events("user.login.failed"))
             async with serving(FakeOidc, lambda: world.clock.now // 1000) as idp:
                 visitor = Visitor(sso, idp, client=f"192.0.{number}.7:1")
-                said = await outcome(sso, idp, visitor, case)
-            events = (await world.events("user.login.failed"))[before:]
-            found[name] = (said, events)
-        found["users"] = [user.name for user in await world.database.read(users.list_all)]
-    return found
+                said[name] = await outcome(sso, idp, visitor, case)
+        events = await world.events("user.login.failed")
+        found = {
+            name: (said[name], [event for event in events if event["client_ip"] == f"192.0.{number}.7"])
+            for number, name in enumerate(CASES)
+        }
+        assert sum(len(own) for _, own in found.values()) == len(events)
+        return {**found, "users": await world.database.read(users.list_all)}
 
 
 @pytest.fixture(scope="module")

@@ -295,6 +295,28 @@ async def test_a_provider_that_changes_its_keys(sso, visitor, idp):
     assert (idp.count("/jwks"), idp.count("/.well-known/openid-configuration")) == (3, 2)
 
 
+async def test_keys_that_cannot_be_fetched_anew(sso, visitor, idp):
+    """Good keys are not given up for a moment's failure, and a provider that is down is left alone."""
+    clock = [0.0]
+    sso.providers.clock = lambda: clock[0]
+    await visitor.sign_in()
+    idp.overrides["/jwks"] = lambda _: Reply(status=500)
+    key_id, idp.key_id = idp.key_id, "k2"
+    clock[0] += 31
+    assert "status 500" in await refusal(visitor.sign_in())
+    assert "does not publish" in await refusal(visitor.sign_in())
+    idp.key_id = key_id
+    await visitor.sign_in()
+    assert idp.count("/jwks") == 2
+    clock[0] += 3601
+    assert "status 500" in await refusal(visitor.sign_in())
+    assert "could not be had a moment ago" in await refusal(visitor.sign_in())
+    assert idp.count("/jwks") == 3
+    del idp.overrides["/jwks"]
+    clock[0] += 30
+    await visitor.sign_in()
+
+
 async def test_what_is_remembered_of_providers_is_bounded(sso, visitor, idp, monkeypatch):
     monkeypatch.setattr("mezite.services.identity_providers.MAX_KEPT", 2)
     for number in range(4):
@@ -393,3 +415,16 @@ async def test_a_local_password_is_no_business_of_a_provider(world, visitor):
     await world.user("carol")
     await visitor.sign_in()
     assert (await world.login.with_password("carol", PASSWORD, client_address=CLIENT)).user.origin is None
+
+
+async def test_two_first_logins_at_once(world, sso, idp):
+    """Two tabs of one person: both get in, and there is one user."""
+    found = []
+
+    async def sign_in():
+        found.append((await Visitor(sso, idp).sign_in()).signed_in.user.name)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(sign_in)
+    assert found == ["alice", "alice"]
