@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import attrs
 import trio
 
 from mezite.agent.assembly import Agent
 from mezite.agent.daemon import _beat
-from mezite.agent.identity_store import AgentIdentityFiles, StoredIdentity
+from mezite.agent.identity_store import AgentIdentityFiles, IdentityStore, StoredIdentity
 from mezite.agent.joining import make_keys, public_keys
 from mezite.config.loader import load_agent_config, load_hub_config
 from mezite.core.join_token import parse_join_token
@@ -126,15 +128,16 @@ def fleet_process(members: Sequence[Member], tunnel_address: str, pipe: Connecti
 async def run_fleet(members: Sequence[Member], tunnel_address: str, pipe: Connection) -> None:
     config = load_agent_config(None, {"MEZITE_PROXY_ADDR": tunnel_address})
     clients = []
-    async with trio.open_nursery() as nursery:
-        for identity, keys in members:
-            agent = Agent(config=config, keys=keys, identity=identity, spawner=None, now=now_ms)  # type: ignore[arg-type]
-            client = agent.tunnel_client()
-            clients.append(client)
-            nursery.start_soon(client.run)
-            nursery.start_soon(_beat, agent)
-        while True:
-            wanted = await trio.to_thread.run_sync(pipe.recv)
-            while not all((client.connected_at is None) == (wanted == "wait lost") for client in clients):  # noqa: ASYNC110
-                await trio.sleep(POLL_SECONDS)
-            pipe.send(time.monotonic())
+    with tempfile.TemporaryDirectory() as folder:
+        async with trio.open_nursery() as nursery:
+            for identity, keys in members:
+                agent = Agent(config=config, keys=keys, identity=identity, spawner=None, now=now_ms)  # type: ignore[arg-type]
+                client = agent.tunnel_client()
+                clients.append(client)
+                nursery.start_soon(client.run)
+                nursery.start_soon(_beat, agent, IdentityStore(Path(folder) / identity.node_name))
+            while True:
+                wanted = await trio.to_thread.run_sync(pipe.recv)
+                while not all((client.connected_at is None) == (wanted == "wait lost") for client in clients):  # noqa: ASYNC110
+                    await trio.sleep(POLL_SECONDS)
+                pipe.send(time.monotonic())
