@@ -84,6 +84,8 @@ class Agent:
     api: HubApi = attrs.field(factory=HubApi)
     news: TrustNews = attrs.field(factory=TrustNews)
     """Heard when a hub has other CAs to tell of."""
+    outdated: TrustNews = attrs.field(factory=TrustNews)
+    """Heard when the certificates are by a key that signs no more."""
     login: str | None = attrs.field(factory=own_login)
 
     def tunnel_client(self) -> TunnelClient:

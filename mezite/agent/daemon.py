@@ -16,7 +16,7 @@ from mezite.agent.assembly import Agent
 from mezite.agent.hub_api import HubApiError
 from mezite.agent.identity_store import IdentityStore, StoredIdentity
 from mezite.agent.joining import JoinError, JoinParameters, identity_of_response, join, make_keys, public_keys
-from mezite.agent.trust import adopt, key_ids_of
+from mezite.agent.trust import adopt, is_outdated, key_ids_of
 from mezite.api.pb.mezite.v1 import enrollment_pb2
 from mezite.config.schema import AgentConfig
 from mezite.core.certificates.trust_bundle import BadTrustError
@@ -153,12 +153,14 @@ def _token_text(config: AgentConfig) -> str:
 
 
 async def _renew(agent: Agent, store: IdentityStore) -> NoReturn:
-    """Renew at a third of the certificate's life, again and again."""
+    """Renew at a third of the certificate's life, again and again; at once when its signer is replaced."""
     while True:
         left = _seconds_until_renewal(agent.identity, agent.now())
         if left > 0:
-            await trio.sleep(min(left, LOOK_SECONDS))
-            continue
+            with trio.move_on_after(min(left, LOOK_SECONDS)) as looking:
+                await agent.outdated.wait()
+            if looking.cancelled_caught:
+                continue
         try:
             await _renew_once(agent, store)
         except (HubApiError, OSError) as error:
@@ -211,6 +213,8 @@ async def _beat(agent: Agent, store: IdentityStore) -> NoReturn:
         else:
             # What is new is acknowledged at once, but hubs that disagree do not make an agent run in circles.
             acknowledging = _take_over_cas(agent, store, answer) and not acknowledging
+            if is_outdated(agent.identity, answer.signing_key_ids):
+                agent.outdated.hear()
             if acknowledging:
                 continue
         with trio.move_on_after(HEARTBEAT_SECONDS):

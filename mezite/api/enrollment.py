@@ -97,6 +97,7 @@ class EnrollmentApi:
             server_time_ms=self._sources.now(),
             user_ssh_ca=[] if is_known else users,
             host_tls_ca_pem=[] if is_known else hubs,
+            signing_key_ids=self._authorities.signing_key_ids,
         )
 
     async def session_start(

@@ -168,6 +168,11 @@ class CertificateAuthorities:
         return frozenset(one.key_id for purpose in purposes for one in self.ring.trusted(purpose))
 
     @property
+    def signing_key_ids(self) -> list[str]:
+        """The ids of the keys that certify agents now."""
+        return [self.ring.active(purpose).key_id for purpose in (Purpose.HOST_TLS, Purpose.HOST_SSH)]
+
+    @property
     def host_tls_ca_pem(self) -> list[str]:
         """The certificates of the CAs of hubs and agents; the one that signs comes first, as everywhere here."""
         return self._pems(Purpose.HOST_TLS)

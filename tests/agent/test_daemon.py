@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -26,6 +27,7 @@ from mezite.agent.joining import JoinError, make_keys
 from mezite.api.client import RpcError, StatusCode
 from mezite.api.pb.mezite.v1 import enrollment_pb2 as pb
 from mezite.config.schema import AgentConfig
+from mezite.core.certificates.ssh import authorized_key_line
 from mezite.core.certificates.trust_bundle import key_id_of_certificate, key_id_of_line
 from mezite.core.certificates.x509_issue import certificate_pem
 from mezite.core.secret import Secret
@@ -333,6 +335,29 @@ async def test_news_does_not_wait_for_the_next_heartbeat(tmp_path: Path, autojum
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
     assert [round(time - client.times[0]) for time in client.times] == [0, 5]
+
+
+async def test_a_certificate_whose_signer_is_replaced_is_renewed_at_once(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """Threat F5: by the time the former key is dropped, nobody who was online depends on it."""
+    hub = Hub([pb.AgentHeartbeatResponse(signing_key_ids=["0" * 64]), told(), told()])
+
+    def answer(name: str, request: Any) -> Any:
+        return hub.answer(name, request) if name == "AgentHeartbeat" else renewal_at(THIRD, 2)
+
+    client = FakeClient(answer)
+    running = await life(tmp_path, client)
+    line = authorized_key_line(CA.host_certificate(CA.host_ssh.public_key(), "web-1"))
+    running.agent.identity = attrs.evolve(
+        running.agent.identity, host_tls_ca_pem=(HUB_CA,), ssh_host_certificate=line
+    )
+    with trio.move_on_after(1.5 * HEARTBEAT_SECONDS):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_renew, running.agent, running.store)
+            nursery.start_soon(_beat, running.agent, running.store)
+    assert client.names == ["AgentHeartbeat", "RenewAgentIdentity", "AgentHeartbeat"]
+    assert client.times[1] == client.times[0]
 
 
 async def test_hubs_that_disagree_do_not_make_it_run_in_circles(

@@ -9,7 +9,9 @@ import trio
 import trio.testing
 
 from mezite.agent.identity_store import IdentityStore
-from mezite.agent.trust import TrustNews, adopt, key_ids_of
+from mezite.agent.trust import TrustNews, adopt, is_outdated, key_ids_of
+from mezite.core.certificates.keys import spki_sha256
+from mezite.core.certificates.ssh import authorized_key_line
 from mezite.core.certificates.trust_bundle import BadTrustError, TrustBundle
 from mezite.core.certificates.x509_issue import certificate_pem
 from mezite.testing.certificates import ThrowAwayCa
@@ -58,6 +60,44 @@ def test_nonsense_changes_nothing(store: IdentityStore, hubs: list[str], users: 
 
 def test_what_cannot_be_read_is_not_acknowledged() -> None:
     assert key_ids_of(IDENTITY) == []
+
+
+CA = ThrowAwayCa(NOW)
+HOST_CERTIFICATE = authorized_key_line(CA.host_certificate(CA.host_ssh.public_key(), "web-1"))
+CERTIFIED = attrs.evolve(
+    IDENTITY,
+    tls_certificate_pem=CA.agent().certificate_pem.decode(),
+    ssh_host_certificate=HOST_CERTIFICATE,
+    host_tls_ca_pem=(NEW, certificate_pem(CA.host_tls_ca).decode()),
+)
+TLS_SIGNER = spki_sha256(CA.host_tls.public_key())
+SSH_SIGNER = spki_sha256(CA.host_ssh.public_key())
+
+
+@pytest.mark.parametrize(
+    ("signing", "outdated"),
+    [
+        ([TLS_SIGNER, SSH_SIGNER], False),
+        ([TLS_SIGNER, "0" * 64], True),
+        (["0" * 64, SSH_SIGNER], True),
+        ([], False),
+    ],
+)
+def test_certificates_by_a_key_that_signs_no_more(signing: list[str], outdated: bool) -> None:
+    assert is_outdated(CERTIFIED, signing) is outdated
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"tls_certificate_pem": "x"},
+        {"ssh_host_certificate": "x"},
+        {"ssh_host_certificate": LINE},
+        {"host_tls_ca_pem": ("x",)},
+    ],
+)
+def test_what_cannot_be_read_is_not_called_outdated(damage: dict[str, object]) -> None:
+    assert not is_outdated(attrs.evolve(CERTIFIED, **damage), ["0" * 64])
 
 
 async def test_news_is_heard_once(autojump_clock: trio.testing.MockClock) -> None:
