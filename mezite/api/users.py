@@ -105,5 +105,6 @@ def _message(row: UserRow, counts: FactorCounts | None = None) -> pb.User:
         updated_at_ms=row.updated_at,
         has_password=row.password_hash is not None,
         disabled=row.disabled_at is not None,
+        origin=row.origin or "",
         factors=pb.FactorCounts(totp=has.totp, webauthn=has.webauthn, recovery_codes=has.recovery_codes),
     )

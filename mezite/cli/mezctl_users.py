@@ -24,6 +24,7 @@ _COLUMNS = (
     Column("name", "Name"),
     Column("roles", "Roles"),
     Column("traits", "Traits"),
+    Column("connector", "Connector"),
     Column("created_at", "Created"),
 )
 
@@ -168,6 +169,7 @@ def _row(user: pb.User) -> dict[str, object]:
         "updated_at": format_timestamp(user.updated_at_ms),
         "has_password": user.has_password,
         "disabled": user.disabled,
+        "connector": user.origin or None,
         "mfa": {
             "totp": user.factors.totp,
             "webauthn": user.factors.webauthn,

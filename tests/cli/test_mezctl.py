@@ -19,7 +19,17 @@ from mezite.cli.web_client import WebClient, trusting
 from tests.cli.commands import HubInThread, run
 from tests.hub.live_hub import PASSWORD
 
-USER_KEYS = ["name", "roles", "traits", "created_at", "updated_at", "has_password", "disabled", "mfa"]
+USER_KEYS = [
+    "name",
+    "roles",
+    "traits",
+    "created_at",
+    "updated_at",
+    "has_password",
+    "disabled",
+    "connector",
+    "mfa",
+]
 TOKEN_KEYS = ["id", "roles", "labels", "created_by", "created_at", "expires_at", "used_at", "used_by"]
 NODE_KEYS = [
     "name",
@@ -212,7 +222,7 @@ def test_users_from_creation_to_deletion(hub: HubInThread) -> None:
         assert name in [row["name"] for row in rows]
         assert list(rows[0]) == USER_KEYS
     text = hub.mezctl("users", "ls").out
-    assert text.splitlines()[0].split() == ["Name", "Roles", "Traits", "Created"]
+    assert text.splitlines()[0].split() == ["Name", "Roles", "Traits", "Connector", "Created"]
     deleted = hub.mezctl("users", "delete", name)
     assert (deleted.code, deleted.out) == (0, f"user {name} deleted\n")
     missing = hub.mezctl("users", "get", name)

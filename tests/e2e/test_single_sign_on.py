@@ -112,7 +112,7 @@ def test_one_person_is_one_user_whatever_the_connector(hub: HubInThread, provide
     for name in CLIENTS:
         Browser().open(start_url(hub, name))
     (user,) = [row for row in hub.mezctl("users", "ls", "--format=json").json if row["name"] == "alice"]
-    assert user["roles"] == ["access"]
+    assert (user["roles"], user["connector"], user["has_password"]) == (["access"], "eddsa", False)
 
 
 def test_a_callback_is_good_once(hub: HubInThread, provider: OpenIdProvider) -> None:
