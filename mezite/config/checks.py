@@ -73,6 +73,14 @@ def _keypairs(config: HubConfig, _: frozenset[str]) -> Iterator[Finding]:
         yield f"proxy.apps_keypair.{missing}", "is missing", "give both files or neither"
 
 
+def _webhooks(config: HubConfig, _: frozenset[str]) -> Iterator[Finding]:
+    hooks = config.webhooks
+    if hooks.url is not None and hooks.secret_file is None:
+        yield "webhooks.secret_file", "is needed by webhooks.url", "give a file with a secret, mode 0600"
+    if hooks.url is None and hooks.secret_file is not None:
+        yield "webhooks.url", "is missing", "give both webhooks.url and webhooks.secret_file, or neither"
+
+
 def _database(config: HubConfig, given: frozenset[str]) -> Iterator[Finding]:
     database = config.database
     parts = [f"database.{name}" for name in ("host", "port", "user", "password", "name", "sslmode")]
@@ -135,6 +143,7 @@ HUB_CHECKS = (
     Check(("proxy.proxy_protocol", "proxy.proxy_protocol_trusted_cidrs"), _trusted_proxies),
     Check(("proxy.trusted_ip_header", "proxy.trusted_ip_header_cidrs"), _trusted_header),
     Check(("proxy.tls_mode", "proxy.keypair.cert_file", "proxy.keypair.key_file"), _keypairs),
+    Check(("webhooks.url", "webhooks.secret_file"), _webhooks),
     Check(("database.driver", "database.url", "database.name"), _database),
     Check((), _listeners),
     Check((), _services),

@@ -7,6 +7,7 @@ A kind takes a node of the document (or the text of an environment variable) and
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -16,9 +17,11 @@ import attrs
 
 from mezite.config.problems import BadValue
 from mezite.config.yaml_document import ListNode, MapNode, Node, Scalar, Tag
+from mezite.core.audit.event_types import EventType
 from mezite.core.durations import parse_duration
 from mezite.core.labels import check_labels, parse_labels
 from mezite.core.names import check_cluster_name, check_node_name
+from mezite.core.oidc.provider_url import InvalidUrlError, parse_provider_url
 from mezite.core.secret import Secret
 
 __all__ = [
@@ -36,8 +39,10 @@ __all__ = [
     "NODE_NAME",
     "PATH",
     "PROXY_ADDRESS",
+    "REQUEST_EVENTS",
     "SECRET",
     "TEXT",
+    "WEBHOOK_URL",
     "HostPort",
     "Kind",
     "ListenAddress",
@@ -47,6 +52,9 @@ __all__ = [
 ]
 
 Network: TypeAlias = IPv4Network | IPv6Network
+
+_REQUEST = "access_request."
+_EVENT_NAMES = frozenset(event.type_name for event in EventType)
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
@@ -291,6 +299,26 @@ def _header_name(text: str) -> str:
     return text
 
 
+def _webhook_url(node: Node) -> str:
+    text = _plain(node, "a URL")
+    try:
+        parse_provider_url(text, plain_on_loopback=True)
+    except InvalidUrlError as error:
+        raise BadValue(str(error), "for example https://hooks.example.com/mezite") from None
+    return text
+
+
+def _request_events(node: Node) -> tuple[str, ...]:
+    known = sorted(name.removeprefix(_REQUEST) for name in _EVENT_NAMES if name.startswith(_REQUEST))
+    events = tuple(item.removeprefix(_REQUEST) for item in _items(node, "events"))
+    for event in events:
+        if event not in known:
+            near = difflib.get_close_matches(event, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            raise BadValue(f"{event[:50]!r} is not something that happens to an access request", hint)
+    return events
+
+
 def _ca_pin(node: Node) -> str:
     text = _plain(node, "a pin").removeprefix("sha256:")
     if re.fullmatch(r"[0-9a-f]{64}", text) is None:
@@ -313,4 +341,6 @@ NODE_NAME = Kind("name", _checked(check_node_name))
 PATH = Kind("path", _nonempty_text)
 PROXY_ADDRESS = Kind("host[:port] | https://host[:port]", _proxy_address)
 SECRET = Kind("secret", lambda node: Secret(_plain(node, "text")))
+REQUEST_EVENTS = Kind("list of events", _request_events)
 TEXT = Kind("text", _nonempty_text)
+WEBHOOK_URL = Kind("URL", _webhook_url)

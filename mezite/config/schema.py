@@ -39,6 +39,7 @@ from mezite.config.kinds import (
     choice,
     integer,
 )
+from mezite.config.webhooks import WebhooksConfig
 from mezite.core.secret import Secret
 
 __all__ = [
@@ -306,6 +307,7 @@ class HubConfig:
     proxy: ProxyConfig = section(ProxyConfig, "What users and agents connect to.")
     recording: RecordingConfig = section(RecordingConfig, "Session recording.")
     audit: AuditConfig = section(AuditConfig, "The audit log.")
+    webhooks: WebhooksConfig = section(WebhooksConfig, "Notifications about access requests.")
     diag: DiagConfig = section(DiagConfig, "Diagnostics.")
     hub: PeerConfig = section(PeerConfig, "Several hubs sharing one PostgreSQL.")
 

@@ -99,6 +99,8 @@ async def run_hub(
         services.start_soon(hub.services.watch.run)
         services.start_soon(hub.services.connections.keep_places)
         services.start_soon(hub.services.requests.run)
+        if hub.services.webhooks is not None:
+            services.start_soon(hub.services.webhooks.run)
         services.start_soon(hub.ground.refusals.run)
         services.start_soon(renew_certificates, hub.tls, hub.ground.sources)
         services.start_soon(_keep_trust, hub)

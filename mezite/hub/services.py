@@ -7,6 +7,7 @@ import attrs
 
 from mezite.config.schema import HubConfig
 from mezite.hub.ground import Ground
+from mezite.hub.webhook_receiver import configured_webhook
 from mezite.services.access_requests import AccessRequests
 from mezite.services.access_watch import AccessWatch
 from mezite.services.authentication import Authenticator
@@ -27,6 +28,7 @@ from mezite.services.sso_services import SsoGround, SsoServices, open_sso
 from mezite.services.tunnel_leases import TunnelLeases
 from mezite.services.tunnel_registry import TunnelRegistry
 from mezite.services.user_certificates import UserCertificateService
+from mezite.services.webhooks import Webhooks
 
 __all__ = ["HubServices", "open_services"]
 
@@ -51,6 +53,7 @@ class HubServices:
     node_sessions: NodeSessionControl
     watch: AccessWatch
     requests: AccessRequests
+    webhooks: Webhooks | None
     devices: Devices
     factors: FactorServices
     live: LiveAccess
@@ -72,6 +75,7 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
         database=database, authorities=ground.authorities, sources=sources, locks=locks
     )
     addresses = PublicAddresses(None if public is None else str(public))
+    requests = AccessRequests(database=database, audit=audit, sources=sources)
     return HubServices(
         registry=registry,
         connections=connections,
@@ -101,10 +105,22 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
         live=live,
         node_sessions=NodeSessionControl(database=database, audit=audit, watch=watch),
         locks=Locks(database=database, audit=audit, sources=sources, watch=watch),
-        requests=AccessRequests(database=database, audit=audit, sources=sources),
+        requests=requests,
+        webhooks=_webhooks(config, ground, requests),
         devices=Devices(database=database, audit=audit, sources=sources, cluster=config.cluster_name),
         factors=_factors(config, ground, addresses),
     )
+
+
+def _webhooks(config: HubConfig, ground: Ground, requests: AccessRequests) -> Webhooks | None:
+    receiver = configured_webhook(config)
+    if receiver is None:
+        return None
+    webhooks = Webhooks(
+        database=ground.database, sources=ground.sources, cluster=config.cluster_name, webhook=receiver
+    )
+    requests.on_change(webhooks.tell)
+    return webhooks
 
 
 def _watch(config: HubConfig, ground: Ground, locks: LockFeed, live: LiveAccess) -> AccessWatch:

@@ -67,6 +67,35 @@ def test_a_check_is_silent_when_its_value_could_not_be_read():
     assert found == [("proxy.proxy_protocol_trusted_cidrs", "'nonsense' is not a CIDR")]
 
 
+def test_a_webhook_is_signed():
+    file, url = {"webhooks_secret_file": "/s"}, {"webhooks_url": "https://hooks.example.com/x"}
+    assert problems(**url) == [("webhooks.secret_file", "is needed by webhooks.url")]
+    assert problems(**file) == [("webhooks.url", "is missing")]
+    assert accepted(**file, **url, webhooks_events="approved,access_request.denied").webhooks.events == (
+        "approved",
+        "denied",
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        ({"webhooks_url": "http://hooks.example.com/x"}, "it does not begin with https://"),
+        ({"webhooks_url": "hooks"}, "not a URL such as https://login.example.com/path"),
+        (
+            {"webhooks_events": "approves"},
+            "'approves' is not something that happens to an access request",
+        ),
+        (
+            {"webhooks_events": "session.start"},
+            "'session.start' is not something that happens to an access request",
+        ),
+    ],
+)
+def test_what_is_no_webhook(keys, why):
+    assert why in [found for _, found in problems(**keys)]
+
+
 def test_keypairs_are_pairs():
     assert [key for key, _ in problems(proxy_tls_mode="file")] == [
         "proxy.keypair.cert_file",

@@ -26,7 +26,7 @@ from mezite.storage.schema.nodes import (
     live_connections,
     node_sessions,
 )
-from mezite.storage.schema.requests import access_request_reviews, access_requests
+from mezite.storage.schema.requests import access_request_reviews, access_requests, webhook_outbox
 from mezite.storage.schema.sso import connectors, sso_client_logins, sso_identities, sso_round_trips
 
 __all__ = [
@@ -59,4 +59,5 @@ __all__ = [
     "sso_round_trips",
     "users",
     "web_sessions",
+    "webhook_outbox",
 ]

@@ -9,7 +9,7 @@ from mezite.core.access_request import RequestState
 from mezite.storage.json_columns import EnumText, StringList
 from mezite.storage.schema.metadata import metadata
 
-__all__ = ["access_request_reviews", "access_requests"]
+__all__ = ["access_request_reviews", "access_requests", "webhook_outbox"]
 
 access_requests = Table(
     "access_requests",
@@ -45,4 +45,15 @@ access_request_reviews = Table(
     Column("reason", Text, nullable=False),
     Column("reviewed_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("request_id", "reviewer"),
+)
+
+webhook_outbox = Table(
+    "webhook_outbox",
+    metadata,
+    Column("delivery_id", Text, primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False, server_default="0"),
+    Column("next_attempt_at", BigInteger, nullable=False),
+    Index("ix_webhook_outbox_next_attempt_at", "next_attempt_at"),
 )
