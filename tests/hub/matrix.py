@@ -54,6 +54,11 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 EVERYBODY = ("nobody", *ROLES, "locked agent", "agent")
 
 
+def address_of(name: str) -> str:
+    """Everybody calls from an address of their own, or the wrong guesses of all would count together."""
+    return f"192.0.2.{10 + EVERYBODY.index(name)}"
+
+
 @attrs.frozen(kw_only=True)
 class Person:
     """Somebody at a door, with what they can show."""
@@ -171,7 +176,7 @@ class Cluster:
     @asynccontextmanager
     async def client(self, person: Person, by: str) -> AsyncIterator[ApiClient]:
         """A connection to the API on which `person` shows a certificate, or nothing."""
-        async with self.api_port() as transport:
+        async with self.api_port(f"{address_of(person.name)}:50000") as transport:
             shown = person if by == "certificate" else self.people["nobody"]
             stream = TlsStream(transport, self._client_context(shown, "h2"), server_side=False)
             await stream.do_handshake()
@@ -179,12 +184,12 @@ class Cluster:
                 yield client
 
     @asynccontextmanager
-    async def api_port(self) -> AsyncIterator[trio.abc.Stream]:
+    async def api_port(self, client_address: str = CLIENT) -> AsyncIterator[trio.abc.Stream]:
         """A connection to the gRPC port of a hub that allows cleartext too."""
         ours, theirs = trio.testing.memory_stream_pair()
         port = GrpcPort(context=lambda: self.hub.tls.grpc, serve_api=self.hub.serve_api, allow_cleartext=True)
         connection = Connection(
-            PushbackStream(theirs), CLIENT, "127.0.0.1:3025", "auth", lambda: None, lambda _ip: None
+            PushbackStream(theirs), client_address, "127.0.0.1:3025", "auth", lambda: None, lambda _ip: None
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(port.handle, connection)
