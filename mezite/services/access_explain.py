@@ -82,6 +82,8 @@ class AccessExplainer:
         decision = evaluate(roles, request)
         rule = decision.rule or Rule(role="", path="")
         reason, would_flip = decision.reason, flip_text(find_flip(roles, request))
+        if decision.options is not None and decision.options.require_trusted_device:
+            reason += ", from a trusted device"
         missing = unenforced(decision.options) if decision.options else []
         obstacle = self._lock(user, node, login) or _obstacle(user, node, missing)
         if obstacle is not None:

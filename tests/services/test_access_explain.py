@@ -26,6 +26,14 @@ async def test_an_allowed_login(world):
     assert answer.decision_id
 
 
+async def test_a_trusted_device_is_named(world):
+    await world.agent("web-1")
+    await put(world, document(options={"require_trusted_device": True}))
+    await world.user("alice", ("dev",), ("ubuntu",))
+    answer = await explain(world, login="ubuntu")
+    assert (answer.allowed, answer.reason) == (True, "role dev allows it, from a trusted device")
+
+
 async def test_a_denied_login(world):
     await world.agent("web-1")
     await put(world, document(deny={"logins": ["root"]}))
