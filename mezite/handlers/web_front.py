@@ -16,6 +16,10 @@ from mezite.net.http1_server import serve_http1
 __all__ = ["HostRouter", "WebFront", "applications_pending"]
 
 
+FROM_PAGES = frozenset({b"x-mezite-csrf"})
+"""What the hub's own pages send to it. It says nothing about who asks: it is compared with what the session has."""
+
+
 @attrs.define(eq=False, kw_only=True)
 class WebFront:
     """Serves an ASGI application on any number of connections."""
@@ -51,7 +55,8 @@ class HostRouter:
             return
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         kind = self.hosts.look_up(host)
-        scope = {**scope, "headers": without_reserved(scope["headers"])}
+        kept = FROM_PAGES if kind is HostKind.HUB else frozenset[bytes]()
+        scope = {**scope, "headers": without_reserved(scope["headers"], kept=kept)}
         if kind is HostKind.HUB:
             await self.hub(scope, receive, send)
         elif kind is HostKind.APPLICATION:

@@ -22,6 +22,7 @@ from mezite.services.user_certificates import UserCertificateService
 from mezite.services.verb_registry import VerbRegistry
 from mezite.web.account_routes import AccountRoutes
 from mezite.web.answers import failure, protect
+from mezite.web.built_pages import BuiltPages
 from mezite.web.cluster_routes import ClusterRoutes
 from mezite.web.device_routes import DeviceRoutes
 from mezite.web.factor_routes import FactorRoutes
@@ -30,7 +31,6 @@ from mezite.web.request_routes import RequestRoutes
 from mezite.web.route_table import RouteTable
 from mezite.web.session_routes import SessionRoutes
 from mezite.web.sso_routes import SsoRoutes
-from mezite.web.static_pages import PAGES
 
 __all__ = ["WebServices", "create_app"]
 
@@ -57,8 +57,8 @@ class WebServices:
     sso: SsoServices
 
 
-def create_app(services: WebServices, verbs: VerbRegistry) -> QuartTrio:
-    """Return the application; its routes are declared in `verbs`."""
+def create_app(services: WebServices, verbs: VerbRegistry, pages: BuiltPages | None = None) -> QuartTrio:
+    """Return the application; its routes are declared in `verbs`. `pages` None: those that were built, if any were."""
     app = QuartTrio("mezite", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     table = RouteTable(
@@ -69,8 +69,7 @@ def create_app(services: WebServices, verbs: VerbRegistry) -> QuartTrio:
         sources=services.sources,
         refusals=services.refusals,
     )
-    for page in PAGES:
-        table.page(page)
+    (pages or BuiltPages.load()).add_to(table)
     ClusterRoutes(
         authorities=services.authorities,
         sources=services.sources,

@@ -17,12 +17,13 @@ from mezite.services.refusal_log import RefusalLog
 from mezite.services.sso_services import SsoGround, open_sso
 from mezite.services.verb_registry import VerbRegistry
 from mezite.web.app import WebServices, create_app
+from mezite.web.built_pages import BuiltPages
 from tests.services.world import CLIENT, World
 
 API = "/v1/webapi/"
 
 
-def make_app(world: World, verbs: VerbRegistry | None = None):
+def make_app(world: World, verbs: VerbRegistry | None = None, pages: BuiltPages | None = None):
     """The application and the services it was made with."""
     addresses = PublicAddresses("hub.example.com")
     addresses.bound({"web": "0.0.0.0:3080", "ssh": "0.0.0.0:3023"})
@@ -51,7 +52,7 @@ def make_app(world: World, verbs: VerbRegistry | None = None):
         sessions=OwnSessions(database=world.database, audit=world.audit, sources=world.sources),
         factors=world.factors,
     )
-    return create_app(services, verbs or VerbRegistry()), services
+    return create_app(services, verbs or VerbRegistry(), pages), services
 
 
 @attrs.define

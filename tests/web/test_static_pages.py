@@ -5,13 +5,16 @@ import re
 
 import pytest
 
+from mezite.web.built_pages import BuiltPages
 from mezite.web.static_pages import PAGE_POLICY, PAGES
 from tests.web.browser import browsing, make_app
+
+NOT_BUILT = BuiltPages(document=None, assets={})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
 async def test_a_page_is_served_as_it_is(world, page):
-    app, _ = make_app(world)
+    app, _ = make_app(world, pages=NOT_BUILT)
     async with browsing(app) as browser:
         answer = await browser.send("GET", page.path)
         head = await browser.send("HEAD", page.path)
@@ -34,7 +37,7 @@ def test_a_page_keeps_to_its_policy(page):
 
 
 async def test_what_a_page_refers_to_is_served(world):
-    app, _ = make_app(world)
+    app, _ = make_app(world, pages=NOT_BUILT)
     served = {rule.rule for rule in app.url_map.iter_rules()}
     for page in PAGES:
         for path in re.findall(r"""(?:src|href)=["'](/[^"'#]*)["']""", page.read().decode()):

@@ -6,7 +6,7 @@ name. So whatever could be read as a field that only the hub writes is dropped, 
 whatever speaks about the connection rather than the request.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 __all__ = ["is_reserved", "without_reserved"]
@@ -45,6 +45,13 @@ def is_reserved(name: str) -> bool:
     )
 
 
-def without_reserved(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return the fields that an application may see, in their order."""
-    return [(name, value) for name, value in fields if not is_reserved(name.decode("latin-1"))]
+def without_reserved(
+    fields: Iterable[tuple[bytes, bytes]], *, kept: Collection[bytes] = ()
+) -> list[tuple[bytes, bytes]]:
+    """Return the fields that an application may see, in their order.
+
+    `kept` are names, in lower case, that this one application understands and takes from anybody: exactly so spelled.
+    """
+    return [
+        (name, value) for name, value in fields if name in kept or not is_reserved(name.decode("latin-1"))
+    ]

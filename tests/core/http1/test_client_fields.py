@@ -29,6 +29,14 @@ def test_what_passes(name: str) -> None:
     assert not is_reserved(name)
 
 
+def test_what_one_application_takes_is_spelled_exactly() -> None:
+    """D4: no other spelling comes along."""
+    fields = [
+        (name, b"1") for name in (b"x-mezite-csrf", b"x_mezite_csrf", b"x-mezite-user", b"x.mezite.csrf")
+    ]
+    assert without_reserved(fields, kept={b"x-mezite-csrf"}) == [(b"x-mezite-csrf", b"1")]
+
+
 def test_the_order_is_kept() -> None:
     fields = [(b"host", b"h"), (b"x-forwarded-for", b"1"), (b"accept", b"a"), (b"accept", b"b")]
     assert without_reserved(fields) == [(b"host", b"h"), (b"accept", b"a"), (b"accept", b"b")]
