@@ -261,3 +261,9 @@ async def test_a_sign_in_for_a_program_belongs_to_its_connector(person):
     assert (await person.get(f"{API}sso/other/start?code={begun['user_code']}")).status == 400
     assert (await person.get(f"{API}sso/idp/start?login=unknown")).status == 404
     assert (await person.get("/sso/device?code=BCDF-GHJK")).status == 404
+
+
+async def test_the_pages_have_their_style(person):
+    sheet = re.search('rel="stylesheet" href="([^"]*)"', text(await person.get("/sso/device")))[1]
+    answer = await person.get(sheet)
+    assert (answer.status, answer.header(b"content-type")) == (200, b"text/css; charset=utf-8")
