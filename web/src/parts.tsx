@@ -28,11 +28,18 @@ interface FieldProps extends InputProps {
 
 export function Field({ label, value, onValue, hint, ...input }: FieldProps) {
   const id = useId();
+  const element = useRef<HTMLInputElement>(null);
+  const first = input.autofocus === true;
+  // Browsers obey the attribute in a document that is being loaded only.
+  useEffect(() => {
+    if (first) element.current?.focus();
+  }, [first]);
   return (
     <div class="field">
       <label for={id}>{label}</label>
       <input
         {...(input as object)}
+        ref={element}
         id={id}
         value={value}
         aria-describedby={hint ? `${id}-hint` : undefined}

@@ -26,7 +26,7 @@ export function FactorsPage() {
   const changed = async (text: string, recoveryCodes: string[] = []) => {
     setTotp(null);
     setCodes(recoveryCodes);
-    setNote(text);
+    setNote(text.charAt(0).toUpperCase() + text.slice(1));
     await load();
     await refresh();
   };

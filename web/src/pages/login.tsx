@@ -58,7 +58,7 @@ export function LoginPage({ ping, note, onEntered }: Props) {
   if (factors) {
     return (
       <Door cluster={ping.cluster_name}>
-        <Title>Second factor</Title>
+        <Title focus={false}>Second factor</Title>
         <SecondFactor choices={factors} action="Log in" onText={enterWithText} onKey={enterWithKey} />
         <div class="others">
           <button type="button" class="plain" onClick={() => setFactors(null)}>
