@@ -108,4 +108,6 @@ def has_browser(environ: Mapping[str, str]) -> bool:
 async def _open_browser(url: str) -> None:
     if has_browser(os.environ):
         # Starting one may take seconds; the URL has been shown, so nobody waits for it.
-        await trio.to_thread.run_sync(webbrowser.open, url, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(
+            webbrowser.open, url, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+        )

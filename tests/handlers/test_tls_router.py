@@ -206,8 +206,9 @@ async def test_a_carried_client_that_sends_too_much() -> None:
             nursery.start_soon(carry, router, server)
             stream = TlsStream(client, unverified_client_context(("h2",)), server_side=False)
             await stream.do_handshake()
-            await stream.send_all(bytes(1024 * 1024))
-            with pytest.raises(TlsError, match="truncated"):
+            # The end may come while some of it is still on its way.
+            with pytest.raises(trio.BrokenResourceError):
+                await stream.send_all(bytes(1024 * 1024))
                 await stream.receive_some()
 
 
