@@ -9,8 +9,10 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import attrs
 import trio
 
+from mezite.ssh.channel import Channel
 from mezite.ssh.channel_table import OpenRequest
 from mezite.ssh.connection import ServerConnection
 from mezite.ssh.errors import SshError
@@ -59,6 +61,22 @@ class ForwardingHost(Protocol):
 
     def new_session_id(self) -> str:
         """A fresh id."""
+
+
+@attrs.define
+class _Ending:
+    """What there is to say of a forwarded connection, whenever it ends: what it moved counts also when it is lost."""
+
+    error: str | None = "the connection was lost"
+    channel: Channel | None = None
+
+    def outcome(self) -> SessionOutcome:
+        """As things are now."""
+        if self.channel is None:
+            return SessionOutcome(error=self.error)
+        return SessionOutcome(
+            error=self.error, bytes_in=self.channel.bytes_in, bytes_out=self.channel.bytes_out
+        )
 
 
 class Forwarding:
@@ -114,27 +132,27 @@ class Forwarding:
             _log.exception("a forwarded connection could not be recorded")
             request.refuse(OpenFailure.PROHIBITED, "the connection could not be recorded")
             return
-        outcome = SessionOutcome(error="the connection was lost")
+        ending = _Ending()
         try:
-            outcome = await self._dial_and_splice(request, host, port)
+            await self._dial_and_splice(request, host, port, ending)
         finally:
-            await self._host.session_ended(info, outcome)
+            await self._host.session_ended(info, ending.outcome())
 
-    async def _dial_and_splice(self, request: OpenRequest, host: str, port: int) -> SessionOutcome:
+    async def _dial_and_splice(self, request: OpenRequest, host: str, port: int, ending: _Ending) -> None:
         try:
             with trio.fail_after(self._host.limits.dial_seconds):
                 stream = await _dial(host, port)
         except (OSError, trio.TooSlowError) as error:
-            text = describe_dial_error(error)
-            request.refuse(OpenFailure.CONNECT_FAILED, text)
-            return SessionOutcome(error=text)
+            ending.error = describe_dial_error(error)
+            request.refuse(OpenFailure.CONNECT_FAILED, ending.error)
+            return
         try:
-            channel = request.confirm()
+            ending.channel = request.confirm()
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
-        await splice(channel, stream)
-        return SessionOutcome(bytes_in=channel.bytes_in, bytes_out=channel.bytes_out)
+        await splice(ending.channel, stream)
+        ending.error = None
 
     # ---- to the node ------------------------------------------------------------------------------------
 
