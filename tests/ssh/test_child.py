@@ -106,7 +106,8 @@ def test_programs_are_started_watched_and_hung_up(control):
     seen = messages(agent)
     assert [(message["op"], message["id"]) for message in seen[:2]] == [("started", 1), ("started", 2)]
     ends = {message["id"]: message for message in seen[2:]}
-    assert ends[1]["signal"] == signal.SIGHUP
+    # One that had not begun yet may have missed the hang-up; then it was killed.
+    assert ends[1]["signal"] in (signal.SIGHUP, signal.SIGKILL)
     assert os.read(reading, 100) == b""  # executed without a complaint
     os.close(reading)
 

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from mezite.core.certificates.keys import InvalidKeyError, generate_ed25519, generate_p256, spki_sha256
 from mezite.core.certificates.validity import Validity
+from mezite.core.certificates.x509_extensions import DEVICE, REQUESTS, SOURCE_ADDRESS
 from mezite.core.certificates.x509_issue import (
     AgentCertificateSpec,
     CaPurpose,
@@ -122,6 +123,19 @@ def test_an_ed25519_ca_signs_too():
 def test_nothing_is_issued_that_would_be_refused(issue, spec, why):
     with pytest.raises(ValueError, match=why):
         issue(CA, CA_KEY, KEY.public_key(), spec)
+
+
+def test_what_binds_a_user_stands_in_the_certificate():
+    spec = attrs.evolve(USER, device_id="laptop-1", request_ids=("r-1", "r-2"), source_address="192.0.2.0/24")
+    certificate = issue_user_certificate_x509(CA, CA_KEY, KEY.public_key(), spec)
+    found = {
+        each.oid: each.value.value
+        for each in certificate.extensions
+        if isinstance(each.value, x509.UnrecognizedExtension)
+    }
+    assert b"laptop-1" in found[DEVICE]
+    assert b"r-1" in found[REQUESTS]
+    assert b"192.0.2.0/24" in found[SOURCE_ADDRESS]
 
 
 def test_only_keys_for_tls_are_certified():
