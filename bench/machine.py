@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import socket
 import ssl
 import statistics
 import subprocess
@@ -27,11 +26,6 @@ def print_facts(module: str) -> None:
         f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION}; {ssh}",
         flush=True,
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def resident_bytes(pid: int) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import attrs
 
-from bench.machine import free_port
+from mezite.testing.ports import free_port
 
 START_SECONDS = 10
 CIPHER = "aes128-gcm@openssh.com"

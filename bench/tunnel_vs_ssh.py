@@ -26,7 +26,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from bench.machine import cpu_seconds, descendants, free_port, median, print_facts
+from bench.machine import cpu_seconds, descendants, median, print_facts
 from bench.plain_sshd import plain_sshd, wait_for_port
 from mezite.core.mux.connection import ChannelHeader, Side
 from mezite.net.byte_streams import relay
@@ -37,6 +37,7 @@ from mezite.net.socket_options import tune_connection
 from mezite.net.tls_contexts import mutual_client_context, mutual_server_context
 from mezite.net.tls_stream import TlsStream
 from mezite.testing.certificates import ThrowAwayCa
+from mezite.testing.ports import free_port
 
 ALPN = ["mezite-tunnel/1"]
 CHUNK = 256 * 1024

@@ -16,11 +16,6 @@ from mezite.testing.self_signed import self_signed_pem
 START_SECONDS = 15
 
 
-def free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"127.0.0.1:{listener.getsockname()[1]}"
-
-
 def certificate_files(folder: Path) -> tuple[Path, Path]:
     """A certificate for localhost and 127.0.0.1 and its key; for HAProxy, the first holds both."""
     certificate, key = self_signed_pem()

@@ -14,7 +14,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 import attrs
+
+from mezite.testing.ports import free_port
 
 __all__ = ["PostgresCluster", "find_postgres", "run_postgres"]
 
@@ -192,7 +193,7 @@ def _start(
     settings: Mapping[str, str],
 ) -> PostgresCluster:
     user, group, extra_groups = _identity(account)
-    port = _free_port()
+    port = free_port()
     options = {
         "listen_addresses": "127.0.0.1",
         "port": str(port),
@@ -234,10 +235,3 @@ def _wait_until_ready(cluster: PostgresCluster) -> None:
             cluster.process.wait(0.1)
             break
     raise RuntimeError(f"PostgreSQL does not start: {(cluster.directory / 'log').read_text()[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -18,7 +18,7 @@ import trio
 from mezite.core.secret import Secret
 from mezite.hub.ground import open_ground
 from mezite.services.sources import system_sources
-from tests.balancers import free_address
+from mezite.testing.ports import free_address
 from tests.cli.commands import HubInThread, Result, run
 from tests.e2e.harness import Daemon, clean_environment, program
 from tests.hub.live_hub import CLUSTER, hub_config

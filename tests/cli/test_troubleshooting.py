@@ -17,8 +17,9 @@ from mezite.agent.identity_store import IdentityStore
 from mezite.agent.tunnel_client import TunnelRefusedError
 from mezite.net.outbound import Outbound
 from mezite.ssh.spawn import ProcessSpawner
+from mezite.testing.ports import free_address
 from mezite.testing.self_signed import self_signed_pem
-from tests.balancers import free_address, nginx
+from tests.balancers import nginx
 from tests.cli.commands import HubInThread, Result, run
 
 pytestmark = pytest.mark.e2e

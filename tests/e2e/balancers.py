@@ -44,11 +44,6 @@ OWN_PATHS = "".join(
 )
 
 
-def free_port() -> int:
-    with socket.create_server((CLIENT, 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 def wait_for_listener(address: str, seconds: float = 15) -> None:
     """A process of somebody else's says nothing when it is ready: try until it answers."""
     host, port = address.split(":")

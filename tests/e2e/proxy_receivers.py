@@ -22,17 +22,13 @@ from mezite.core.proxy_protocol.v2 import SIGNATURE
 from mezite.net.accept_loop import Connection, serve_connections
 from mezite.net.connection_limits import ConnectionLimiter
 from mezite.net.proxied_listener import ProxiedListener
+from mezite.testing.ports import free_port
 from tests.e2e.harness import Daemon, clean_environment
 
 REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 OWN = "own"
 """The answer of who takes the address of the socket: the header names none."""
 REFUSED = "refused"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def wait_for_listener(port: int) -> None:

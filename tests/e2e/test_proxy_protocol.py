@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from mezite.cli.program_path import program_command
-from tests.e2e.balancers import free_port, wait_for_listener
+from mezite.testing.ports import free_port
+from tests.e2e.balancers import wait_for_listener
 from tests.e2e.harness import ME, Cluster, Daemon, clean_environment, running_cluster
 
 pytestmark = pytest.mark.e2e

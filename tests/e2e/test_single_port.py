@@ -17,6 +17,7 @@ from functools import partial
 import pytest
 
 from mezite.cli.program_path import program_command
+from mezite.testing.ports import free_port
 from tests.e2e.balancers import (
     BALANCER,
     CLIENT,
@@ -24,7 +25,6 @@ from tests.e2e.balancers import (
     ROOT,
     STANDARD,
     Site,
-    free_port,
     haproxy,
     hub_behind,
     nginx,

@@ -27,6 +27,7 @@ from mezite.core.certificates.ssh import (
     verify_user_certificate,
 )
 from mezite.testing.certificates import ThrowAwayCa
+from mezite.testing.ports import free_port
 from tests.core.certificates.ssh_material import Material
 from tests.core.certificates.ssh_matrix import MUTATIONS
 
@@ -109,12 +110,6 @@ class Sshd:
                 return False
             finally:
                 transport.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 MATERIAL = Material(LOGIN, int(time.time()))

@@ -17,9 +17,10 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from mezite.cli.program_path import program_command
+from mezite.testing.ports import free_port
 from mezite.testing.self_signed import self_signed_pem
+from tests.e2e.balancers import wait_for_listener
 from tests.e2e.harness import ME, PASSWORD, Cluster, Daemon, clean_environment, running_cluster
-from tests.e2e.test_proxy_protocol import free_port, wait_for_listener
 
 pytestmark = pytest.mark.e2e
 

@@ -16,7 +16,8 @@ from mezite.config.kinds import HostPort, ListenAddress
 from mezite.config.schema import AuthConfig, ProxyConfig
 from mezite.core.diagnosis import Finding, Outcome
 from mezite.hub.api_server import probe_balancer
-from tests.balancers import free_address, haproxy, nginx
+from mezite.testing.ports import free_address
+from tests.balancers import haproxy, nginx
 from tests.hub.live_hub import LiveHub, live_hub
 
 pytestmark = pytest.mark.e2e

@@ -12,6 +12,7 @@ from mezite.ssh.forwarding import describe_dial_error, format_target
 from mezite.ssh.limits import SshLimits
 from mezite.ssh.policy import ChannelKind, Permissions
 from mezite.ssh.wire import string, uint32
+from mezite.testing.ports import free_port
 from tests.ssh.peers import Server, listening, run, running_node
 from tests.ssh.raw_client import certified_key, raw_client
 
@@ -32,12 +33,6 @@ async def converse(port: int, data: bytes) -> bytes:
         await stream.send_all(data)
         await stream.send_eof()
         return b"".join([bytes(chunk) async for chunk in stream])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.asynccontextmanager
