@@ -3,13 +3,14 @@
 
 Programs disagree about ``X-Mezite-User``, ``X_Mezite_User`` and ``x.mezite.user``; some take all of them for one
 name. So whatever could be read as a field that only the hub writes is dropped, in every spelling, and so is
-whatever speaks about the connection rather than the request.
+whatever speaks about the connection rather than the request: the fields that have always done so, and those that the
+client's own `Connection` names.
 """
 
 from collections.abc import Collection, Iterable
 from typing import Final
 
-__all__ = ["is_reserved", "without_reserved"]
+__all__ = ["connection_tokens", "is_reserved", "one_spelling", "without_reserved"]
 
 RESERVED_PREFIXES: Final = ("x-mezite-", "mezite-", "x-forwarded-", "x-real-")
 
@@ -30,13 +31,28 @@ HOP_BY_HOP: Final = frozenset(
 
 ONE_SPELLING: Final = str.maketrans("_. ", "---")
 
+NOT_THE_CONNECTION: Final = frozenset({b"host", b"content-length"})
+"""Whom a request is for and where it ends stay, though a client's `Connection` names them."""
+
+
+def one_spelling(name: str) -> str:
+    """What a name is to the least careful reader: lower case, with hyphens only."""
+    return name.lower().translate(ONE_SPELLING)
+
+
+def connection_tokens(fields: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    """The names, in lower case, of fields that are for this connection only (RFC 9110 section 7.6.1)."""
+    values = b",".join(value for name, value in fields if name.lower() == b"connection")
+    tokens = (token.strip(b" \t").lower() for token in values.split(b","))
+    return frozenset(token for token in tokens if token and token not in NOT_THE_CONNECTION)
+
 
 def is_reserved(name: str) -> bool:
     """Whether a client's field of that name is dropped.
 
     A name with an underscore always is: CGI turns ``-`` into ``_``, so both would be the same to what stands behind.
     """
-    spelled = name.lower().translate(ONE_SPELLING)
+    spelled = one_spelling(name)
     return (
         "_" in name
         or spelled == "forwarded"
@@ -52,6 +68,10 @@ def without_reserved(
 
     `kept` are names, in lower case, that this one application understands and takes from anybody: exactly so spelled.
     """
+    fields = list(fields)
+    named = connection_tokens(fields)
     return [
-        (name, value) for name, value in fields if name in kept or not is_reserved(name.decode("latin-1"))
+        (name, value)
+        for name, value in fields
+        if name in kept or (name.lower() not in named and not is_reserved(name.decode("latin-1")))
     ]

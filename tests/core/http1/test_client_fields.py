@@ -37,6 +37,16 @@ def test_what_one_application_takes_is_spelled_exactly() -> None:
     assert without_reserved(fields, kept={b"x-mezite-csrf"}) == [(b"x-mezite-csrf", b"1")]
 
 
+def test_what_the_connection_names_stays_on_it() -> None:
+    """D6; but neither whom the request is for nor where it ends."""
+    fields = [
+        (b"Connection", b"close, X-Hop ,,HOST"),
+        (b"connection", b"content-length,\tcookie"),
+        *((name, b"1") for name in (b"host", b"content-length", b"x-hop", b"Cookie", b"x-other")),
+    ]
+    assert without_reserved(fields) == [(name, b"1") for name in (b"host", b"content-length", b"x-other")]
+
+
 def test_the_order_is_kept() -> None:
     fields = [(b"host", b"h"), (b"x-forwarded-for", b"1"), (b"accept", b"a"), (b"accept", b"b")]
     assert without_reserved(fields) == [(b"host", b"h"), (b"accept", b"a"), (b"accept", b"b")]
