@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """gRPC calls per second against our server and against grpcio's, in pairs in one run; prints ratios.
 
-The client is grpcio in this process for both; each server runs in a process of its own and answers the same echo.
-Run ``python -m bench.grpc_calls [SECONDS]`` from the checkout: seconds for each figure, 2 by default.
+Each server runs in a process of its own and answers the same echo. Two clients ask both: grpcio in this process, which
+costs as much processor time as the servers do, and h2load (Debian: nghttp2-client), which costs next to nothing and so
+shows what the servers can do.
+Run ``python -m bench.grpc_calls [SECONDS]`` from the checkout: seconds for each figure of grpcio's, 2 by default.
 """
 
 import functools
 import multiprocessing
+import re
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from concurrent import futures
 
@@ -132,6 +137,34 @@ def server_stream(channel, seconds):
     return messages / spent
 
 
+def h2load(port, path, message, calls, streams):
+    """Calls a second; RuntimeError when one failed."""
+    body = message.SerializeToString()
+    with tempfile.NamedTemporaryFile() as framed:
+        framed.write(b"\0" + len(body).to_bytes(4) + body)
+        framed.flush()
+        fields = [f"--header={field}" for field in ("content-type: application/grpc", "te: trailers")]
+        asked = [f"--requests={calls}", "--clients=1", f"--max-concurrent-streams={streams}"]
+        command = ["h2load", *asked, f"--data={framed.name}", *fields, f"http://127.0.0.1:{port}{path}"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if f"{calls} succeeded" not in said:
+        raise RuntimeError(said)
+    return float(re.search(r"([0-9.]+) req/s", said)[1])
+
+
+def sequential_h2load(port, seconds):
+    return h2load(port, ECHO, StringValue(value="x" * 100), int(1000 * seconds), 1)
+
+
+def in_flight_h2load(port, seconds):
+    return h2load(port, ECHO, StringValue(value="x" * 100), int(1500 * seconds), IN_FLIGHT)
+
+
+def server_stream_h2load(port, seconds):
+    streams = max(1, round(seconds))
+    return STREAM_LENGTH * h2load(port, COUNT, Int64Value(value=STREAM_LENGTH), streams, 1)
+
+
 def start(target):
     port = multiprocessing.Value("i", 0)
     process = multiprocessing.Process(target=target, args=(port,), daemon=True)
@@ -141,22 +174,36 @@ def start(target):
     return process, port.value
 
 
+def by_grpcio(measure):
+    def measured(port, seconds):
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            return measure(channel, seconds)
+
+    return measured
+
+
+MEASURES = {
+    "unary, one at a time": by_grpcio(sequential),
+    f"unary, {IN_FLIGHT} in flight": by_grpcio(in_flight),
+    "server stream, messages": by_grpcio(server_stream),
+    "unary, one at a time, h2load": sequential_h2load,
+    f"unary, {IN_FLIGHT} in flight, h2load": in_flight_h2load,
+    "server stream, messages, h2load": server_stream_h2load,
+}
+
+
 def main():
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
     multiprocessing.set_start_method("spawn")
     servers = {"ours": start(run_ours), "grpcio": start(run_theirs)}
-    print(f"{'':24}{'ours/s':>10}{'grpcio/s':>10}{'ratio':>8}")
-    for measure in (sequential, in_flight, server_stream):
+    print(f"{'':34}{'ours/s':>10}{'grpcio/s':>10}{'ratio':>8}")
+    for label, measure in MEASURES.items():
         rates = {name: [] for name in servers}
         for _ in range(ROUNDS):
             for name, (_, port) in servers.items():
-                with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-                    rates[name].append(measure(channel, seconds))
+                rates[name].append(measure(port, seconds))
         ours, theirs = statistics.median(rates["ours"]), statistics.median(rates["grpcio"])
-        label = {"sequential": "unary, one at a time", "in_flight": f"unary, {IN_FLIGHT} in flight"}.get(
-            measure.__name__, "server stream, messages"
-        )
-        print(f"{label:24}{ours:10.0f}{theirs:10.0f}{ours / theirs:8.2f}")
+        print(f"{label:34}{ours:10.0f}{theirs:10.0f}{ours / theirs:8.2f}", flush=True)
     for process, _ in servers.values():
         process.terminate()
 
