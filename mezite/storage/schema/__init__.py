@@ -7,6 +7,7 @@ E11). A new area is imported here, so that `metadata` knows it.
 """
 
 from mezite.storage.schema.accounts import WebSessionKind, invites, roles, users, web_sessions
+from mezite.storage.schema.app_access import app_codes, app_logins, app_sessions
 from mezite.storage.schema.audit import audit_events
 from mezite.storage.schema.authorities import AuthorityState, certificate_authorities
 from mezite.storage.schema.devices import devices
@@ -39,6 +40,9 @@ __all__ = [
     "access_request_reviews",
     "access_requests",
     "agents",
+    "app_codes",
+    "app_logins",
+    "app_sessions",
     "audit_events",
     "certificate_authorities",
     "connectors",
