@@ -13,6 +13,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from mezite.agent.app_channels import AppChannels
 from mezite.agent.hub_api import HubApi
 from mezite.agent.identity_store import AgentIdentityFiles, StoredIdentity
 from mezite.agent.node_policy import HubDecision, NodePolicyOfConnection
@@ -86,6 +87,7 @@ class Agent:
     """Heard when a hub has other CAs to tell of."""
     outdated: TrustNews = attrs.field(factory=TrustNews)
     """Heard when the certificates are by a key that signs no more."""
+    apps: AppChannels = attrs.field(factory=AppChannels)
     login: str | None = attrs.field(factory=own_login)
 
     def tunnel_client(self) -> TunnelClient:
@@ -185,6 +187,9 @@ class Agent:
             # There is nothing in it: what is to be trusted is asked for, on a way that proves the hub.
             self.news.hear()
             await trio.aclose_forcefully(await pending.accept())
+            return
+        if pending.header.kind == "app":
+            await self.apps.serve(pending)
             return
         if pending.header.kind != "ssh":
             pending.reject(ErrorCode.REFUSED, f"this agent serves no {pending.header.kind} channels")

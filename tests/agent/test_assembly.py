@@ -80,15 +80,17 @@ async def test_a_hub_of_another_cluster_is_refused(tmp_path: Path) -> None:
                 await agent._connect()
 
 
-async def test_the_hub_may_open_ssh_and_nothing_else(tmp_path: Path) -> None:
+async def test_the_hub_may_open_ssh_and_applications_and_nothing_else(tmp_path: Path) -> None:
     async with live_hub(tmp_path) as hub:
         config = hub.agent_config(tmp_path / "agent")
         async with agent_of(config, await hub.enroll(), hub) as agent, trio.open_nursery() as nursery:
             nursery.start_soon(agent.tunnel_client().run)
             tunnel = await hub.hub.services.registry.wait_tunnel()
-            with pytest.raises(ChannelRejectedError, match="this agent serves no app channels") as refused:
-                await tunnel.session.open_channel(ChannelHeader(kind="app", target="wiki"))
+            with pytest.raises(ChannelRejectedError, match="this agent serves no vnc channels") as refused:
+                await tunnel.session.open_channel(ChannelHeader(kind="vnc", target="wiki"))
             assert refused.value.code is ErrorCode.REFUSED
+            with pytest.raises(ChannelRejectedError, match="cannot dial wiki: it names no port"):
+                await tunnel.session.open_channel(ChannelHeader(kind="app", target="wiki"))
             channel = await tunnel.session.open_channel(SSH)
             assert bytes(await channel.receive_some()).startswith(b"SSH-2.0-")
             await channel.send_all(b"GET / HTTP/1.1\r\n\r\n")
