@@ -17,6 +17,7 @@ import trio
 
 from mezite.core.mux.header import ChannelHeader
 from mezite.net.mux_channel import MuxChannel
+from mezite.net.mux_session import MuxSessionStatistics
 
 __all__ = ["RegistryStatistics", "StaleEpochError", "Tunnel", "TunnelRegistry", "TunnelSession"]
 
@@ -26,6 +27,10 @@ class TunnelSession(Protocol):
 
     async def open_channel(self, header: ChannelHeader, *, deadline_seconds: float = 15) -> MuxChannel:
         """Open a channel to the agent; see `mezite.net.mux_session.MuxSession.open_channel`."""
+        ...
+
+    def statistics(self) -> MuxSessionStatistics:
+        """Return counters of this moment."""
         ...
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "count_connected",
     "get",
     "get_by_name",
+    "get_by_names",
     "heartbeat",
     "heartbeat_many",
     "list_all",
@@ -158,6 +159,12 @@ def get_by_name(conn: Connection, *, node_name: str) -> AgentRow | None:
     """The agent that owns this node name now, or None."""
     statement = select(agents).where(agents.c.node_name == node_name, agents.c.removed_at.is_(None))
     return first_row(AgentRow, conn.execute(statement))
+
+
+def get_by_names(conn: Connection, *, node_names: Iterable[str]) -> list[AgentRow]:
+    """The agents that own these node names now, by name; names without one are left out."""
+    statement = select(agents).where(agents.c.node_name.in_(list(node_names)), agents.c.removed_at.is_(None))
+    return all_rows(AgentRow, conn.execute(statement.order_by(agents.c.node_name)))
 
 
 def list_all(conn: Connection, *, after: str = "", limit: int = 1000) -> list[AgentRow]:

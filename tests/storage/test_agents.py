@@ -83,6 +83,15 @@ async def test_a_list_goes_on_after_a_name(db):
     assert [row.node_name for row in first + rest] == ["n-1", "n-2", "n-3"]
 
 
+async def test_several_by_name(web_1):
+    await web_1.write(agents.register, agent=NewAgent(agent_id="a-2", node_name="app-1"), now=NOW)
+    await web_1.write(agents.register, agent=NewAgent(agent_id="a-3", node_name="gone"), now=NOW)
+    await web_1.write(agents.remove, agent_id="a-3", now=NOW)
+    found = await web_1.read(agents.get_by_names, node_names=["web-1", "gone", "nosuch", "app-1", "web-1"])
+    assert [row.node_name for row in found] == ["app-1", "web-1"]
+    assert await web_1.read(agents.get_by_names, node_names=[]) == []
+
+
 async def test_details_change_only_where_given(web_1):
     row = await web_1.write(agents.update_details, agent_id="a-1", labels={"env": "dev"})
     assert (row.labels, row.version) == ({"env": "dev"}, "0.1")
