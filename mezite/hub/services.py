@@ -10,6 +10,7 @@ from mezite.hub.ground import Ground
 from mezite.hub.webhook_receiver import configured_webhook
 from mezite.services.access_requests import AccessRequests
 from mezite.services.access_watch import AccessWatch
+from mezite.services.app_dialing import AppDialer
 from mezite.services.authentication import Authenticator
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.devices import Devices
@@ -42,6 +43,7 @@ class HubServices:
     leases: TunnelLeases
     access: NodeAccess
     directory: NodeDirectory
+    app_dialer: AppDialer
     certificates: UserCertificateService
     sso: SsoServices
     authenticator: Authenticator
@@ -94,6 +96,7 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
         directory=NodeDirectory(
             database=database, audit=audit, sources=sources, registry=registry, locks=locks
         ),
+        app_dialer=AppDialer(database=database, registry=registry),
         sso=_open_sso(config, ground, addresses, authenticator, certificates),
         certificates=certificates,
         authenticator=authenticator,
