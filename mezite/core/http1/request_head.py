@@ -14,7 +14,17 @@ import attrs
 
 from mezite.core.errors import RemoteProtocolError
 
-__all__ = ["MAX_FIELDS", "MAX_HEAD_BYTES", "RequestHead", "RequestHeadReader", "parse_request_head"]
+__all__ = [
+    "CONTENT_LENGTH",
+    "HEAD_END",
+    "MAX_FIELDS",
+    "MAX_HEAD_BYTES",
+    "Fields",
+    "RequestHead",
+    "RequestHeadReader",
+    "parse_fields",
+    "parse_request_head",
+]
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 """Request line and fields; nginx allows 8 KiB a line and 32 in all, Node 16 KiB in all. Cookies fit."""
@@ -78,9 +88,13 @@ class RequestHead:
 
 
 class RequestHeadReader:
-    """Cuts heads off a stream of bytes. Searches no byte twice, however slowly they come (threat P10)."""
+    """Cuts heads off a stream of bytes. Searches no byte twice, however slowly they come (threat P10).
 
-    def __init__(self) -> None:
+    ``max_bytes`` bounds a head, that of a response too.
+    """
+
+    def __init__(self, max_bytes: int = MAX_HEAD_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._buffer = bytearray()
         self._searched = 0
 
@@ -98,8 +112,8 @@ class RequestHeadReader:
         size = len(self._buffer) if end < 0 else end + len(HEAD_END)
         if BARE_LINE_FEED.search(self._buffer, self._searched, size):
             raise RemoteProtocolError("a line of the head ends in a bare line feed", 400)
-        if size > MAX_HEAD_BYTES:
-            raise RemoteProtocolError(f"the head is longer than {MAX_HEAD_BYTES} bytes", 431)
+        if size > self._max_bytes:
+            raise RemoteProtocolError(f"the head is longer than {self._max_bytes} bytes", 431)
         if end < 0:
             self._searched = size
             return None
