@@ -10,14 +10,35 @@ from mezite.core.http1.client_fields import without_reserved
 from mezite.core.http1.host_table import HostKind, HostTable, host_name
 from mezite.net.asgi_answer import answer
 from mezite.net.asgi_types import ASGIApp, Receive, Scope, Send
-from mezite.net.http1_limits import DrainSignal
+from mezite.net.http1_limits import DrainSignal, HostRules, Http1Limits, RulesOf
 from mezite.net.http1_server import serve_http1
 
-__all__ = ["HostRouter", "WebFront", "applications_pending"]
+__all__ = ["HostRouter", "WebFront", "applications_pending", "rules_by_host"]
 
 
 FROM_PAGES = frozenset({b"x-mezite-csrf"})
 """What the hub's own pages send to it. It says nothing about who asks: it is compared with what the session has."""
+
+
+OF_APPLICATIONS = HostRules(
+    limits=Http1Limits(
+        # The application's own limit counts (`--max-body`): what is not read is not kept.
+        body_bytes=1 << 62,
+        # Streams in both directions may pause. Only signed-in users' bodies are read at all, and a byte a second on
+        # average keeps one for ever.
+        body_rate=1.0,
+        body_grace_seconds=600.0,
+        # A player that has paused its film reads nothing for minutes.
+        write_stall_seconds=600.0,
+    ),
+    plain_paths=False,
+)
+
+
+def rules_by_host(hosts: HostTable) -> RulesOf:
+    """Tell the rules for a Host field: those of applications for names below their domain, else the hub's own."""
+    own = HostRules()
+    return lambda host: OF_APPLICATIONS if hosts.look_up(host) is HostKind.APPLICATION else own
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -26,13 +47,21 @@ class WebFront:
 
     app: ASGIApp
     drain: DrainSignal = attrs.field(factory=DrainSignal)
+    rules_of: RulesOf | None = None
+    """What holds for which host; None: the defaults for all."""
 
     async def serve(
         self, stream: trio.abc.Stream, scheme: str, client_address: str, local_address: str
     ) -> None:
         """Serve one connection; owns `stream`."""
         await serve_http1(
-            stream, self.app, scheme=scheme, client=client_address, server=local_address, drain=self.drain
+            stream,
+            self.app,
+            scheme=scheme,
+            client=client_address,
+            server=local_address,
+            drain=self.drain,
+            rules_of=self.rules_of,
         )
 
 

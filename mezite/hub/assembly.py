@@ -23,7 +23,7 @@ from mezite.handlers.ports.tunnel_routes import agent_route, user_route
 from mezite.handlers.session_life import new_window_pool
 from mezite.handlers.user_ssh import UserSshHandler
 from mezite.handlers.user_tunnel import UserTunnelHandler, register_channels
-from mezite.handlers.web_front import HostRouter, WebFront, applications_pending
+from mezite.handlers.web_front import HostRouter, WebFront, applications_pending, rules_by_host
 from mezite.handlers.web_sockets import WebSockets
 from mezite.hub.api_server import open_api
 from mezite.hub.ground import Ground, open_ground
@@ -177,7 +177,10 @@ def _web_front(config: HubConfig, tls: HubTls, app: ASGIApp) -> WebFront:
     hosts = HostTable(names=frozenset({*names, *given}), apps_domain=config.proxy.apps_domain)
     by_host = HostRouter(hosts=hosts, hub=app, applications=applications_pending)
     header = _trusted_header(config)
-    return WebFront(app=by_host if header is None else TrustedAddress(app=by_host, header=header))
+    return WebFront(
+        app=by_host if header is None else TrustedAddress(app=by_host, header=header),
+        rules_of=rules_by_host(hosts),
+    )
 
 
 def _trusted_header(config: HubConfig) -> TrustedHeader | None:

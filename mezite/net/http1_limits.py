@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import attrs
 import trio
 
-__all__ = ["DrainSignal", "Http1Limits"]
+__all__ = ["DrainSignal", "HostRules", "Http1Limits", "RulesOf"]
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +38,21 @@ class Http1Limits:
     linger_seconds: float = 2.0
     """after the last response the client's unread bytes are taken for so long: closing a socket that holds
     unread data makes the kernel send a reset, which destroys the response on its way (RFC 9112 sec. 9.6)"""
+
+
+@attrs.frozen(kw_only=True)
+class HostRules:
+    """What holds for requests to one host, once their head is read."""
+
+    limits: Http1Limits = attrs.field(factory=Http1Limits)
+    """of the body and the response"""
+    plain_paths: bool = True
+    """whether a path that can be read in two ways is refused (threat D8); an application's own business otherwise,
+    except for dot segments and control bytes"""
+
+
+RulesOf = Callable[[bytes], HostRules]
+"""The rules for a Host field, which has passed the gate."""
 
 
 class DrainSignal:

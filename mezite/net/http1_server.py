@@ -21,7 +21,8 @@ from mezite.core.http1.request_head import RequestHead, parse_request_head
 from .addresses import split_host_port
 from .asgi_types import ASGIApp, Scope
 from .http1_exchange import Http1Exchange
-from .http1_limits import DrainSignal, Http1Limits
+from .http1_limits import DrainSignal, HostRules, Http1Limits, RulesOf
+from .http1_request import REQUEST, facts_of
 from .http1_websocket import WebSocketOffer
 from .http1_wire import Http1Wire
 from .websocket_upgrade import check_upgrade, wants_websocket
@@ -40,10 +41,12 @@ async def serve_http1(
     server: str,
     limits: Http1Limits | None = None,
     drain: DrainSignal | None = None,
+    rules_of: RulesOf | None = None,
 ) -> None:
     """Serve requests on ``stream``, which it owns, until client, limits or ``drain`` end the connection.
 
-    ``scheme`` is ``http`` or ``https``; ``client`` and ``server`` are ``ip:port`` for the ASGI scope.
+    ``scheme`` is ``http`` or ``https``; ``client`` and ``server`` are ``ip:port`` for the ASGI scope. ``limits`` hold
+    until the head of a request is read; from then on the rules of its host do, which are the same limits by default.
     Whatever the client or the application does, nothing is raised but cancellation, which closes the stream.
     A request for a WebSocket comes to the application as in ``http1_websocket``.
     """
@@ -54,12 +57,18 @@ async def serve_http1(
         ends=_Ends(scheme, _ends_pair(client), _ends_pair(server)),
         limits=limits,
         drain=drain or DrainSignal(),
+        rules_of=rules_of or constant_rules(limits),
     )
     try:
         await front.serve()
         await front.wire.close()
     finally:
         await trio.aclose_forcefully(stream)
+
+
+def constant_rules(limits: Http1Limits) -> RulesOf:
+    rules = HostRules(limits=limits)
+    return lambda _host: rules
 
 
 @attrs.frozen
@@ -83,6 +92,7 @@ class _Front:
     ends: _Ends
     limits: Http1Limits
     drain: DrainSignal
+    rules_of: RulesOf
 
     async def serve(self) -> None:
         for number in range(1, self.limits.max_requests + 1):
@@ -120,14 +130,15 @@ class _Front:
 
     async def _answer(self, raw: bytes, *, last: bool) -> bool:
         head = parse_request_head(raw)
-        check_request(head, self.limits)
+        rules = self.rules_of(head.host)
+        check_request(head, rules.limits)
         keep = not (last or head.wants_close or head.chunked)
-        scope = asgi_scope(head, self.ends)
+        scope = asgi_scope(head, self.ends, plain_paths=rules.plain_paths)
         try:
-            self.wire.begin(raw)
+            self.wire.begin(raw, rules.limits)
         except h11.RemoteProtocolError as error:
             raise RemoteProtocolError("the request is malformed", 400) from error
-        exchange = Http1Exchange(self.wire, head, self.limits, keep=keep, drain=self.drain)
+        exchange = Http1Exchange(self.wire, head, rules.limits, keep=keep, drain=self.drain)
         app = WebSocketOffer(self.app, exchange) if wants_websocket(head) else self.app
         if not await exchange.run(app, scope):
             return False
@@ -148,7 +159,7 @@ def check_request(head: RequestHead, limits: Http1Limits) -> None:
         raise RemoteProtocolError("the only expectation met here is 100-continue", 417)
 
 
-def asgi_scope(head: RequestHead, ends: _Ends) -> Scope:
+def asgi_scope(head: RequestHead, ends: _Ends, *, plain_paths: bool = True) -> Scope:
     """The ASGI scope of a request. The path is decoded once; one that can be read in two ways is refused."""
     raw_path, _, query = head.target.partition(b"?")
     return {
@@ -157,22 +168,23 @@ def asgi_scope(head: RequestHead, ends: _Ends) -> Scope:
         "http_version": f"1.{head.minor_version}",
         "method": head.method.decode("ascii"),
         "scheme": ends.scheme,
-        "path": decode_path(raw_path),
+        "path": decode_path(raw_path, plain=plain_paths),
         "raw_path": raw_path,
         "query_string": query,
         "root_path": "",
         "headers": list(head.fields),
         "client": ends.client,
         "server": ends.server,
+        "extensions": {REQUEST: facts_of(head)},
         "state": {},
     }
 
 
-def decode_path(raw_path: bytes) -> str:
+def decode_path(raw_path: bytes, *, plain: bool = True) -> str:
     """Percent-decode a path, refusing what a handler and a policy might read differently (threat D8).
 
     That is: an empty segment, dot segments, an encoded slash, backslash, control byte, broken UTF-8, or a percent
-    sign that begins no encoding.
+    sign that begins no encoding. If it need not be ``plain``, empty segments and encoded slashes and backslashes pass.
     """
     if _LOOSE_PERCENT.search(raw_path):
         raise RemoteProtocolError("the path has a percent sign without two hexadecimal digits", 400)
@@ -182,12 +194,7 @@ def decode_path(raw_path: bytes) -> str:
         raise RemoteProtocolError("the path is not UTF-8", 400) from None
     encoded = raw_path.lower()
     dotted = any(segment in (".", "..") for segment in path.split("/"))
-    if (
-        "//" in path
-        or dotted
-        or "\\" in path
-        or b"%2f" in encoded
-        or any(c < " " or c == "\x7f" for c in path)
-    ):
+    loose = "//" in path or "\\" in path or b"%2f" in encoded
+    if dotted or (plain and loose) or any(c < " " or c == "\x7f" for c in path):
         raise RemoteProtocolError("the path is not in its plain form", 400)
     return path

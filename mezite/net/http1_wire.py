@@ -57,8 +57,9 @@ class Http1Wire:
 
     # -- one request
 
-    def begin(self, head: bytes) -> None:
-        """Give ``h11`` a head that passed the gate, and what came after it."""
+    def begin(self, head: bytes, limits: Http1Limits) -> None:
+        """Give ``h11`` a head that passed the gate, and what came after it. ``limits`` are those of its host."""
+        self._limits = limits
         self.h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * MAX_HEAD_BYTES)
         self.h11.receive_data(head)
         request = self.h11.next_event()

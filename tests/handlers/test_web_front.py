@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 
 from mezite.core.http1.host_table import HostTable
-from mezite.handlers.web_front import HostRouter, applications_pending
+from mezite.handlers.web_front import HostRouter, applications_pending, rules_by_host
 from mezite.net.asgi_types import ASGIApp, Message, Receive, Scope, Send
+from mezite.net.http1_limits import HostRules
 
 HOSTS = HostTable(names=frozenset({"hub.example"}), apps_domain="apps.example")
 
@@ -58,3 +59,12 @@ async def test_applications_are_refused_in_http(kind: str, part: str) -> None:
     await applications_pending({"type": kind, "headers": []}, receive, send)
     assert [message["type"] for message in sent] == [f"{part}.response.start", f"{part}.response.body"]
     assert sent[0]["status"] == 503
+
+
+def test_applications_have_rules_of_their_own() -> None:
+    """Uploads of any size and paths of any meaning; the hub's own host keeps to its limits (D8, D15)."""
+    rules_of = rules_by_host(HOSTS)
+    assert not rules_of(b"a.apps.example:3080").plain_paths
+    for host in (b"hub.example", b"", b"apps.example", b"elsewhere.example"):
+        assert rules_of(host) == HostRules()
+    assert rules_of(b"a.apps.example").limits.body_bytes > 1 << 40

@@ -18,7 +18,8 @@ from mezite.core.http1.request_head import MAX_HEAD_BYTES
 from mezite.net.asgi_types import ASGIApp, Message, Receive, Scope, Send
 from mezite.net.byte_streams import PushbackStream
 from mezite.net.http1_client import Response, request
-from mezite.net.http1_limits import DrainSignal, Http1Limits
+from mezite.net.http1_limits import DrainSignal, HostRules, Http1Limits, RulesOf
+from mezite.net.http1_request import REQUEST, RequestFacts
 from mezite.net.http1_server import serve_http1
 from mezite.testing.cancellation_sweep import cancel_points
 from mezite.testing.fault_stream import FaultPlan, FaultStream
@@ -75,7 +76,9 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, limits: Http1Limits | None = None) -> AsyncIterator[Client]:
+async def serving(
+    app: ASGIApp, limits: Http1Limits | None = None, rules_of: RulesOf | None = None
+) -> AsyncIterator[Client]:
     async with (network := MemoryNetwork()).listen("hub:80") as listener:
         ends = await network.dial("hub:80"), await listener.accept()
     async with trio.open_nursery() as nursery:
@@ -91,6 +94,7 @@ async def serving(app: ASGIApp, limits: Http1Limits | None = None) -> AsyncItera
                 server="[::1]:80",
                 limits=limits,
                 drain=client.drain,
+                rules_of=rules_of,
             )
             assert client.server.closed
             client.ended.set()
@@ -683,3 +687,68 @@ async def test_a_quart_trio_application() -> None:
         assert (await client.get("/nowhere")).status == 404
         assert (await client.get("/hello/x", "DELETE")).status == 405
         assert (await client.get("/hello/x", "HEAD")).body == b""
+
+
+# -- rules of hosts, and what is told beyond ASGI
+
+
+async def test_rules_are_the_hosts_own() -> None:
+    """A name below the applications' domain has other limits on the same connection, and looser paths (D8)."""
+    roomy = HostRules(limits=Http1Limits(body_bytes=1 << 40), plain_paths=False)
+    own = HostRules(limits=Http1Limits(body_bytes=2))
+    seen: list[str] = []
+
+    async def look(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["path"])
+        await read_then_hello(scope, receive, send)
+
+    async with serving(look, rules_of=lambda host: roomy if host == b"app" else own) as client:
+        body = b"12345"
+        for target in ("/a%2Fb", "//a", "/a%5cb"):
+            assert (await request(client.stream, "POST", target, (), body, host="app")).status == 200
+        answer = await client.raw(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n12345")
+    assert seen == ["/a/b", "//a", "/a\\b"]
+    assert status_and_error(answer) == (413, "the request body is larger than 2 bytes")
+
+
+@pytest.mark.parametrize("target", [b"/a/%2e%2e/b", b"/../a", b"/%00", b"/%7f", b"/%ff", b"/%2"])
+async def test_what_no_path_may_have(target: bytes) -> None:
+    """D8."""
+    async with serving(hello, rules_of=lambda _host: HostRules(plain_paths=False)) as client:
+        assert (
+            status_and_error(await client.raw(b"GET " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n"))[0] == 400
+        )
+
+
+@pytest.mark.parametrize(
+    ("fields", "facts"),
+    [
+        (b"", RequestFacts(content_length=None, chunked=False, expects_continue=False)),
+        (
+            b"Expect: 100-continue\r\n",
+            RequestFacts(content_length=None, chunked=False, expects_continue=False),
+        ),
+        (b"Content-Length: 0\r\n", RequestFacts(content_length=0, chunked=False, expects_continue=False)),
+        (
+            b"Content-Length: 3\r\nExpect: 100-continue\r\n",
+            RequestFacts(content_length=3, chunked=False, expects_continue=True),
+        ),
+        (
+            b"Transfer-Encoding: chunked\r\n",
+            RequestFacts(content_length=None, chunked=True, expects_continue=False),
+        ),
+    ],
+)
+async def test_how_a_body_comes_is_told(fields: bytes, facts: RequestFacts) -> None:
+    seen: list[RequestFacts] = []
+
+    async def look(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["extensions"][REQUEST])
+        await hello(scope, receive, send)
+
+    async with serving(look) as client:
+        await client.stream.send_all(b"POST / HTTP/1.1\r\nHost: h\r\n" + fields + b"\r\n")
+        await client.stream.send_eof()
+        await client.rest()
+    assert seen == [facts]
+    assert facts.has_body == (b"h: 3" in fields or b"chunked" in fields)

@@ -10,7 +10,7 @@ import trio.testing
 from mezite.net.asgi_answer import answer
 from mezite.net.asgi_types import Receive, Scope, Send
 from mezite.net.http1_server import serve_http1
-from mezite.net.http1_websocket import ACCEPT
+from mezite.net.http1_websocket import ACCEPT, UPGRADE
 from mezite.net.websocket_upgrade import UpgradeError, open_websocket
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -34,6 +34,10 @@ async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         await answer(scope, send, 421, "No", "no such host")
     elif path == "/close":
         await send({"type": "websocket.close", "code": 1008})
+    elif path == "/passed-on":
+        stream, rest = await scope["extensions"][UPGRADE](b"HTTP/1.1 101 X\r\n\r\n")
+        await stream.send_all(b"<" + rest + b">")
+        await stream.aclose()
     elif path == "/raise":
         raise RuntimeError("a bug")
 
@@ -153,3 +157,9 @@ async def test_a_connection_that_breaks() -> None:
     await theirs.receive_stream.aclose()
     with pytest.raises(UpgradeError, match="the connection broke"):
         await open_websocket(ours, "hub", "/v1/tunnel")
+
+
+async def test_the_stream_is_given_to_who_passes_websockets_on() -> None:
+    """The bytes behind the request come with it; the 101 is the other server's."""
+    said = await exchange(b"GET /passed-on HTTP/1.1\r\n" + ASKED + KEY + VERSION + b"\r\nearly")
+    assert said == b"HTTP/1.1 101 X\r\n\r\n<early>"
