@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from mezite.core.rbac.evaluator import Grants, NodeRequest, evaluate
+from mezite.core.rbac.evaluator import AppRequest, Grants, NodeRequest, evaluate
 from mezite.core.rbac.locks import NO_LOCKS, Lock, LockSet, LockTarget, Subject
 from mezite.core.rbac.request_rules import may_request_role, may_review_role, roles_naming
 from mezite.core.rbac.role_options import RecordSession, RoleOptions, SessionMfa, strictest
@@ -70,6 +70,8 @@ class AccessContext:
     """On `nodes.connect`: the agent that the connection would go through."""
     serial: str = ""
     """On `nodes.connect`: the SSH certificate that the agent was shown, when that is known already."""
+    over_tcp: bool = False
+    """On `apps.connect`: bytes of a protocol in which nobody can be asked for anything."""
 
 
 @attrs.frozen(kw_only=True)
@@ -89,7 +91,7 @@ class Decision:
     lock_id: str = ""
     """The lock that denies it; empty when none does."""
     idle_timeout: int = 0
-    """On `nodes.connect`: seconds without a byte of any session after which the agent ends the connection; 0: never."""
+    """Seconds without a byte of any session after which the connection ends; 0: never."""
     max_connections: int = 0
     """On `nodes.connect`: how many connections the user may have; 0: no limit."""
 
@@ -101,12 +103,9 @@ def authorize(identity: Identity, verb: str, resource: Resource, context: Access
         return _locked(lock, context)
     if isinstance(identity, AgentIdentity):
         return _agent_decision(verb, context)
-    if verb == "nodes.connect":
-        return _connect_decision(identity, resource, context)
-    if verb == "requests.create":
-        return _request_decision(identity, resource, context)
-    if verb == "requests.review":
-        return _review_decision(identity, resource, context)
+    decide = _DECISIONS.get(verb)
+    if decide is not None:
+        return decide(identity, resource, context)
     if verb.startswith(AGENTS_ONLY):
         return Decision(allowed=False, reason=f"only an agent may {verb}", decision_id=context.decision_id)
     if verb.startswith(OWN_VERBS):
@@ -219,6 +218,39 @@ def _login_decision(
     )
 
 
+def _app_decision(identity: UserIdentity, resource: Resource, context: AccessContext) -> Decision:
+    """Whether the user may use an application: labels decide, and the options of the roles that allow it."""
+    granting = identity.app_grants.granting(resource.labels)
+    if not granting:
+        verdict = evaluate(identity.definitions, AppRequest(labels=resource.labels))
+        return Decision(
+            allowed=False,
+            reason=verdict.reason,
+            role=verdict.role or "",
+            decision_id=context.decision_id,
+        )
+    options = strictest(role.options for role in granting)
+    reason = _app_objection(options, context) or _objection(options, identity, context)
+    return Decision(
+        allowed=not reason,
+        reason=reason or f"role {granting[0].name} allows it",
+        role=granting[0].name,
+        decision_id=context.decision_id,
+        idle_timeout=0 if reason else options.idle_timeout,
+        max_connections=0 if reason else options.max_connections,
+    )
+
+
+def _app_objection(options: RoleOptions, context: AccessContext) -> str:
+    """What cannot be asked of whoever connects is refused, not left out (page on application access)."""
+    if context.over_tcp and options.require_trusted_device:
+        return "your roles ask for a trusted device, which a TCP application cannot check"
+    if options.require_session_mfa is SessionMfa.NONE:
+        return ""
+    what = "your roles ask for a second factor for each session"
+    return f"{what}, which a TCP application cannot ask for" if context.over_tcp else what
+
+
 def _request_decision(identity: UserIdentity, resource: Resource, context: AccessContext) -> Decision:
     """Whether the user may ask for a role or a node. What was granted by a request grants no asking (E18)."""
     if resource.kind == "role":
@@ -290,3 +322,12 @@ def session_permissions(identity: UserIdentity) -> tuple[str, ...]:
     """Return what a certificate of this user may permit at all, sorted: the strictest over all their roles."""
     options = [role.options for role in identity.definitions]
     return _permissions(strictest(options)) if options else ()
+
+
+_DECISIONS = {
+    "nodes.connect": _connect_decision,
+    "apps.connect": _app_decision,
+    "requests.create": _request_decision,
+    "requests.review": _review_decision,
+}
+"""Verbs that are about more than what a role says of verbs."""

@@ -18,6 +18,7 @@ from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.source_address import client_address as parse_client_address
 from mezite.core.certificates.source_address import parse_source_addresses, source_address_matches
 from mezite.core.certificates.verified import VerifiedPeer, VerifiedUserCertificate
+from mezite.core.rbac.app_grants import AppGrants
 from mezite.core.rbac.evaluator import NodeGrants
 from mezite.core.rbac.request_rules import with_nodes
 from mezite.core.rbac.roles import BUILT_IN_ROLES, Role
@@ -131,6 +132,11 @@ class UserIdentity(_NotPickled, metaclass=_MadeHere):
     def grants(self) -> NodeGrants:
         """What the roles allow on nodes, prepared for asking about many."""
         return NodeGrants(self.definitions, self.traits, self.claims)
+
+    @cached_property
+    def app_grants(self) -> AppGrants:
+        """What the roles allow on applications."""
+        return AppGrants(self.definitions)
 
     def grants_on(self, node_name: str) -> NodeGrants:
         """What the roles allow on this node."""

@@ -31,6 +31,8 @@ class AccessChange(enum.StrEnum):
     """A web or API session was ended: what runs on sessions is looked at."""
     ORDERS = "orders"
     """An order to end a session on a node was given."""
+    APPS = "apps"
+    """An application was registered, changed or removed."""
 
 
 def note(conn: Connection, change: AccessChange) -> None:

@@ -22,6 +22,7 @@ async def test_each_kind_has_its_own_counter(db):
         AccessChange.RIGHTS: 3,
         AccessChange.SESSIONS: 0,
         AccessChange.ORDERS: 1,
+        AccessChange.APPS: 0,
     }
 
 

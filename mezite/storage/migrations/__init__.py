@@ -26,7 +26,21 @@ if TYPE_CHECKING:
 
 __all__ = ["REVISIONS", "current_revision", "upgrade"]
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012")
+REVISIONS = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+    "0009",
+    "0010",
+    "0011",
+    "0012",
+    "0013",
+)
 """Every revision this version knows, oldest first (a test compares it with `versions/`)."""
 
 # Alembic keeps the running migration in module globals.

@@ -10,6 +10,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mezite.core.rbac.app_grants import AppGrants
 from mezite.core.rbac.changes import apply_changes, find_flip
 from mezite.core.rbac.evaluator import AppRequest, NodeGrants, NodeRequest, evaluate
 from mezite.core.rbac.label_matcher import LabelSelector
@@ -156,6 +157,7 @@ def compare(chosen, labels, login, traits, claims):
     app = evaluate(roles, AppRequest(labels=labels))
     wanted = contract(documents, "app_labels", labels, None, traits, claims)
     assert (app.allowed, list(app.granting_roles)) == (bool(wanted), wanted)
+    assert [role.name for role in AppGrants(roles).granting(labels)] == wanted
     return decision.effect, app.effect
 
 
