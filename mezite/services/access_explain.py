@@ -11,6 +11,7 @@ import attrs
 from mezite.core.rbac.changes import find_flip, flip_text
 from mezite.core.rbac.evaluator import NodeRequest, Rule, evaluate
 from mezite.core.rbac.locks import LockTarget
+from mezite.core.rbac.role_options import SessionMfa
 from mezite.core.rbac.roles import Role
 from mezite.services.authorization import unenforced, user_subjects
 from mezite.services.errors import NotFoundError
@@ -84,6 +85,8 @@ class AccessExplainer:
         reason, would_flip = decision.reason, flip_text(find_flip(roles, request))
         if decision.options is not None and decision.options.require_trusted_device:
             reason += ", from a trusted device"
+        if decision.options is not None and decision.options.require_session_mfa is not SessionMfa.NONE:
+            reason += f"; each session needs MFA ({decision.options.require_session_mfa.value})"
         missing = unenforced(decision.options) if decision.options else []
         obstacle = self._lock(user, node, login) or _obstacle(user, node, missing)
         if obstacle is not None:

@@ -14,9 +14,17 @@ import attrs
 from mezite.core.rbac.evaluator import AppRequest, Grants, NodeRequest, evaluate
 from mezite.core.rbac.locks import NO_LOCKS, Lock, LockSet, LockTarget, Subject
 from mezite.core.rbac.request_rules import may_request_role, may_review_role, roles_naming
-from mezite.core.rbac.role_options import RecordSession, RoleOptions, SessionMfa, strictest
+from mezite.core.rbac.role_options import (
+    RecordSession,
+    RoleOptions,
+    SessionMfa,
+    strictest,
+    strictest_mfa,
+)
 from mezite.core.rbac.roles import role_allows_verb
+from mezite.core.rbac.session_mfa import SessionProof
 from mezite.services.identity import AgentIdentity, Identity, UserIdentity, is_pinned_here
+from mezite.services.missing_proof import ask_for, lacking_by_login, lacking_mfa
 
 __all__ = [
     "AccessContext",
@@ -30,7 +38,7 @@ __all__ = [
     "user_subjects",
 ]
 
-AGENT_VERBS = frozenset({"agent.renew", "agent.heartbeat", "agent.report"})
+AGENT_VERBS = frozenset({"agent.renew", "agent.heartbeat", "agent.report", "agent.prove"})
 """All that an agent may ask of a hub; what it reports is checked against the sessions the hub gave it (G5)."""
 
 AGENTS_ONLY = "agent."
@@ -72,6 +80,11 @@ class AccessContext:
     """On `nodes.connect`: the SSH certificate that the agent was shown, when that is known already."""
     over_tcp: bool = False
     """On `apps.connect`: bytes of a protocol in which nobody can be asked for anything."""
+    proof: SessionProof | None = None
+    """What the user has shown for this very session, checked and used up; None: nothing."""
+    asks_proof: bool = False
+    """The door lets nothing through before it has asked for the proof and asked `authorize()` again with it: that it is
+    missing is no refusal here, but `Decision.needs_mfa`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -94,6 +107,10 @@ class Decision:
     """Seconds without a byte of any session after which the connection ends; 0: never."""
     max_connections: int = 0
     """On `nodes.connect`: how many connections the user may have; 0: no limit."""
+    needs_mfa: SessionMfa = SessionMfa.NONE
+    """The factor that the session needs and that the context does not prove; the strictest over the logins."""
+    unproven: tuple[str, ...] = ()
+    """On `nodes.connect`: those of `logins` that need it, sorted."""
 
 
 def authorize(identity: Identity, verb: str, resource: Resource, context: AccessContext) -> Decision:
@@ -175,8 +192,19 @@ def _connect_decision(identity: UserIdentity, resource: Resource, context: Acces
             return _locked(lock, context)
     options = [role.options for role, logins in grants if logins]
     reason = _objection(strictest(options), identity, context) if options else _NO_LOGIN
+    lacking = {} if reason else lacking_by_login(grants, identity, resource, context)
+    needs = strictest_mfa(lacking.values())
+    if lacking and not context.asks_proof:
+        reason = ask_for(needs)
     if reason:
-        return Decision(allowed=False, reason=reason, decision_id=context.decision_id)
+        return Decision(
+            allowed=False,
+            reason=reason,
+            decision_id=context.decision_id,
+            logins=_sorted_logins(grants) if lacking else (),
+            needs_mfa=needs,
+            unproven=tuple(lacking),
+        )
     return Decision(
         allowed=True,
         reason="a role allows a login here",
@@ -185,6 +213,8 @@ def _connect_decision(identity: UserIdentity, resource: Resource, context: Acces
         permissions=_permissions(strictest(options)),
         idle_timeout=strictest(options).idle_timeout,
         max_connections=strictest(options).max_connections,
+        needs_mfa=needs,
+        unproven=tuple(lacking),
     )
 
 
@@ -200,7 +230,12 @@ def _login_decision(
         identity.definitions_on(resource.name),
         NodeRequest(labels=resource.labels, login=login, traits=identity.traits, claims=identity.claims),
     )
-    objection = _objection(verdict.options, identity, context) if verdict.options else ""
+    objection, needs = "", SessionMfa.NONE
+    if verdict.options and login in logins:
+        objection = _objection(verdict.options, identity, context)
+        needs = lacking_mfa(verdict.options, identity, resource, context)
+        if needs is not SessionMfa.NONE and not context.asks_proof:
+            objection = objection or ask_for(needs)
     allowed = verdict.allowed and login in logins and not objection
     reason = verdict.reason
     if verdict.allowed and not allowed:
@@ -215,6 +250,8 @@ def _login_decision(
         permissions=_permissions(limits) if limits else (),
         idle_timeout=limits.idle_timeout if limits else 0,
         max_connections=limits.max_connections if limits else 0,
+        needs_mfa=needs,
+        unproven=() if needs is SessionMfa.NONE else (login,),
     )
 
 
@@ -230,7 +267,10 @@ def _app_decision(identity: UserIdentity, resource: Resource, context: AccessCon
             decision_id=context.decision_id,
         )
     options = strictest(role.options for role in granting)
+    needs = lacking_mfa(options, identity, resource, context)
     reason = _app_objection(options, context) or _objection(options, identity, context)
+    if needs is not SessionMfa.NONE and not context.asks_proof:
+        reason = reason or ask_for(needs)
     return Decision(
         allowed=not reason,
         reason=reason or f"role {granting[0].name} allows it",
@@ -238,6 +278,7 @@ def _app_decision(identity: UserIdentity, resource: Resource, context: AccessCon
         decision_id=context.decision_id,
         idle_timeout=0 if reason else options.idle_timeout,
         max_connections=0 if reason else options.max_connections,
+        needs_mfa=needs,
     )
 
 
@@ -245,10 +286,9 @@ def _app_objection(options: RoleOptions, context: AccessContext) -> str:
     """What cannot be asked of whoever connects is refused, not left out (page on application access)."""
     if context.over_tcp and options.require_trusted_device:
         return "your roles ask for a trusted device, which a TCP application cannot check"
-    if options.require_session_mfa is SessionMfa.NONE:
-        return ""
-    what = "your roles ask for a second factor for each session"
-    return f"{what}, which a TCP application cannot ask for" if context.over_tcp else what
+    if context.over_tcp and options.require_session_mfa is not SessionMfa.NONE:
+        return "your roles ask for a second factor for each session, which a TCP application cannot ask for"
+    return ""
 
 
 def _request_decision(identity: UserIdentity, resource: Resource, context: AccessContext) -> Decision:
@@ -291,7 +331,6 @@ def unenforced(options: RoleOptions) -> list[str]:
     Such a role is not stored; where one is found nevertheless (a newer hub has stored it), access is denied.
     """
     asked = {
-        "require_session_mfa": options.require_session_mfa is not SessionMfa.NONE,
         "record_session": options.record_session is not RecordSession.DEFAULT,
     }
     return [name for name, is_asked in asked.items() if is_asked]

@@ -16,6 +16,7 @@ from mezite.services.key_login import KeyLogin
 from mezite.services.login import LoginService
 from mezite.services.relying_party import RelyingParty, relying_party
 from mezite.services.security_keys import SecurityKeys
+from mezite.services.session_proof import SessionProofs
 from mezite.services.sources import Sources
 from mezite.storage.database import Database
 from mezite.storage.secret_box import SecretBox
@@ -31,6 +32,7 @@ class FactorServices:
     proof: FreshProof
     own: OwnFactors
     administration: FactorAdministration
+    sessions: SessionProofs
 
 
 def open_factor_services(
@@ -64,4 +66,13 @@ def open_factor_services(
             cluster=cluster,
         ),
         administration=FactorAdministration(database=database, audit=audit),
+        sessions=SessionProofs(
+            database=database,
+            login=login,
+            codes=codes,
+            keys=keys,
+            audit=audit,
+            sources=sources,
+            web_url=web_url,
+        ),
     )

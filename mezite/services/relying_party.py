@@ -29,6 +29,7 @@ from webauthn.helpers.cose import COSEAlgorithmIdentifier
 from webauthn.helpers.structs import (
     AttestationFormat,
     AuthenticatorSelectionCriteria,
+    CredentialDeviceType,
     PublicKeyCredentialDescriptor,
     ResidentKeyRequirement,
     UserVerificationRequirement,
@@ -39,6 +40,7 @@ __all__ = [
     "NoRelyingPartyError",
     "RefusedCredentialError",
     "RelyingParty",
+    "VerifiedAssertion",
     "relying_party",
     "user_handle",
 ]
@@ -82,6 +84,15 @@ class EnrolledKey:
     """COSE."""
     sign_count: int
     verifies_user: bool
+
+
+@attrs.frozen(kw_only=True)
+class VerifiedAssertion:
+    """What a key has signed."""
+
+    counter: int
+    is_device_bound: bool
+    """The key says that it cannot be copied to another device (its flag "backup eligible" is not set)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -163,8 +174,8 @@ class RelyingParty:
         public_key: bytes,
         handle: bytes,
         verify_user: bool,
-    ) -> int:
-        """Return the counter of the key that has signed `challenge`.
+    ) -> VerifiedAssertion:
+        """Return what the key that has signed `challenge` says of itself.
 
         `verify_user`: this key has checked its holder before, so it must do so again. The caller compares the counter.
 
@@ -186,7 +197,10 @@ class RelyingParty:
             )
         except Exception as error:  # noqa: BLE001 - the library answers garbage with whatever its parsers raise
             raise RefusedCredentialError(_reason(error)) from None
-        return found.new_sign_count
+        return VerifiedAssertion(
+            counter=found.new_sign_count,
+            is_device_bound=found.credential_device_type is CredentialDeviceType.SINGLE_DEVICE,
+        )
 
     def _verification(self, *, wanted: bool) -> UserVerificationRequirement:
         if wanted or self.require_user_verification:

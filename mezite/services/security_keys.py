@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from mezite.services.relying_party import (
     NoRelyingPartyError,
     RefusedCredentialError,
     RelyingParty,
+    VerifiedAssertion,
     user_handle,
 )
 from mezite.services.sources import Sources
@@ -77,9 +79,9 @@ class SecurityKeys:
         self._party = party
 
     async def begin_assertion(
-        self, user_name: str, action: ChallengeAction, *, bound_to: str
+        self, user_name: str, action: ChallengeAction, *, bound_to: str, covering: bytes = b""
     ) -> KeyChallenge:
-        """Ask for one of the user's keys.
+        """Ask for one of the user's keys. What it signs covers `covering`, and 256 random bits.
 
         :raises NotFoundError: the user has none. :raises InvalidRequestError: no browser could answer.
         """
@@ -88,7 +90,7 @@ class SecurityKeys:
         keys = [row for row in rows if row.kind is FactorKind.WEBAUTHN]
         if not keys:
             raise NotFoundError("there is no security key on this account: use a code")
-        challenge = self._sources.token_bytes(32)
+        challenge = hashlib.sha256(self._sources.token_bytes(32) + covering).digest()
         options = party.request_options(
             challenge,
             [str(row.credential_id) for row in keys],
@@ -104,14 +106,20 @@ class SecurityKeys:
 
         None: there is no such challenge, or no longer. :raises FactorRefusedError: the answer is not good.
         """
+        answer = await self.check_answer(challenge_id, credential, asked)
+        return None if answer is None else FactorShown.WEBAUTHN
+
+    async def check_answer(
+        self, challenge_id: str, credential: Mapping[str, Any], asked: AskedFor
+    ) -> VerifiedAssertion | None:
+        """As `check_assertion`; return what the key says of itself."""
         challenge = await self.consume(challenge_id, asked)
         if challenge is None:
             return None
         try:
-            await self._accept(challenge, credential)
+            return await self._accept(challenge, credential)
         except RefusedCredentialError as refused:
             raise FactorRefusedError(f"security key: {refused}") from None
-        return FactorShown.WEBAUTHN
 
     async def begin_creation(self, user_name: str, *, bound_to: str) -> KeyChallenge:
         """Ask for a new key. :raises InvalidRequestError: no browser could answer."""
@@ -165,7 +173,7 @@ class SecurityKeys:
     def _question(self, challenge_id: str, asked: AskedFor) -> dict[str, Any]:
         return {"token_hash": token_hash(challenge_id), "now": self._sources.now(), **attrs.asdict(asked)}
 
-    async def _accept(self, challenge: ChallengeRow, credential: Mapping[str, Any]) -> None:
+    async def _accept(self, challenge: ChallengeRow, credential: Mapping[str, Any]) -> VerifiedAssertion:
         name, key_id = challenge.user_name, credential.get("id")
         # What is no credential's id is not asked of the database: it may not even be storable there.
         if not isinstance(key_id, str) or _KEY_ID.fullmatch(key_id) is None:
@@ -173,7 +181,7 @@ class SecurityKeys:
         row = await self._database.read(factors.get_credential, user_name=name, credential_id=key_id)
         if row is None or row.public_key is None:
             raise RefusedCredentialError("it is no key of this user")
-        counter = self._relying_party().verified_assertion(
+        found = self._relying_party().verified_assertion(
             credential,
             challenge=challenge.payload,
             public_key=row.public_key,
@@ -182,12 +190,15 @@ class SecurityKeys:
         )
 
         def accept(conn: Connection) -> bool:
-            return factors.accept_counter(conn, factor_id=row.id, counter=counter, now=self._sources.now())
+            return factors.accept_counter(
+                conn, factor_id=row.id, counter=found.counter, now=self._sources.now()
+            )
 
         if not await self._database.write(accept):
             raise RefusedCredentialError(
-                f"the counter of {row.name} went from {row.sign_count} to {counter}: it may have been copied"
+                f"the counter of {row.name} went from {row.sign_count} to {found.counter}: it may have been copied"
             )
+        return found
 
     async def _handle(self, user_name: str) -> bytes:
         user = await self._database.read(users.get, name=user_name)

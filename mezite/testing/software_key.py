@@ -22,6 +22,7 @@ __all__ = ["SoftwareKey", "from_base64url", "to_base64url"]
 
 ES256 = -7
 _PRESENT, _VERIFIED, _HAS_KEY = 0x01, 0x04, 0x40
+_BACKED_UP = 0x08 | 0x10
 _AAGUID = bytes(16)
 _NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -45,6 +46,8 @@ class SoftwareKey:
     """It has a PIN or a finger reader."""
     counts: bool = True
     """Some keys do not: their counter is always 0."""
+    synced: bool = False
+    """It is a passkey that is kept on several devices."""
     counter: int = 0
     credential_id: bytes = bytes(range(32))
     private: ec.EllipticCurvePrivateKey = attrs.field(
@@ -122,7 +125,8 @@ class SoftwareKey:
 
     def _flags(self, present: bool, verified: bool | None) -> int:
         is_verified = self.verifies_user if verified is None else verified
-        return (_PRESENT if present else 0) | (_VERIFIED if is_verified else 0)
+        said = (_PRESENT if present else 0) | (_VERIFIED if is_verified else 0)
+        return said | (_BACKED_UP if self.synced else 0)
 
     def _head(self, rp_id: str, flags: int, counter: int) -> bytes:
         return hashlib.sha256(rp_id.encode()).digest() + bytes([flags]) + counter.to_bytes(4, "big")

@@ -73,11 +73,22 @@ async def test_a_role_of_a_newer_hub_that_asks_for_more_than_this_one_can(world)
     await world.agent("web-1")
     await put(world, document())
     await world.user("alice", ("dev",))
-    newer = document(options={"require_session_mfa": "totp"})
+    newer = document(options={"record_session": "node"})
     await world.database.write(roles.put, name="dev", document=newer, now=START)
     answer = await explain(world)
     assert not answer.allowed
-    assert answer.reason == "the roles ask for require_session_mfa, which this hub cannot do yet"
+    assert answer.reason == "the roles ask for record_session, which this hub cannot do yet"
+
+
+async def test_a_factor_that_each_session_needs(world):
+    await world.agent("web-1")
+    await put(world, document())
+    await world.user("alice", ("dev",))
+    asking = document(options={"require_session_mfa": "totp"})
+    await world.database.write(roles.put, name="dev", document=asking, now=START)
+    answer = await explain(world)
+    assert answer.allowed
+    assert answer.reason == "role dev allows it; each session needs MFA (totp)"
 
 
 @pytest.mark.parametrize(("user", "node", "why"), [("bob", "web-1", "user bob"), ("alice", "x", "node x")])

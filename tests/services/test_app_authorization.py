@@ -7,7 +7,10 @@ import attrs
 import pytest
 
 from mezite.core.rbac.locks import Lock, LockSet, LockTarget
+from mezite.core.rbac.role_options import SessionMfa
+from mezite.core.rbac.session_mfa import ProvenFactor, ProvenFor, SessionProof
 from mezite.services.authorization import AccessContext, Resource, authorize
+from mezite.storage import roles
 from tests.services.world import CLIENT
 
 CONTEXT = AccessContext(client_address=CLIENT, decision_id="d-1")
@@ -89,3 +92,41 @@ async def test_tcp_is_refused_where_a_trusted_device_is_asked_for(world):
 
 async def test_agents_use_no_applications(world):
     assert not connect(await world.agent()).allowed
+
+
+async def asking(world):
+    """Bob, whose role asks for a factor."""
+    bob = await user_with_role(world)
+    spec = {"allow": {"app_labels": {"*": "*"}}, "options": {"require_session_mfa": "totp"}}
+    document = {"kind": "role", "version": "v1", "metadata": {"name": "apps"}, "spec": spec}
+    await world.database.write(roles.put, name="apps", document=json.dumps(document), now=world.clock.now)
+    return await world.session(bob.name)
+
+
+async def test_a_second_factor_for_each_session_e8(world):
+    bob = await asking(world)
+    refused = connect(bob)
+    assert (refused.allowed, refused.needs_mfa) == (False, SessionMfa.TOTP)
+    asked = connect(bob, asks_proof=True)
+    assert (asked.allowed, asked.needs_mfa) == (True, SessionMfa.TOTP)
+    proof = SessionProof(
+        user_name="bob", factor=ProvenFactor.TOTP, at=1, kind=ProvenFor.APP, targets=frozenset({"grafana"})
+    )
+    proven = connect(bob, proof=proof)
+    assert (proven.allowed, proven.needs_mfa) == (True, SessionMfa.NONE)
+    wiki = Resource(kind="app", name="wiki", labels={"env": "prod"})
+    assert not connect(bob, wiki, proof=proof).allowed
+    assert not connect(bob, proof=attrs.evolve(proof, user_name="alice")).allowed
+
+
+async def test_tcp_is_refused_where_a_second_factor_is_asked_for(world):
+    bob = await asking(world)
+    proof = SessionProof(
+        user_name="bob", factor=ProvenFactor.TOTP, at=1, kind=ProvenFor.APP, targets=frozenset({"grafana"})
+    )
+    for circumstances in ({}, {"proof": proof}, {"asks_proof": True}):
+        decision = connect(bob, over_tcp=True, **circumstances)
+        assert not decision.allowed
+        assert decision.reason == (
+            "your roles ask for a second factor for each session, which a TCP application cannot ask for"
+        )

@@ -16,6 +16,7 @@ from mezite.core.certificates.ssh import (
 from mezite.core.rbac.label_matcher import LabelSelector
 from mezite.core.rbac.role_options import RecordSession, RoleOptions, SessionMfa
 from mezite.core.rbac.roles import BUILT_IN_ROLES, Conditions, Role
+from mezite.core.rbac.session_mfa import ProvenFactor, ProvenFor, SessionProof
 from mezite.services.authorization import (
     AGENT_VERBS,
     AccessContext,
@@ -121,7 +122,7 @@ async def test_agents_may_only_what_agents_do(world):
     for verb in {*VERBS, *AGENT_VERBS, "nodes.connect", "agent.join", "self.api", "agent.", "agent.anything"}:
         decision = authorize(agent, verb, NODE, CONTEXT)
         assert decision.allowed == (verb in AGENT_VERBS), verb
-    assert {"agent.renew", "agent.heartbeat", "agent.report"} == AGENT_VERBS
+    assert {"agent.renew", "agent.heartbeat", "agent.report", "agent.prove"} == AGENT_VERBS
 
 
 def connect(identity, login, resource=NODE):
@@ -235,7 +236,6 @@ def test_what_a_session_may_do_is_up_to_the_roles_that_grant_it():
 @pytest.mark.parametrize(
     "options",
     [
-        {"require_session_mfa": SessionMfa.ANY},
         {"record_session": RecordSession.OFF},
     ],
 )
@@ -249,6 +249,92 @@ def test_what_cannot_be_enforced_is_not_granted_e8(options):
         assert not decision.allowed
         assert decision.reason == f"your roles ask for {name}, which this hub cannot do yet"
         assert decision.permissions == ()
+
+
+PROOF = SessionProof(
+    user_name="alice",
+    factor=ProvenFactor.TOTP,
+    at=START,
+    kind=ProvenFor.NODE,
+    targets=frozenset({"deploy@web-1"}),
+    serial="1",
+)
+"""`user()` has a certificate of that serial."""
+
+
+def proving(identity, login, proof=PROOF, resource=NODE, **context):
+    asked = attrs.evolve(CONTEXT, login=login, proof=proof, **context)
+    return authorize(identity, "nodes.connect", resource, asked)
+
+
+def test_without_its_proof_a_session_is_refused_e8():
+    identity = user_with(dev(require_session_mfa=SessionMfa.TOTP))
+    for login in ("deploy", None):
+        decision = connect(identity, login)
+        assert not decision.allowed
+        assert "require_session_mfa: totp" in decision.reason
+        assert decision.permissions == ()
+        assert decision.needs_mfa is SessionMfa.TOTP
+        assert decision.unproven == decision.logins == ("deploy",)  # it is listed, and asked for
+
+
+def test_a_door_that_asks_itself_is_told_what_to_ask_for():
+    identity = user_with(dev(require_session_mfa=SessionMfa.TOTP))
+    for login in ("deploy", None):
+        decision = proving(identity, login, None, asks_proof=True)
+        assert decision.allowed
+        assert decision.needs_mfa is SessionMfa.TOTP
+        assert decision.unproven == ("deploy",)
+    assert not proving(identity, "root", None, asks_proof=True).allowed
+
+
+def test_a_proof_counts():
+    identity = user_with(dev(require_session_mfa=SessionMfa.TOTP))
+    decision = proving(identity, "deploy")
+    assert decision.allowed
+    assert decision.needs_mfa is SessionMfa.NONE
+    assert decision.unproven == ()
+    assert proving(identity, None).allowed  # all its logins are covered
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"user_name": "bob"},
+        {"serial": "2"},
+        {"serial": ""},
+        {"kind": ProvenFor.APP},
+        {"targets": frozenset({"deploy@web-2"})},
+        {"targets": frozenset({"root@web-1"})},
+        {"targets": frozenset()},
+    ],
+)
+def test_a_proof_of_something_else_does_not_e7(changed):
+    identity = user_with(dev(require_session_mfa=SessionMfa.ANY))
+    assert not proving(identity, "deploy", attrs.evolve(PROOF, **changed)).allowed
+
+
+def test_the_certificate_that_the_agent_was_shown_counts():
+    identity = user_with(dev(require_session_mfa=SessionMfa.ANY))
+    assert not proving(identity, "deploy", serial="7").allowed
+    assert proving(identity, "deploy", attrs.evolve(PROOF, serial="7"), serial="7").allowed
+
+
+def test_the_strictest_of_the_granting_roles_wins():
+    mild = Role(
+        name="mild",
+        options=RoleOptions(require_session_mfa=SessionMfa.ANY),
+        allow=Conditions(node_labels=LabelSelector.parse({"*": "*"}), logins=("deploy", "ubuntu")),
+    )
+    identity = user_with(mild, dev(require_session_mfa=SessionMfa.WEBAUTHN))
+    assert connect(identity, "deploy").needs_mfa is SessionMfa.WEBAUTHN
+    assert connect(identity, "ubuntu").needs_mfa is SessionMfa.ANY
+    assert connect(identity, None).needs_mfa is SessionMfa.WEBAUTHN
+    assert not proving(identity, "deploy").allowed
+    assert proving(identity, "deploy", attrs.evolve(PROOF, factor=ProvenFactor.HARDWARE_KEY)).allowed
+    decision = proving(identity, None, attrs.evolve(PROOF, targets=frozenset({"web-1"})), asks_proof=True)
+    assert decision.logins == ("deploy", "ubuntu")
+    assert decision.unproven == ("deploy",)
 
 
 def test_permissions_of_sessions():

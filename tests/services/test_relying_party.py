@@ -68,7 +68,7 @@ def test_a_policy_that_wants_a_pin():
     asked = {"challenge": CHALLENGE, "public_key": enrolled.public_key, "handle": HANDLE}
     with pytest.raises(RefusedCredentialError, match="verif"):
         strict.verified_assertion(answer, **asked, verify_user=False)
-    assert PARTY.verified_assertion(answer, **asked, verify_user=False) == 1
+    assert PARTY.verified_assertion(answer, **asked, verify_user=False).counter == 1
 
 
 def test_a_handle_that_is_right():
@@ -78,10 +78,21 @@ def test_a_handle_that_is_right():
         PARTY.request_options(CHALLENGE, [enrolled.credential_id], verify_user=True),
         response={"userHandle": to_base64url(HANDLE)},
     )
-    counter = PARTY.verified_assertion(
+    found = PARTY.verified_assertion(
         answer, challenge=CHALLENGE, public_key=enrolled.public_key, handle=HANDLE, verify_user=True
     )
-    assert counter == 1
+    assert found.counter == 1
+    assert found.is_device_bound
+
+
+def test_a_passkey_that_is_copied_says_so():
+    key = SoftwareKey(origin=ORIGIN, synced=True)
+    enrolled = created(key)
+    answer = key.get(PARTY.request_options(CHALLENGE, [enrolled.credential_id], verify_user=True))
+    found = PARTY.verified_assertion(
+        answer, challenge=CHALLENGE, public_key=enrolled.public_key, handle=HANDLE, verify_user=True
+    )
+    assert not found.is_device_bound
 
 
 BENT = st.tuples(st.integers(0, 400), st.binary(max_size=3))

@@ -36,6 +36,8 @@ class EventType(enum.Enum):
     USER_DELETED = "user.deleted", "T1012I", "A user was deleted"
     USER_MFA_ADDED = "user.mfa.added", "T1020I", "A second factor was enrolled"
     USER_MFA_REMOVED = "user.mfa.removed", "T1021W", "A second factor was removed"
+    USER_MFA_PROVEN = "user.mfa.proven", "T1022I", "A user showed a second factor for a session"
+    USER_MFA_REFUSED = "user.mfa.refused", "T1023W", "A proof for a session was refused"
     ROLE_CREATED = "role.created", "T1030I", "A role was created"
     ROLE_UPDATED = "role.updated", "T1031I", "A role was changed"
     ROLE_DELETED = "role.deleted", "T1032I", "A role was deleted"

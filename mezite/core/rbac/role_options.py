@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import attrs
 
-__all__ = ["RecordSession", "RoleOptions", "SessionMfa", "strictest"]
+__all__ = ["RecordSession", "RoleOptions", "SessionMfa", "strictest", "strictest_mfa"]
 
 
 class SessionMfa(enum.Enum):
@@ -61,7 +61,7 @@ def strictest(options: Iterable[RoleOptions]) -> RoleOptions:
         return given[0]
     return RoleOptions(
         max_session_ttl=min(each.max_session_ttl for each in given),
-        require_session_mfa=max((each.require_session_mfa for each in given), key=list(SessionMfa).index),
+        require_session_mfa=strictest_mfa(each.require_session_mfa for each in given),
         require_trusted_device=any(each.require_trusted_device for each in given),
         port_forwarding=all(each.port_forwarding for each in given),
         file_copy=all(each.file_copy for each in given),
@@ -72,6 +72,11 @@ def strictest(options: Iterable[RoleOptions]) -> RoleOptions:
         max_connections=lowest_limit(each.max_connections for each in given),
         request_approvals=max(each.request_approvals for each in given),
     )
+
+
+def strictest_mfa(asked: Iterable[SessionMfa]) -> SessionMfa:
+    """The strictest of them; NONE when there are none."""
+    return max(asked, key=list(SessionMfa).index, default=SessionMfa.NONE)
 
 
 def lowest_limit(limits: Iterable[int]) -> int:

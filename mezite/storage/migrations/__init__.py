@@ -40,6 +40,7 @@ REVISIONS = (
     "0011",
     "0012",
     "0013",
+    "0014",
 )
 """Every revision this version knows, oldest first (a test compares it with `versions/`)."""
 

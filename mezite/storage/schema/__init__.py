@@ -29,6 +29,7 @@ from mezite.storage.schema.nodes import (
     node_sessions,
 )
 from mezite.storage.schema.requests import access_request_reviews, access_requests, webhook_outbox
+from mezite.storage.schema.session_proofs import session_proofs
 from mezite.storage.schema.sso import connectors, sso_client_logins, sso_identities, sso_round_trips
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "node_sessions",
     "recovery_codes",
     "roles",
+    "session_proofs",
     "sso_client_logins",
     "sso_identities",
     "sso_round_trips",

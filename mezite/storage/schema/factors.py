@@ -42,6 +42,8 @@ class ChallengeAction(enum.StrEnum):
     """To show, within a session, that the factor is still in the user's hands."""
     DEVICE = "device"
     """To show that a device holds its key."""
+    SESSION = "session"
+    """To show a factor for one session on a node or an application."""
 
 
 factors = Table(
