@@ -9,7 +9,7 @@ and when the database refuses, so does the action that was to be recorded (threa
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import attrs
@@ -26,10 +26,10 @@ from mezite.storage.errors import ConstraintError, StorageError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["AuditLog", "AuditUnavailableError"]
+__all__ = ["GROUP", "AuditLog", "AuditUnavailableError", "Occurrence"]
 
 GROUP = 500
-"""Rows per transaction: where the gain of grouping levels off (measured 15 to 20 times single commits)."""
+"""Rows per transaction, about: where the gain of grouping levels off (measured 15 to 20 times single commits)."""
 
 CONFLICTS = 5
 """How often another writer of the same chain may be quicker, on PostgreSQL; it is a person at a terminal. SQLite has
@@ -56,12 +56,27 @@ class AuditUnavailableError(Exception):
     """The event could not be recorded, so what it was about must not happen."""
 
 
-@attrs.define(eq=False)
-class _Waiting:
-    event_id: str
+@attrs.frozen
+class Occurrence:
+    """Something that has happened and is recorded a little later."""
+
     event_type: EventType
     timestamp: int
+    """When, in milliseconds since 1970."""
     fields: Mapping[str, object]
+    """As `AuditLog.emit` takes them."""
+
+
+@attrs.frozen
+class _Numbered:
+    event_id: str
+    occurrence: Occurrence
+
+
+@attrs.define(eq=False)
+class _Waiting:
+    events: tuple[_Numbered, ...]
+    """Recorded together or not at all."""
     done: trio.Event = attrs.field(factory=trio.Event)
     error: Exception | None = None
 
@@ -85,10 +100,18 @@ class AuditLog:
         :raises AuditUnavailableError: the database did not take it, or the log is closed.
         :raises InvalidEventError: a type-specific field cannot be written.
         """
-        plain = {name: _storable(value) for name, value in fields.items()}
-        waiting = _Waiting(self._sources.new_id(), event_type, self._sources.now(), plain)
+        (event_id,) = await self.emit_together([Occurrence(event_type, self._sources.now(), fields)])
+        return event_id
+
+    async def emit_together(self, occurrences: Sequence[Occurrence]) -> list[str]:
+        """Record all of them, in their order and in one transaction, and return their ids; at most GROUP.
+
+        Like `emit`, and with its exceptions: none is recorded then.
+        """
+        waiting = _Waiting(tuple(_Numbered(self._sources.new_id(), _plain(each)) for each in occurrences))
         # Made once for nothing: what cannot be written fails here, not in the task that writes for everyone.
-        self._event(waiting, 1, FIRST_PREV_HASH)
+        for numbered in waiting.events:
+            self._event(numbered, 1, FIRST_PREV_HASH)
         try:
             await self._queue.send(waiting)
         except trio.BrokenResourceError:
@@ -98,7 +121,7 @@ class AuditLog:
             raise AuditUnavailableError(
                 f"the audit log cannot be written: {waiting.error}"
             ) from waiting.error
-        return waiting.event_id
+        return [numbered.event_id for numbered in waiting.events]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Commit events until cancelled. What still waits then is refused."""
@@ -106,11 +129,13 @@ class AuditLog:
         try:
             while True:
                 group = [await self._arrivals.receive()]
-                while len(group) < GROUP:
+                events = len(group[0].events)
+                while events < GROUP:
                     try:
                         group.append(self._arrivals.receive_nowait())
                     except trio.WouldBlock:
                         break
+                    events += len(group[-1].events)
                 # Not cut in the middle: a group that was committed is also acknowledged.
                 with trio.CancelScope(shield=True):
                     await self._commit(group)
@@ -155,19 +180,21 @@ class AuditLog:
         head = audit_events.last(conn, hub_id=self._hub_id)
         seq, previous = (0, FIRST_PREV_HASH) if head is None else (head.seq, head.hash)
         rows: list[AuditEventRow] = []
-        for number, waiting in enumerate(group, start=seq + 1):
-            rows.append(_row(self._event(waiting, number, previous)))
+        events = (numbered for waiting in group for numbered in waiting.events)
+        for number, numbered in enumerate(events, start=seq + 1):
+            rows.append(_row(self._event(numbered, number, previous)))
             previous = rows[-1].hash
         audit_events.append_many(conn, rows=rows)
 
-    def _event(self, waiting: _Waiting, seq: int, previous: str) -> AuditEvent:
-        common = {name: value for name, value in waiting.fields.items() if name in _COMMON}
-        details = {name: value for name, value in waiting.fields.items() if name not in _COMMON}
+    def _event(self, numbered: _Numbered, seq: int, previous: str) -> AuditEvent:
+        occurrence = numbered.occurrence
+        common = {name: value for name, value in occurrence.fields.items() if name in _COMMON}
+        details = {name: value for name, value in occurrence.fields.items() if name not in _COMMON}
         common["client_ip"] = _host(str(common.get("client_ip", "")))
         return AuditEvent(
-            id=waiting.event_id,
-            event_type=waiting.event_type,
-            timestamp=waiting.timestamp,
+            id=numbered.event_id,
+            event_type=occurrence.event_type,
+            timestamp=occurrence.timestamp,
             cluster_name=self._cluster,
             hub_id=self._hub_id,
             seq=seq,
@@ -198,6 +225,11 @@ def _row(event: AuditEvent) -> AuditEventRow:
         session_id=event.session_id or None,
         success=event.success,
     )
+
+
+def _plain(occurrence: Occurrence) -> Occurrence:
+    fields = {name: _storable(value) for name, value in occurrence.fields.items()}
+    return attrs.evolve(occurrence, fields=fields)
 
 
 def _storable(value: object) -> object:
