@@ -11,6 +11,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mezite.core.assertion.key_cache import AssertionKeyCache
+    from mezite.core.assertion.key_set import AssertionKeys, InvalidKeySetError
+    from mezite.core.assertion.refusal import AssertionReason, AssertionRefused
+    from mezite.core.assertion.verifier import Caller, verify_assertion
     from mezite.core.backoff import Backoff
     from mezite.core.byte_buffer import ByteBuffer
     from mezite.core.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
@@ -52,6 +56,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _MODULES = {
+    "mezite.core.assertion.key_cache": ("AssertionKeyCache",),
+    "mezite.core.assertion.key_set": ("AssertionKeys", "InvalidKeySetError"),
+    "mezite.core.assertion.refusal": ("AssertionReason", "AssertionRefused"),
+    "mezite.core.assertion.verifier": ("Caller", "verify_assertion"),
     "mezite.core.backoff": ("Backoff",),
     "mezite.core.byte_buffer": ("ByteBuffer",),
     "mezite.core.errors": ("LocalProtocolError", "ProtocolError", "RemoteProtocolError"),
@@ -96,8 +104,13 @@ __all__ = [
     "BUILT_IN_ROLES",
     "NEED_DATA",
     "AppRequest",
+    "AssertionKeyCache",
+    "AssertionKeys",
+    "AssertionReason",
+    "AssertionRefused",
     "Backoff",
     "ByteBuffer",
+    "Caller",
     "ChannelAccepted",
     "ChannelClosed",
     "ChannelHeader",
@@ -118,6 +131,7 @@ __all__ = [
     "EofReceived",
     "ErrorCode",
     "GoAwayReceived",
+    "InvalidKeySetError",
     "Keepalive",
     "LabelSelector",
     "LocalProtocolError",
@@ -151,6 +165,7 @@ __all__ = [
     "role_document",
     "serve_connections",
     "sniff",
+    "verify_assertion",
 ]
 
 
