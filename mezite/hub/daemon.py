@@ -28,14 +28,18 @@ from mezite.net.accept_loop import serve_connections
 from mezite.net.addresses import join_host_port
 from mezite.net.connection_limits import raise_descriptor_limit
 from mezite.net.heap import keep_large_blocks
+from mezite.services.app_request_log import AppRequestLog
 from mezite.services.sources import Sources, system_sources
 
-__all__ = ["ListenError", "RunningHub", "run_hub"]
+__all__ = ["ListenError", "RunningHub", "run_hub", "write_last_requests"]
 
 _log = logging.getLogger("mezite.hub")
 
 DRAIN_SECONDS = 10
 """What running calls and sessions get to finish after SIGTERM; systemd's default patience is 90 s."""
+
+FLUSH_SECONDS = 10
+"""What the database gets to take the last records of requests; a thousand of them are two transactions."""
 
 BACKLOG = 1024
 """Connections that wait to be accepted: a reconnect herd after a restart arrives within a second (threat B6)."""
@@ -116,6 +120,7 @@ async def run_hub(
                     listeners.cancel_scope.cancel()
                 _drain(hub, connections)
             await hub.ground.refusals.summarise()
+            await write_last_requests(hub.services.app_requests)
             await _emit(hub, EventType.HUB_STOPPED)
         finally:
             connections_are_over.set()
@@ -136,9 +141,19 @@ async def _keep_audit_log(hub: Hub, over: trio.Event, *, task_status: trio.TaskS
     with trio.CancelScope(shield=True):
         async with trio.open_nursery() as nursery:
             await nursery.start(hub.ground.audit.run)
+            await nursery.start(hub.services.app_requests.run)
             task_status.started()
             await over.wait()
+            await write_last_requests(hub.services.app_requests)
             nursery.cancel_scope.cancel()
+
+
+async def write_last_requests(log: AppRequestLog) -> None:
+    """Wait until all records of requests are committed, as long as FLUSH_SECONDS; what is left is lost, and said."""
+    with trio.move_on_after(FLUSH_SECONDS):
+        await log.flush()
+    if log.waiting:
+        _log.critical("requests to applications were not recorded", extra={"requests": log.waiting})
 
 
 async def _emit(hub: Hub, event_type: EventType) -> None:

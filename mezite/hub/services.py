@@ -10,7 +10,9 @@ from mezite.hub.ground import Ground
 from mezite.hub.webhook_receiver import configured_webhook
 from mezite.services.access_requests import AccessRequests
 from mezite.services.access_watch import AccessWatch
+from mezite.services.app_assertions import AppAssertions
 from mezite.services.app_dialing import AppDialer
+from mezite.services.app_request_log import AppRequestLog
 from mezite.services.authentication import Authenticator
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.devices import Devices
@@ -59,6 +61,8 @@ class HubServices:
     devices: Devices
     factors: FactorServices
     live: LiveAccess
+    assertions: AppAssertions
+    app_requests: AppRequestLog
 
 
 def open_services(config: HubConfig, ground: Ground) -> HubServices:
@@ -84,15 +88,7 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
         leases=TunnelLeases(
             database=database, audit=audit, sources=sources, registry=registry, hub_id=ground.hub_id
         ),
-        access=NodeAccess(
-            database=database,
-            audit=audit,
-            sources=sources,
-            registry=registry,
-            connections=connections,
-            locks=locks,
-            live=live,
-        ),
+        access=_node_access(ground, registry, connections, live),
         directory=NodeDirectory(
             database=database, audit=audit, sources=sources, registry=registry, locks=locks
         ),
@@ -112,6 +108,22 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
         webhooks=_webhooks(config, ground, requests),
         devices=Devices(database=database, audit=audit, sources=sources, cluster=config.cluster_name),
         factors=_factors(config, ground, addresses),
+        assertions=AppAssertions(authorities=ground.authorities, issuer=addresses.web_url, sources=sources),
+        app_requests=AppRequestLog(audit=audit, sources=sources),
+    )
+
+
+def _node_access(
+    ground: Ground, registry: TunnelRegistry, connections: LiveConnections, live: LiveAccess
+) -> NodeAccess:
+    return NodeAccess(
+        database=ground.database,
+        audit=ground.audit,
+        sources=ground.sources,
+        registry=registry,
+        connections=connections,
+        locks=ground.lock_feed,
+        live=live,
     )
 
 

@@ -6,21 +6,26 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import cast
 
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from mezite.api.client import ClientOptions, open_api_client
 from mezite.api.pb.mezite.v1 import enrollment_pb2
 from mezite.config.kinds import ListenAddress
 from mezite.config.schema import AuthConfig, HubConfig, ProxyConfig
 from mezite.core.mux.connection import ChannelHeader
-from mezite.hub.daemon import DRAIN_SECONDS, ListenError, _bound_address, run_hub
+from mezite.hub.daemon import DRAIN_SECONDS, ListenError, _bound_address, run_hub, write_last_requests
 from mezite.net.dialer import DialError, dial
+from mezite.services.app_request_log import AppRequestLog
+from mezite.services.audit_log import AuditLog, AuditUnavailableError
 from mezite.services.sources import system_sources
 from tests.handlers.peers import API, FakeAgent, agent_session, goodbye, online_agent, user_session
 from tests.hub.live_hub import ANYWHERE, LOCAL, fill, hub_config, live_hub
+from tests.services.test_app_request_log import PREFLIGHT
 
 
 async def test_it_announces_where_it_listens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -102,6 +107,45 @@ async def test_sessions_that_are_cut_are_recorded_as_ended(
     async with live_hub(tmp_path, fresh=True) as hub:
         (ended,) = [json.loads(line) for line in await hub.audited("session.end")]
     assert ended["reason"] == "the connection ended"
+
+
+@pytest.mark.parametrize("way", ["stop", "cancel"])
+async def test_requests_that_are_not_written_yet_are_written_at_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    """Threat H7: what a request has left behind outlives it."""
+    async with live_hub(tmp_path) as hub:
+        for _ in range(600):
+            await hub.hub.services.app_requests.record(PREFLIGHT)
+        assert hub.hub.services.app_requests.waiting == 600
+        hub.stop.set() if way == "stop" else hub.cancel()
+        with trio.fail_after(20):
+            await hub.over.wait()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    async with live_hub(tmp_path, fresh=True) as hub:
+        assert len(await hub.audited("app.request")) == 600
+        if way == "stop":
+            events = [json.loads(line) for line in await hub.audited("app.request")]
+            stopped = json.loads((await hub.audited("hub.stopped"))[0])
+            assert max(event["seq"] for event in events) < stopped["seq"]
+
+
+async def test_a_database_that_takes_no_more_requests_does_not_keep_the_hub(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Refusing:
+        async def emit_together(self, occurrences: object) -> None:
+            raise AuditUnavailableError("no")
+
+    audit = cast(AuditLog, Refusing())
+    log = AppRequestLog(audit=audit, sources=system_sources())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(log.run)
+        await log.record(PREFLIGHT)
+        await write_last_requests(log)
+        nursery.cancel_scope.cancel()
+    (record,) = [record for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert (record.message, record.requests) == ("requests to applications were not recorded", 1)
 
 
 async def report_start(agent: FakeAgent) -> None:
