@@ -32,6 +32,7 @@ from mezite.hub.services import HubServices, open_services
 from mezite.net.accept_loop import Connection
 from mezite.net.asgi_types import ASGIApp
 from mezite.net.trusted_address import TrustedAddress, TrustedHeader
+from mezite.services.app_registration import AppsDomain
 from mezite.services.identity import AgentIdentity
 from mezite.services.self_probes import Sighting
 from mezite.services.sources import Sources
@@ -97,7 +98,7 @@ async def open_hub(config: HubConfig, sources: Sources) -> AsyncIterator[Hub]:
 
 
 def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
-    services = open_services(config, ground)
+    services = open_services(config, ground, _apps_domain(config, tls))
     verbs = VerbRegistry()
     register_channels(verbs)
     api = open_api(ground, services, verbs)
@@ -131,6 +132,17 @@ def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
         diagnostics=WebFront(app=create_diagnostics(ground.database, services.registry)),
         client_of=_client_of(config),
     )
+
+
+def _apps_domain(config: HubConfig, tls: HubTls) -> AppsDomain:
+    return AppsDomain(name=config.proxy.apps_domain, hub_names=_own_names(config, tls))
+
+
+def _own_names(config: HubConfig, tls: HubTls) -> frozenset[str]:
+    names, _addresses = served_names(config)
+    # Not a configured wildcard: its certificate is good for many a site besides this hub.
+    given = {name.lower() for name in tls.web_names if not name.startswith("*")}
+    return frozenset({*names, *given})
 
 
 def _tunnels(
@@ -171,10 +183,7 @@ def _client_of(config: HubConfig) -> ClientOf | None:
 
 
 def _web_front(config: HubConfig, tls: HubTls, app: ASGIApp) -> WebFront:
-    names, _addresses = served_names(config)
-    # Not a configured wildcard: its certificate is good for many a site besides this hub.
-    given = {name.lower() for name in tls.web_names if not name.startswith("*")}
-    hosts = HostTable(names=frozenset({*names, *given}), apps_domain=config.proxy.apps_domain)
+    hosts = HostTable(names=_own_names(config, tls), apps_domain=config.proxy.apps_domain)
     by_host = HostRouter(hosts=hosts, hub=app, applications=applications_pending)
     header = _trusted_header(config)
     return WebFront(

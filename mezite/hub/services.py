@@ -11,7 +11,10 @@ from mezite.hub.webhook_receiver import configured_webhook
 from mezite.services.access_requests import AccessRequests
 from mezite.services.access_watch import AccessWatch
 from mezite.services.app_assertions import AppAssertions
+from mezite.services.app_catalog import AppCatalog
 from mezite.services.app_dialing import AppDialer
+from mezite.services.app_memory import AppMemory
+from mezite.services.app_registration import AppsDomain
 from mezite.services.app_request_log import AppRequestLog
 from mezite.services.authentication import Authenticator
 from mezite.services.credential_refusals import CredentialRefusals
@@ -19,7 +22,6 @@ from mezite.services.devices import Devices
 from mezite.services.factor_services import FactorServices, open_factor_services
 from mezite.services.live_access import LiveAccess
 from mezite.services.live_connections import LiveConnections
-from mezite.services.lock_feed import LockFeed
 from mezite.services.locks import Locks
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
@@ -45,6 +47,7 @@ class HubServices:
     leases: TunnelLeases
     access: NodeAccess
     directory: NodeDirectory
+    apps: AppCatalog
     app_dialer: AppDialer
     certificates: UserCertificateService
     sso: SsoServices
@@ -65,14 +68,15 @@ class HubServices:
     app_requests: AppRequestLog
 
 
-def open_services(config: HubConfig, ground: Ground) -> HubServices:
+def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubServices:
     """Make them; nothing runs yet."""
     database, audit, sources = ground.database, ground.audit, ground.sources
     locks = ground.lock_feed
     public = config.proxy.public_addr
     registry = TunnelRegistry()
     live = LiveAccess(feed=locks, sources=sources)
-    watch = _watch(config, ground, locks, live)
+    memory = AppMemory(database)
+    watch = _watch(config, ground, live, memory)
     connections = LiveConnections(
         database=database, audit=audit, sources=sources, hub_id=ground.hub_id, live=live
     )
@@ -91,6 +95,9 @@ def open_services(config: HubConfig, ground: Ground) -> HubServices:
         access=_node_access(ground, registry, connections, live),
         directory=NodeDirectory(
             database=database, audit=audit, sources=sources, registry=registry, locks=locks
+        ),
+        apps=AppCatalog(
+            database=database, memory=memory, audit=audit, sources=sources, locks=locks, domain=domain
         ),
         app_dialer=AppDialer(database=database, registry=registry),
         sso=_open_sso(config, ground, addresses, authenticator, certificates),
@@ -138,12 +145,13 @@ def _webhooks(config: HubConfig, ground: Ground, requests: AccessRequests) -> We
     return webhooks
 
 
-def _watch(config: HubConfig, ground: Ground, locks: LockFeed, live: LiveAccess) -> AccessWatch:
+def _watch(config: HubConfig, ground: Ground, live: LiveAccess, apps: AppMemory) -> AccessWatch:
     return AccessWatch(
         database=ground.database,
         sources=ground.sources,
-        feed=locks,
+        feed=ground.lock_feed,
         live=live,
+        apps=apps,
         hub_id=ground.hub_id,
         strict=config.auth.locking_mode == "strict",
     )

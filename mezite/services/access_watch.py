@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from mezite.services.app_memory import AppMemory
+from mezite.services.authorization import Resource
 from mezite.services.identity import UserIdentity
 from mezite.services.identity_refresh import refresh
 from mezite.services.live_access import LiveAccess, LiveEntry, slowest_ms, wait_over
@@ -56,6 +58,8 @@ class AccessWatch:
     hub_id: str
     strict: bool = True
     """Whether sessions end when locks cannot be read."""
+    apps: AppMemory | None = None
+    """What is told of changes to applications."""
     _seen: Mapping[AccessChange, int] = attrs.field(factory=lambda: _NOTHING_SEEN, init=False)
     _known_locks: set[str] = attrs.field(factory=set, init=False)
     _silent_seconds: int = attrs.field(default=0, init=False)
@@ -87,6 +91,10 @@ class AccessWatch:
             await self._follow_people(changed)
             if AccessChange.ORDERS in changed:
                 await self._follow_orders()
+            if self.apps is not None:
+                await self.apps.follow(seen[AccessChange.APPS])
+                if AccessChange.APPS in changed:
+                    await self._follow_apps(self.apps)
             self.live.end_expired()
             self._seen = seen
         self._silent_seconds = 0
@@ -121,6 +129,19 @@ class AccessWatch:
             else:
                 entry.identity = identity
         await self.live.ask_all(entry for entry, _ in people)
+
+    async def _follow_apps(self, memory: AppMemory) -> None:
+        """End what runs on applications that are gone or disabled, and ask about the others by their labels of now."""
+        by_name = (await memory.read()).by_name
+        entries = [entry for entry in self.live.entries() if entry.verb == "apps.connect"]
+        for entry in entries:
+            known = by_name.get(entry.resource.name)
+            if known is None or not known.app.enabled:
+                state = "was removed" if known is None else "is disabled"
+                self.live.end(entry, f"application {entry.resource.name} {state}")
+            else:
+                entry.resource = Resource(kind="app", name=known.app.name, labels=known.app.labels)
+        await self.live.ask_all(entry for entry in entries if not entry.reason)
 
     async def _follow_orders(self) -> None:
         orders = await self.database.read(node_sessions.list_ordered, hub_id=self.hub_id)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 from sqlalchemy import delete as delete_from
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy import update as update_table
 
 from mezite.core.apps.app import App
@@ -24,7 +24,7 @@ from mezite.storage.schema import apps
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["AppRow", "delete", "get", "get_by_address", "get_many", "insert", "replace", "revisions"]
+__all__ = ["AppRow", "count", "delete", "get", "get_by_address", "get_many", "insert", "replace", "revisions"]
 
 # One variable for each name: under SQLite's 32,766 and PostgreSQL's 65,535 in one statement.
 NAMES_PER_STATEMENT = 1000
@@ -114,6 +114,11 @@ def get(conn: Connection, *, name: str, for_update: bool = False) -> AppRow | No
 def get_by_address(conn: Connection, *, public_addr: str) -> AppRow | None:
     """The application at this host name, or None."""
     return first_row(AppRow, conn.execute(select(apps).where(apps.c.public_addr == public_addr)))
+
+
+def count(conn: Connection) -> int:
+    """How many there are."""
+    return conn.execute(select(func.count()).select_from(apps)).scalar_one()
 
 
 def revisions(conn: Connection) -> dict[str, str]:

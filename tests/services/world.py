@@ -21,6 +21,9 @@ from mezite.core.certificates.ssh_verify import verify_user_certificate
 from mezite.services.access_requests import AccessRequests
 from mezite.services.access_watch import AccessWatch
 from mezite.services.accounts import Accounts
+from mezite.services.app_catalog import AppCatalog
+from mezite.services.app_memory import AppMemory
+from mezite.services.app_registration import AppsDomain
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
@@ -57,6 +60,7 @@ PASSWORD = "correct horse battery"
 CLIENT = "192.0.2.7:50000"
 CLUSTER = "test"
 WEB_URL = "https://hub.example.com"
+APPS_DOMAIN = "apps.example.com"
 HUB_ID = "hub-1"
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -129,6 +133,7 @@ class World:
     codes: FactorCodes
     box: SecretBox
     factors: FactorServices
+    apps: AppCatalog
 
     async def events(self, event_type: str = "") -> list[dict[str, object]]:
         """What has been audited, oldest first."""
@@ -226,6 +231,14 @@ class World:
         return identity
 
 
+def apps_domain() -> AppsDomain:
+    return AppsDomain(
+        name=APPS_DOMAIN,
+        hub_names=frozenset({f"hub.{APPS_DOMAIN}"}),
+        certificate_names=lambda: (f"*.{APPS_DOMAIN}",),
+    )
+
+
 async def wired(database: Database, path: Path, clock: Clock, sources: Sources, hub_id: str) -> World:
     """The services of one hub on `database`; `audit.run` is the caller's to start."""
     authorities = await CertificateAuthorities.open(
@@ -240,7 +253,10 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
     await lock_feed.refresh()
     login = LoginService(passwords=passwords, codes=codes, locks=lock_feed, **common)
     live = LiveAccess(feed=lock_feed, sources=sources)
-    watch = AccessWatch(database=database, sources=sources, feed=lock_feed, live=live, hub_id=hub_id)
+    app_memory = AppMemory(database)
+    watch = AccessWatch(
+        database=database, sources=sources, feed=lock_feed, live=live, hub_id=hub_id, apps=app_memory
+    )
     connections = LiveConnections(hub_id=hub_id, live=live, **common)
     return World(
         path=path,
@@ -273,6 +289,7 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         watch=watch,
         locks=Locks(watch=watch, **common),
         node_sessions=NodeSessionControl(database=database, audit=audit, watch=watch),
+        apps=AppCatalog(memory=app_memory, locks=lock_feed, domain=apps_domain(), **common),
         **common,
     )
 

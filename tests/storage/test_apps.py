@@ -66,6 +66,7 @@ async def test_revisions_and_many(db):
     rows = await db.read(apps.get_many, names=["redis", "grafana", "none"])
     assert {row.name for row in rows} == {"redis", "grafana"}
     assert await db.read(apps.get_many, names=[]) == []
+    assert await db.read(apps.count) == 2
 
 
 async def test_every_change_counts(db):
