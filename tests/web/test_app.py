@@ -289,3 +289,12 @@ async def test_the_keys_of_assertions_may_be_kept(world, app):
         assert answer.header(b"cache-control") == b"public, max-age=3600"
         assert len(document(answer)["keys"]) == 2
         assert (await browser.get("ca")).header(b"cache-control") == b"no-store"
+
+
+@pytest.mark.parametrize(
+    "path", ["sso/a%00b/start", "sso/idp/start?return_to=%00", "sso/idp/start?login=%00"]
+)
+async def test_an_address_with_a_nul_is_asked_of_no_database(app, path):
+    """Threat P20: PostgreSQL fails at what SQLite takes for a name like any other."""
+    async with browsing(app) as browser:
+        assert (await browser.get(path)).status == 400
