@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""msh dialled in over `mezite-connect/1`: SSH to nodes and the API, as channels of one connection.
+"""msh dialled in over `mezite-connect/1`: SSH to nodes, TCP applications and the API, as channels of one connection.
 
 The SSH bytes are passed on as they are: this hub holds no key for them (the agent is the SSH server).
 """
@@ -15,6 +15,7 @@ import trio
 from mezite.core.mux.connection import Side
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.core.mux.flow_window import GrowthPool
+from mezite.handlers.app_tcp import AppTcpHandler, register_app_channel
 from mezite.handlers.session_life import ServeApi, dismiss, guarded, new_window_pool, running, say_goodbye
 from mezite.net.byte_streams import relay
 from mezite.net.mux_session import MuxSession, PendingChannel
@@ -23,7 +24,6 @@ from mezite.services.authentication import Authenticator
 from mezite.services.authorization import Resource
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.errors import (
-    AccessDeniedError,
     NotFoundError,
     RefusedError,
     UnauthenticatedError,
@@ -42,16 +42,17 @@ MAX_TEXT = 256
 """What a REJECT frame can carry."""
 
 _CODES: dict[type[RefusedError], ErrorCode] = {
-    AccessDeniedError: ErrorCode.REFUSED,
     NotFoundError: ErrorCode.NOT_FOUND,
     UnavailableError: ErrorCode.UNREACHABLE,
 }
+"""Everything else is REFUSED."""
 
 
 def register_channels(registry: VerbRegistry) -> None:
     """Declare the kinds of channel that users may open, with their verbs."""
     registry.register(Door(kind=DoorKind.CHANNEL, name="ssh", verb="nodes.connect", resource="node"))
     registry.register(Door(kind=DoorKind.CHANNEL, name="api", verb="self.api", resource="account"))
+    register_app_channel(registry)
 
 
 @attrs.frozen
@@ -66,6 +67,7 @@ class UserTunnelHandler:
 
     authenticator: Authenticator
     access: NodeAccess
+    apps: AppTcpHandler
     refusals: CredentialRefusals
     live: LiveAccess
     serve_api: ServeApi
@@ -115,7 +117,14 @@ class UserTunnelHandler:
         if kind == "api":
             await self.serve_api(await pending.accept(), peer.address, peer.certificate)
             return
-        await self._serve_ssh(pending, peer)
+        try:
+            identity = await self._identify(peer)
+            if kind == "app":
+                await self.apps.serve(pending, identity, peer.address)
+            else:
+                await self._serve_ssh(pending, identity, peer)
+        except RefusedError as refused:
+            pending.reject(_code_of(refused), str(refused)[:MAX_TEXT])
 
     async def _identify(self, peer: _Peer) -> UserIdentity:
         """As the user is now: a connection may be older than a change of roles, or a lock (threats E6, E14)."""
@@ -125,20 +134,22 @@ class UserTunnelHandler:
                 raise UnauthenticatedError("this port is for users: agents connect to the tunnel port")
         return identity
 
-    async def _serve_ssh(self, pending: PendingChannel, peer: _Peer) -> None:
+    async def _serve_ssh(self, pending: PendingChannel, identity: UserIdentity, peer: _Peer) -> None:
+        """:raises RefusedError: the channel was not accepted; the text is for the user."""
         header = pending.header
-        try:
-            identity = await self._identify(peer)
-            async with self.access.connect(
-                identity,
-                header.target,
-                login=header.attributes.get("login") or None,
-                client_address=peer.address,
-            ) as channel:
-                try:
-                    await relay(await pending.accept(), channel)
-                except (trio.BrokenResourceError, trio.ClosedResourceError) as broken:
-                    # Either end went away in the middle: the other one has been told by a reset.
-                    _log.debug("relay ended early", extra={"reason": repr(broken)})
-        except RefusedError as refused:
-            pending.reject(_CODES.get(type(refused), ErrorCode.REFUSED), str(refused)[:MAX_TEXT])
+        async with self.access.connect(
+            identity,
+            header.target,
+            login=header.attributes.get("login") or None,
+            client_address=peer.address,
+        ) as channel:
+            try:
+                await relay(await pending.accept(), channel)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as broken:
+                # Either end went away in the middle: the other one has been told by a reset.
+                _log.debug("relay ended early", extra={"reason": repr(broken)})
+
+
+def _code_of(refused: RefusedError) -> ErrorCode:
+    codes = (code for kind, code in _CODES.items() if isinstance(refused, kind))
+    return next(codes, ErrorCode.REFUSED)

@@ -17,6 +17,7 @@ from mezite.core.client_hello import ClientHello
 from mezite.core.h2c import UpgradeRequest
 from mezite.core.http1.host_table import HostTable
 from mezite.handlers.agent_tunnel import AgentTunnelHandler
+from mezite.handlers.app_tcp import AppTcpHandler
 from mezite.handlers.carried_tunnels import add_web_sockets
 from mezite.handlers.ports.tls_router import TlsRouter
 from mezite.handlers.ports.tunnel_routes import agent_route, user_route
@@ -168,6 +169,7 @@ def _tunnels(
     users = UserTunnelHandler(
         authenticator=services.authenticator,
         access=services.access,
+        apps=AppTcpHandler(access=services.app_access),
         refusals=services.refusals,
         live=services.live,
         serve_api=serve_api,

@@ -10,6 +10,7 @@ from mezite.hub.ground import Ground
 from mezite.hub.webhook_receiver import configured_webhook
 from mezite.services.access_requests import AccessRequests
 from mezite.services.access_watch import AccessWatch
+from mezite.services.app_access import AppAccess
 from mezite.services.app_assertions import AppAssertions
 from mezite.services.app_catalog import AppCatalog
 from mezite.services.app_dialing import AppDialer
@@ -20,7 +21,6 @@ from mezite.services.authentication import Authenticator
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.devices import Devices
 from mezite.services.factor_services import FactorServices, open_factor_services
-from mezite.services.housekeeping import Housekeeping
 from mezite.services.live_access import LiveAccess
 from mezite.services.live_connections import LiveConnections
 from mezite.services.locks import Locks
@@ -50,6 +50,7 @@ class HubServices:
     directory: NodeDirectory
     apps: AppCatalog
     app_dialer: AppDialer
+    app_access: AppAccess
     certificates: UserCertificateService
     sso: SsoServices
     authenticator: Authenticator
@@ -67,7 +68,6 @@ class HubServices:
     live: LiveAccess
     assertions: AppAssertions
     app_requests: AppRequestLog
-    housekeeping: Housekeeping
 
 
 def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubServices:
@@ -82,6 +82,9 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
     connections = LiveConnections(
         database=database, audit=audit, sources=sources, hub_id=ground.hub_id, live=live
     )
+    catalog = _app_catalog(ground, memory, domain)
+    dialer = AppDialer(database=database, registry=registry)
+    app_access = _app_access(ground, catalog, dialer, connections, live)
     certificates = UserCertificateService(authorities=ground.authorities, audit=audit, sources=sources)
     authenticator = Authenticator(
         database=database, authorities=ground.authorities, sources=sources, locks=locks
@@ -98,10 +101,9 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
         directory=NodeDirectory(
             database=database, audit=audit, sources=sources, registry=registry, locks=locks
         ),
-        apps=AppCatalog(
-            database=database, memory=memory, audit=audit, sources=sources, locks=locks, domain=domain
-        ),
-        app_dialer=AppDialer(database=database, registry=registry),
+        apps=catalog,
+        app_dialer=dialer,
+        app_access=app_access,
         sso=_open_sso(config, ground, addresses, authenticator, certificates),
         certificates=certificates,
         authenticator=authenticator,
@@ -117,7 +119,6 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
         webhooks=_webhooks(config, ground, requests),
         devices=Devices(database=database, audit=audit, sources=sources, cluster=config.cluster_name),
         factors=_factors(config, ground, addresses),
-        housekeeping=Housekeeping(database=database, sources=sources),
         assertions=AppAssertions(authorities=ground.authorities, issuer=addresses.web_url, sources=sources),
         app_requests=AppRequestLog(audit=audit, sources=sources),
     )
@@ -132,6 +133,31 @@ def _node_access(
         sources=ground.sources,
         registry=registry,
         connections=connections,
+        locks=ground.lock_feed,
+        live=live,
+    )
+
+
+def _app_catalog(ground: Ground, memory: AppMemory, domain: AppsDomain) -> AppCatalog:
+    return AppCatalog(
+        database=ground.database,
+        memory=memory,
+        audit=ground.audit,
+        sources=ground.sources,
+        locks=ground.lock_feed,
+        domain=domain,
+    )
+
+
+def _app_access(
+    ground: Ground, apps: AppCatalog, dialer: AppDialer, connections: LiveConnections, live: LiveAccess
+) -> AppAccess:
+    return AppAccess(
+        apps=apps,
+        dialer=dialer,
+        connections=connections,
+        audit=ground.audit,
+        sources=ground.sources,
         locks=ground.lock_feed,
         live=live,
     )

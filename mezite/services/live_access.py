@@ -38,13 +38,14 @@ class LiveKind(enum.Enum):
 
     SSH = "ssh"
     WEBSOCKET = "websocket"
+    APP = "application"
     USER_TUNNEL = "user tunnel"
     AGENT_TUNNEL = "agent tunnel"
 
     @property
     def is_session(self) -> bool:
         """Something a person uses, and not what merely carries it."""
-        return self in (LiveKind.SSH, LiveKind.WEBSOCKET)
+        return self in (LiveKind.SSH, LiveKind.WEBSOCKET, LiveKind.APP)
 
 
 def _nothing_to_say(_reason: str) -> None:

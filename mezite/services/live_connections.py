@@ -117,23 +117,23 @@ class LiveConnections:
         finally:
             del self._connections[connection.connection_id]
 
-    async def take_place(self, connection: LiveConnection, *, limit: int) -> bool:
-        """Count the connection among those of its user on all hubs; False when there are `limit` already."""
+    async def take_place(self, connection_id: str, user_name: str, *, limit: int) -> bool:
+        """Count a connection among those of its user on all hubs; False when there are `limit` already."""
         taken = await self._database.write(
             places.take,
-            connection_id=connection.connection_id,
-            user_name=connection.user_name,
+            connection_id=connection_id,
+            user_name=user_name,
             hub_id=self._hub_id,
             limit=limit,
         )
         self._places += taken
         return taken
 
-    async def give_place_back(self, connection: LiveConnection) -> None:
+    async def give_place_back(self, connection_id: str) -> None:
         """Count it no more. Runs to its end even while the hub shuts down."""
         self._places -= 1
         with trio.move_on_after(FINISH_SECONDS, shield=True):
-            await self._database.write(places.release, connection_id=connection.connection_id)
+            await self._database.write(places.release, connection_id=connection_id)
 
     async def keep_places(self) -> NoReturn:
         """Say every 15 s, for ever, that the places of this hub are still taken, as long as there are any."""

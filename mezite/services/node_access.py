@@ -141,7 +141,7 @@ class NodeAccess:
     ) -> AsyncIterator[None]:
         """Let agents report about the connection, and count it where the user may have so many only."""
         if decision.max_connections and not await self._connections.take_place(
-            connection, limit=decision.max_connections
+            connection.connection_id, connection.user_name, limit=decision.max_connections
         ):
             reason = f"you may have {decision.max_connections} connections at a time, and have them"
             event_id = await self._audit_denial(connection, reason, context)
@@ -151,7 +151,7 @@ class NodeAccess:
                 yield
         finally:
             if decision.max_connections:
-                await self._connections.give_place_back(connection)
+                await self._connections.give_place_back(connection.connection_id)
 
     async def _audit_denial(self, connection: LiveConnection, reason: str, context: AccessContext) -> str:
         return await self._audit.emit(

@@ -76,8 +76,8 @@ async def test_without_a_login_the_allowed_ones_are_passed_on(tmp_path: Path) ->
 
 async def test_what_is_refused_has_its_code_and_reason(tmp_path: Path) -> None:
     async with cluster(tmp_path) as (hub, agent, session):
-        unknown = await refusal(session, ChannelHeader(kind="app", target="wiki"))
-        assert (unknown.code, unknown.text) == (ErrorCode.REFUSED, "there is no channel of kind app")
+        unknown = await refusal(session, ChannelHeader(kind="vnc", target="wiki"))
+        assert (unknown.code, unknown.text) == (ErrorCode.REFUSED, "there is no channel of kind vnc")
         missing = await refusal(session, to("nosuch", "ubuntu"))
         assert missing.code is ErrorCode.NOT_FOUND
         assert missing.text.startswith("node nosuch: not found, or you have no login there")
@@ -191,6 +191,7 @@ async def test_a_fault_of_the_hub_rejects_one_channel(
         handler = UserTunnelHandler(
             authenticator=real.authenticator,
             access=AccessThatBreaks(),
+            apps=real.apps,
             refusals=real.refusals,
             live=real.live,
             serve_api=real.serve_api,
@@ -212,7 +213,7 @@ async def test_a_certificate_is_a_condition(tmp_path: Path) -> None:
             return None
 
     handler = UserTunnelHandler(
-        authenticator=None, access=None, refusals=None, live=None, serve_api=None, verbs=None
+        authenticator=None, access=None, apps=None, refusals=None, live=None, serve_api=None, verbs=None
     )
     with pytest.raises(AssertionError, match="demands a certificate"):
         await handler.serve(NoCertificate(), "192.0.2.1:1")

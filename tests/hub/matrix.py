@@ -12,6 +12,7 @@ import trio.testing
 from mezite.api.client import ApiClient, ClientOptions, RpcError, StatusCode, open_api_client
 from mezite.api.rpc import RpcMethod
 from mezite.config.schema import HubConfig
+from mezite.core.apps.app import App
 from mezite.core.audit.event import AuditEvent
 from mezite.core.certificates.keys import (
     PrivateKey,
@@ -36,7 +37,7 @@ from mezite.services.enrollment import JoinRequest, secret_part
 from mezite.services.login import token_hash
 from mezite.services.sources import system_sources
 from mezite.services.user_certificates import UserCertificateService
-from mezite.storage import agents, audit_events, users, web_sessions
+from mezite.storage import agents, apps, audit_events, users, web_sessions
 from mezite.storage.users import NewUser
 from mezite.storage.web_sessions import WebSessionKind, WebSessionRow
 
@@ -112,6 +113,8 @@ class Cluster:
             LockTarget.USER, "locked-user", message="lost laptop", by=root, client_address=CLIENT
         )
         await database.write(agents.lock, agent_id=locked.agent_id, reason="lost", now=self.now)
+        app = App(name="agent", uri="tcp://127.0.0.1:9", protocol="tcp", agent_hostnames=("agent",))
+        await database.write(apps.insert, app=app, revision="1", now=self.now)
 
     @property
     def now(self) -> int:
@@ -311,7 +314,7 @@ async def channel_outcome(stream: TlsStream, kind: str) -> str:
 
 
 def node_header(kind: str = "ssh") -> ChannelHeader:
-    """To the one node there is, which is offline."""
+    """To the one node there is, which is offline, or to the application that it serves; both have one name."""
     return ChannelHeader(kind=kind, target="agent", attributes={"login": "ubuntu"})
 
 

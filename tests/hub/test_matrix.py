@@ -221,6 +221,14 @@ CHANNELS = {
         "admin": "rejected UNREACHABLE",
         **STRANGERS,
     },
+    # To an application whose agent is offline; the same.
+    "app": {
+        "user without roles": "rejected NOT_FOUND",
+        "auditor": "rejected NOT_FOUND",
+        "access": "rejected UNREACHABLE",
+        "admin": "rejected UNREACHABLE",
+        **STRANGERS,
+    },
     # The RPCs inside ask for themselves.
     "api": {**dict.fromkeys(USERS, "accepted"), **STRANGERS},
 }
@@ -390,10 +398,11 @@ def test_channel(answers, kind):
     assert {who: answers[kind, who].status for who in EVERYBODY} == CHANNELS[kind]
 
 
-def test_every_denied_node_is_audited(answers):
+def test_every_denied_node_and_application_is_audited(answers):
     for who in EVERYBODY:
-        types = [event.event_type.type_name for event in answers["ssh", who].denials]
-        assert types == (["access.denied"] if answers["ssh", who].status == "rejected NOT_FOUND" else []), who
+        for kind in ("ssh", "app"):
+            types = [event.event_type.type_name for event in answers[kind, who].denials]
+            assert types == (["access.denied"] if answers[kind, who].status == "rejected NOT_FOUND" else [])
         assert answers["api", who].denials == ()
 
 
