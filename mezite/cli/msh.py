@@ -19,6 +19,7 @@ msh = program_group(
         "status": LazyCommand("mezite.cli.msh_status:status", "Show identity, roles and expiry."),
         "ls": LazyCommand("mezite.cli.msh_ls:ls", "List the nodes you may reach."),
         "ssh": LazyCommand("mezite.cli.msh_ssh:ssh", "Open a shell or run a command on a node."),
+        "app": LazyCommand("mezite.cli.msh_app:app", "Reach applications."),
         "proxy": LazyCommand("mezite.cli.msh_proxy:proxy", "Carry another program's connection to a node."),
         "config": LazyCommand("mezite.cli.msh_config:config", "Print an ssh_config block for other tools."),
         "mfa": LazyCommand("mezite.cli.msh_mfa:mfa", "Your second factors."),

@@ -53,8 +53,7 @@ class GuardedClient:
     extra_roots: tuple[str, ...] = ()
     """PEM, believed besides the system's roots."""
     seconds: float = SECONDS
-    max_body: int | None = MAX_BODY
-    """Of an answer; None: only its head is read."""
+    max_body: int = MAX_BODY
 
     async def fetch(
         self,
