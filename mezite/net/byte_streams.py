@@ -21,6 +21,7 @@ __all__ = [
     "PushbackStream",
     "RelayIdleError",
     "RelayResult",
+    "RelayTally",
     "ResettableStream",
     "abort_stream",
     "can_send_eof",
@@ -175,16 +176,23 @@ class RelayResult:
     b_to_a: int
 
 
+@attrs.define
+class RelayTally:
+    """What a relay has carried so far, in bytes: also one that fails, or is cancelled."""
+
+    a_to_b: int = 0
+    b_to_a: int = 0
+
+
 @attrs.define(eq=False)
 class _Relay:
     a: trio.abc.Stream
     b: trio.abc.Stream
     idle_timeout: float
+    tally: RelayTally
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
     ended: bool = False
     error: Exception | None = None
-    a_to_b: int = 0
-    b_to_a: int = 0
 
     async def copy_a_to_b(self) -> None:
         await self._guarded(self.a, self.b, forward=True)
@@ -216,16 +224,22 @@ class _Relay:
             await send(data)
             self._touch()
             if forward:
-                self.a_to_b += len(data)
+                self.tally.a_to_b += len(data)
             else:
-                self.b_to_a += len(data)
+                self.tally.b_to_a += len(data)
 
     def _touch(self) -> None:
         if self.idle_timeout != math.inf:
             self.scope.deadline = trio.current_time() + self.idle_timeout
 
 
-async def relay(a: trio.abc.Stream, b: trio.abc.Stream, *, idle_timeout: float | None = None) -> RelayResult:
+async def relay(
+    a: trio.abc.Stream,
+    b: trio.abc.Stream,
+    *,
+    idle_timeout: float | None = None,
+    tally: RelayTally | None = None,
+) -> RelayResult:
     """Copy bytes both ways until both directions have ended; owns both streams and leaves them closed.
 
     The end of one direction is passed on as a half-close and the other goes on. If the stream that would
@@ -234,9 +248,10 @@ async def relay(a: trio.abc.Stream, b: trio.abc.Stream, *, idle_timeout: float |
     ``idle_timeout`` (seconds, None for never): when no byte moves either way for that long, both streams
     are closed and :exc:`RelayIdleError` is raised. Any error of a stream is raised as it is. In these cases,
     and when cancelled, both streams are aborted (:func:`abort_stream`): what was in flight is lost, and no
-    end mistakes that for a clean one. A reset by one peer is passed on with its code and text.
+    end mistakes that for a clean one. A reset by one peer is passed on with its code and text. ``tally`` is counted up
+    as bytes move.
     """
-    work = _Relay(a, b, math.inf if idle_timeout is None else idle_timeout)
+    work = _Relay(a, b, math.inf if idle_timeout is None else idle_timeout, tally or RelayTally())
     work._touch()
     reason = ErrorCode.CANCELLED, "the relay was cancelled"
     clean = False
@@ -259,7 +274,7 @@ async def relay(a: trio.abc.Stream, b: trio.abc.Stream, *, idle_timeout: float |
             finally:
                 await abort_stream(b, *reason)
     await _close_both(a, b)
-    return RelayResult(work.a_to_b, work.b_to_a)
+    return RelayResult(work.tally.a_to_b, work.tally.b_to_a)
 
 
 def reset_reason(error: Exception) -> tuple[ErrorCode, str]:

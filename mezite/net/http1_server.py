@@ -132,14 +132,16 @@ class _Front:
         head = parse_request_head(raw)
         rules = self.rules_of(head.host)
         check_request(head, rules.limits)
-        keep = not (last or head.wants_close or head.chunked)
+        upgrade = wants_websocket(head)
+        # Who asked to switch and was refused may have begun to speak the other protocol all the same (threat D10).
+        keep = not (last or head.wants_close or head.chunked or upgrade)
         scope = asgi_scope(head, self.ends, plain_paths=rules.plain_paths)
         try:
             self.wire.begin(raw, rules.limits)
         except h11.RemoteProtocolError as error:
             raise RemoteProtocolError("the request is malformed", 400) from error
         exchange = Http1Exchange(self.wire, head, rules.limits, keep=keep, drain=self.drain)
-        app = WebSocketOffer(self.app, exchange) if wants_websocket(head) else self.app
+        app = WebSocketOffer(self.app, exchange) if upgrade else self.app
         if not await exchange.run(app, scope):
             return False
         self.wire.end()

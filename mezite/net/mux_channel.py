@@ -133,6 +133,12 @@ class MuxChannel(trio.abc.HalfCloseableStream):
         """What the opener said."""
         return self._header
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether receiving would not wait: data, the peer's end or a failure is here."""
+        inbox = self._inbox
+        return self._closed or bool(len(inbox.data)) or inbox.ended or inbox.broken is not None
+
     def statistics(self) -> ChannelStatistics:
         """Counters of this moment."""
         return ChannelStatistics(received=self._received, sent=self._sent, unread=len(self._inbox.data))

@@ -15,7 +15,15 @@ import attrs
 
 from .client_fields import connection_tokens, is_reserved, one_spelling
 
-__all__ = ["Field", "FieldRules", "Framing", "UpstreamRequest", "request_fields", "response_fields"]
+__all__ = [
+    "Field",
+    "FieldRules",
+    "Framing",
+    "Origins",
+    "UpstreamRequest",
+    "request_fields",
+    "response_fields",
+]
 
 Field = tuple[bytes, bytes]
 
@@ -104,6 +112,37 @@ class FieldRules:
 
 
 NO_RULES: Final = FieldRules()
+
+
+@attrs.frozen(kw_only=True)
+class Origins:
+    """Where an application thinks it is, and where it is for browsers."""
+
+    internal: tuple[str, ...]
+    """``http://10.0.3.12:3000`` and other spellings of the same, in lower case"""
+    internal_host: str
+    path: str
+    """what stands before the path of each request; empty, or without a slash at its end"""
+    public: str
+    """``https://wiki.apps.example``"""
+
+    def public_location(self, location: bytes) -> bytes:
+        """The value of a Location for browsers; as it is, unless it names the internal address or path."""
+        text = location.decode("latin-1")
+        for origin in self.internal:
+            if text[: len(origin)].lower() == origin and text[len(origin) : len(origin) + 1] in (
+                "",
+                "/",
+                "?",
+            ):
+                return (self.public + self._public_path(text[len(origin) :])).encode("latin-1")
+        return self._public_path(text).encode("latin-1")
+
+    def _public_path(self, rest: str) -> str:
+        if self.path and rest.startswith(self.path) and rest[len(self.path) :][:1] in ("", "/", "?"):
+            stripped = rest.removeprefix(self.path)
+            return stripped if stripped.startswith("/") else f"/{stripped}"
+        return rest
 
 
 @attrs.frozen(kw_only=True)
@@ -199,31 +238,39 @@ def spelled(field: Field) -> str:
 
 
 def response_fields(
-    fields: Iterable[Field], *, public_name: str, rules: FieldRules = NO_RULES
+    fields: Iterable[Field],
+    *,
+    public_name: str,
+    rules: FieldRules = NO_RULES,
+    origins: Origins | None = None,
 ) -> list[Field]:
     """Return what the browser gets of an application's response (threat D16).
 
     An application speaks for its own host only. A cookie for a whole domain goes, except that of its own host, which
     is kept for that host alone; so does one with a name of the hub's, and an order to forget cookies, which browsers
-    carry out for the hub and all applications below the same domain.
+    carry out for the hub and all applications below the same domain. With `origins`, its own address in a Location, and
+    as a cookie's domain, becomes the public one.
     """
     fields = list(fields)
     named = connection_tokens(fields)
+    own_hosts = {"", public_name} if origins is None else {"", public_name, origins.internal_host}
     passed: list[Field] = []
     for name, value in fields:
         text = spelled((name, value))
         if name.lower() in named or text in NOT_FOR_BROWSERS or text.startswith(("x-mezite-", "mezite-")):
             continue
         if text == "set-cookie":
-            cookie = own_host_cookie(value, public_name)
+            cookie = own_host_cookie(value, own_hosts)
             if cookie is not None:
                 passed.append((name, cookie))
+        elif origins is not None and text in ("location", "content-location"):
+            passed.append((name, origins.public_location(value)))
         elif text != "clear-site-data" or not clears_cookies(value):
             passed.append((name, value))
     return rules.apply(passed)
 
 
-def own_host_cookie(value: bytes, public_name: str) -> bytes | None:
+def own_host_cookie(value: bytes, own_hosts: Collection[str]) -> bytes | None:
     """The cookie without a Domain; None when it must not be set."""
     pair, *attributes = value.split(b";")
     if is_own_cookie(pair):
@@ -233,7 +280,7 @@ def own_host_cookie(value: bytes, public_name: str) -> bytes | None:
         name, _, domain = attribute.partition(b"=")
         if NO_TOKEN.sub(b"", name).lower() != b"domain":
             kept.append(attribute)
-        elif domain.strip(b" \t").lower().removeprefix(b".") not in (b"", public_name.encode("ascii")):
+        elif domain.strip(b" \t").lower().removeprefix(b".").decode("latin-1") not in own_hosts:
             return None
     return b";".join(kept)
 

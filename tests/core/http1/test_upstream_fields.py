@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from itertools import product
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from mezite.core.http1.upstream_fields import (
     Field,
     FieldRules,
     Framing,
+    Origins,
     UpstreamRequest,
     request_fields,
     response_fields,
@@ -257,3 +259,46 @@ def test_rules_of_an_application_for_its_responses() -> None:
 def test_the_names_of_ours_are_not_the_applications_to_say(separators: tuple[str, str]) -> None:
     name = "X{}Mezite{}User".format(*separators).encode()
     assert received((name, b"root")) == []
+
+
+ORIGINS = Origins(
+    internal=("http://10.0.3.12", "http://10.0.3.12:80"),
+    internal_host="10.0.3.12",
+    path="/base",
+    public="https://wiki.apps.example",
+)
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        (b"http://10.0.3.12/base/a?b", b"https://wiki.apps.example/a?b"),
+        (b"HTTP://10.0.3.12:80/base", b"https://wiki.apps.example/"),
+        (b"http://10.0.3.12", b"https://wiki.apps.example"),
+        (b"http://10.0.3.12/other", b"https://wiki.apps.example/other"),
+        (b"/base?x", b"/?x"),
+        (b"/base/x", b"/x"),
+        (b"/basement", b"/basement"),
+        (b"http://10.0.3.120/", b"http://10.0.3.120/"),
+        (b"http://10.0.3.12:8080/", b"http://10.0.3.12:8080/"),
+        (b"https://login.example/?next=http://10.0.3.12/", b"https://login.example/?next=http://10.0.3.12/"),
+    ],
+)
+@pytest.mark.parametrize("name", [b"Location", b"content-location"])
+def test_locations_become_public_where_asked(name: bytes, location: bytes, expected: bytes) -> None:
+    assert response_fields([(name, location)], public_name="wiki.apps.example", origins=ORIGINS) == [
+        (name, expected)
+    ]
+    assert received((name, location)) == [(name, location)]
+
+
+def test_cookies_of_the_internal_host_become_public_where_asked() -> None:
+    cookie = (b"set-cookie", b"a=b; Domain=10.0.3.12; Path=/")
+    assert response_fields([cookie], public_name="wiki.apps.example", origins=ORIGINS) == [
+        (b"set-cookie", b"a=b; Path=/")
+    ]
+    assert received(cookie) == []
+
+
+def test_a_path_only_where_there_is_one() -> None:
+    assert attrs.evolve(ORIGINS, path="").public_location(b"/base/a") == b"/base/a"
