@@ -10,7 +10,7 @@ import attrs
 from mezite.api.pb.mezite.v1 import authorities_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
-from mezite.core.rotation import MARGIN_MS, KeySet, trusted_until
+from mezite.core.rotation import KeySet, overlap_ms, trusted_until
 from mezite.core.trust_readiness import Lagging
 from mezite.services.authority_keys import POLICIES, Purpose
 from mezite.services.authority_rotation import AuthorityRotation, PurposeStatus
@@ -115,7 +115,7 @@ def _message(status: PurposeStatus) -> pb.PurposeRotation:
         not_before_ms=readiness.not_before,
         ready_at_latest_ms=readiness.latest,
         report=readiness.sentences(),
-        overlap_ms=0 if policy.signs_for_ms is None else policy.signs_for_ms + MARGIN_MS,
+        overlap_ms=overlap_ms(policy) or 0,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from google.protobuf.message import Message
 
 from mezite.api.failures import audit_unavailable, rpc_error
+from mezite.api.request_text import check_text
 from mezite.api.rpc import CallContext, CallKind, RpcError, RpcMethod
 from mezite.core.grpc.status import StatusCode
 from mezite.services.audit_log import AuditUnavailableError
@@ -51,6 +52,7 @@ def unary(
     ) -> RpcMethod:
         async def translated(request: _Request, context: CallContext) -> _Response:
             try:
+                check_text(request)
                 return await handler(request, context)
             except RefusedError as refused:
                 raise rpc_error(refused) from None

@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["read_cookie", "write_cookie"]
+__all__ = ["SESSION_COOKIE", "read_cookie", "write_cookie"]
+
+SESSION_COOKIE = "mezite_session"
+"""Holds the session of a browser that has logged in on the hub's own pages."""
 
 _VALUE = re.compile(rb"[0-9A-Za-z_-]{1,256}", re.ASCII)
 """What our secrets are made of; 256 is four times the longest."""

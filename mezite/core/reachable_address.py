@@ -21,13 +21,19 @@ PRIVATE = tuple(
             "127.0.0.0/8",
             "100.64.0.0/10",
             "fc00::/7",
+            "fec0::/10",
+            "64:ff9b:1::/48",
             "::1/128",
         ),
     )
 )
-"""Where servers of one's own are: RFC 1918, 6598, 4193, and loopback."""
+"""Where servers of one's own are: RFC 1918, 6598, 4193, loopback, the site-local addresses of RFC 3513, and what a
+translator of one's own makes of any IPv4 address (RFC 8215)."""
 
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
+CARRIES_IPV4 = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
+"""The last 32 bits are an IPv4 address: RFC 6052, RFC 4291 section 2.5.5.1, RFC 2765."""
+
+NO_IPV4 = frozenset(map(ipaddress.ip_address, ("::", "::1")))
 
 
 def why_unreachable(address: str, *, allow_private: bool) -> str:
@@ -48,6 +54,6 @@ def real_address(address: Address) -> Address:
     """The IPv4 address that an IPv6 one leads to, where it does: ``::ffff:127.0.0.1`` is this machine."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    if address in NAT64:
+    if address not in NO_IPV4 and any(address in network for network in CARRIES_IPV4):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or address

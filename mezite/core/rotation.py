@@ -31,9 +31,11 @@ __all__ = [
     "begin",
     "drop",
     "forced",
+    "overlap_ms",
     "publish",
     "roll_back",
     "trusted_until",
+    "wants_activation",
     "wants_key",
 ]
 
@@ -87,6 +89,10 @@ class Policy:
     """Whether agents check its signatures."""
     always_ahead: bool = False
     """Whether there is a next key at all times, for readers who cache."""
+    rotates_every_ms: int | None = None
+    """When a key that is published ahead becomes active without being asked for; None: never."""
+    kept_ms: int = 0
+    """How long a former key stays at least, whatever it signed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -170,6 +176,18 @@ def wants_key(keys: KeySet, policy: Policy) -> bool:
     return policy.always_ahead and keys.upcoming is None
 
 
+def wants_activation(keys: KeySet, policy: Policy, now: int) -> bool:
+    """Whether the next key is to become active as soon as everybody is ready: asked for, or its time has come.
+
+    The next key is published when the active one begins to sign. So how long it has been public says how long the
+    other one has signed, to every hub in the same way.
+    """
+    upcoming, every = keys.upcoming, policy.rotates_every_ms
+    if upcoming is None:
+        return False
+    return upcoming.requested or (every is not None and now >= upcoming.created_at + every)
+
+
 def publish(keys: KeySet, fresh_key_id: str, now: int, *, requested: bool) -> Transition:
     """Have everybody trust a fresh key. :raises RotationRefusedError: there is one that is next already."""
     if keys.upcoming is not None:
@@ -211,11 +229,17 @@ def activate(keys: KeySet, now: int) -> Transition:
     )
 
 
+def overlap_ms(policy: Policy) -> int | None:
+    """How long a former key stays trusted; None: for ever."""
+    if policy.signs_for_ms is None:
+        return None
+    return max(policy.signs_for_ms + MARGIN_MS, policy.kept_ms)
+
+
 def trusted_until(key: KeyFacts, policy: Policy) -> int | None:
     """When a retired key may be dropped; None: never, or it is not retired."""
-    if key.retired_at is None or policy.signs_for_ms is None:
-        return None
-    return key.retired_at + policy.signs_for_ms + MARGIN_MS
+    overlap = overlap_ms(policy)
+    return None if key.retired_at is None or overlap is None else key.retired_at + overlap
 
 
 def drop(keys: KeySet, policy: Policy, now: int, *, force: bool = False) -> Transition:
@@ -255,8 +279,7 @@ def roll_back(keys: KeySet, policy: Policy, now: int) -> Transition:
 
 def automatic(keys: KeySet, policy: Policy, now: int, *, is_ready: bool) -> Transition | None:
     """Return the step that is due by itself, if there is one; `is_ready`: everybody trusts the next key."""
-    upcoming = keys.upcoming
-    if upcoming is not None and upcoming.requested and is_ready:
+    if is_ready and wants_activation(keys, policy, now):
         return activate(keys, now)
     try:
         return drop(keys, policy, now)

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 
 import attrs
 import trio
 
 from mezite.core.audit.event_types import EventType
+from mezite.core.cookies import SESSION_COOKIE, read_cookie
 from mezite.net.addresses import join_host_port
 from mezite.net.asgi_answer import answer
 from mezite.net.asgi_types import ASGIApp, Receive, Scope, Send
@@ -23,15 +23,14 @@ from mezite.services.identity import UserIdentity
 from mezite.services.live_access import LiveAccess, LiveEntry, LiveKind
 from mezite.services.sources import Sources
 from mezite.services.verb_registry import Door, DoorKind, VerbRegistry
+from mezite.storage.web_sessions import WebSessionKind
 
 __all__ = ["ServeWebSocket", "WebSocketPeer", "WebSockets", "session_token"]
 
-SESSION_COOKIE = "mezite_session"
 ONLY_WEB_SOCKETS = (
     "only WebSockets are served at this path: if this was a request for one, let the balancer in front speak HTTP/1.1 "
     "to the hub and pass on the headers Upgrade and Connection"
 )
-COOKIE = re.compile(rf"(?:^|;[ ]*){SESSION_COOKIE}=([!-:<-~]*)(?:;|$)")
 
 
 @attrs.frozen(kw_only=True)
@@ -123,9 +122,9 @@ class WebSockets:
         )
         if door.public:
             return peer
-        token = session_token(scope)
+        token, kind = session_token(scope)
         async with self.refusals.recorded(peer.client_address, "websocket"):
-            identity = await self.authenticator.by_session(token)
+            identity = await self.authenticator.by_session(token, kind)
         context = self.authenticator.context(peer.client_address)
         decision = authorize(identity, door.verb, Resource(kind=door.resource), context)
         if not decision.allowed:
@@ -144,8 +143,8 @@ class WebSockets:
         return attrs.evolve(peer, identity=identity)
 
 
-def session_token(scope: Scope) -> str:
-    """Return the session that a request for a WebSocket carries.
+def session_token(scope: Scope) -> tuple[str, WebSessionKind]:
+    """Return the session that a request for a WebSocket carries, and of what kind it has to be.
 
     Programs send `Authorization: Bearer`. Browsers cannot, and send the cookie: it counts only when the page is one of
     this very host, since another site's page could open a WebSocket with it as well (threat D11).
@@ -157,15 +156,15 @@ def session_token(scope: Scope) -> str:
         fields.setdefault(name, []).append(value)
     scheme, _, token = _text(fields.get(b"authorization", [b""])[0]).partition(" ")
     if scheme.lower() == "bearer" and token:
-        return token
-    cookies = [found[1] for value in fields.get(b"cookie", []) if (found := COOKIE.search(_text(value)))]
-    if len(cookies) != 1 or not cookies[0]:
+        return token, WebSessionKind.API
+    secret = read_cookie(fields.get(b"cookie", []), SESSION_COOKIE)
+    if secret is None:
         raise UnauthenticatedError("this needs a session: log in and send it as Authorization: Bearer")
     if fields.get(b"origin") != [own_origin(scope, fields)]:
         raise UnauthenticatedError(
             "the page that asks is not one of this host, so its cookie does not count here"
         )
-    return cookies[0]
+    return secret, WebSessionKind.WEB
 
 
 def own_origin(scope: Scope, fields: dict[bytes, list[bytes]]) -> bytes:

@@ -21,6 +21,7 @@ from mezite.services.authentication import Authenticator
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.devices import Devices
 from mezite.services.factor_services import FactorServices, open_factor_services
+from mezite.services.housekeeping import Housekeeping
 from mezite.services.live_access import LiveAccess
 from mezite.services.live_connections import LiveConnections
 from mezite.services.locks import Locks
@@ -68,6 +69,7 @@ class HubServices:
     live: LiveAccess
     assertions: AppAssertions
     app_requests: AppRequestLog
+    housekeeping: Housekeeping
 
 
 def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubServices:
@@ -119,6 +121,7 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
         webhooks=_webhooks(config, ground, requests),
         devices=Devices(database=database, audit=audit, sources=sources, cluster=config.cluster_name),
         factors=_factors(config, ground, addresses),
+        housekeeping=Housekeeping(database=database, sources=sources),
         assertions=AppAssertions(authorities=ground.authorities, issuer=addresses.web_url, sources=sources),
         app_requests=AppRequestLog(audit=audit, sources=sources),
     )

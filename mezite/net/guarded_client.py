@@ -53,7 +53,8 @@ class GuardedClient:
     extra_roots: tuple[str, ...] = ()
     """PEM, believed besides the system's roots."""
     seconds: float = SECONDS
-    max_body: int = MAX_BODY
+    max_body: int | None = MAX_BODY
+    """Of an answer; None: only its head is read."""
 
     async def fetch(
         self,

@@ -47,12 +47,13 @@ async def request(
     *,
     host: str,
     deadline: float = 30.0,
-    max_body: int = 4 * 1024 * 1024,
+    max_body: int | None = 4 * 1024 * 1024,
 ) -> Response:
     """Send a request and return the response; the stream stays open.
 
     ``target`` is path and query; Host and Content-Length are written here, the other ``headers`` are the
-    caller's. ``deadline`` (seconds) covers everything, ``max_body`` (bytes) the response's body.
+    caller's. ``deadline`` (seconds) covers everything, ``max_body`` (bytes) the response's body;
+    with None none of it is read, and the stream is of no further use.
 
     Raises :exc:`Http1ClientError` when the connection ends, or the response is malformed, ambiguous about its
     length, too large or too late; :exc:`ValueError` for a request that cannot be written. Cancelled, the
@@ -75,7 +76,7 @@ async def request(
 @attrs.define(eq=False)
 class _Exchange:
     stream: trio.abc.Stream
-    max_body: int
+    max_body: int | None
     ended: bool = False
     h11: h11.Connection = attrs.Factory(
         lambda: h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
@@ -101,6 +102,8 @@ class _Exchange:
         names = [name for name, _ in head.headers]
         if b"transfer-encoding" in names and b"content-length" in names:
             raise Http1ClientError("the response tells its length in two ways")
+        if self.max_body is None:
+            return Response(status=head.status_code, headers=tuple(head.headers), body=b"", keep_alive=False)
         body = bytearray()
         while not isinstance(event := await self._next_event(), h11.EndOfMessage):
             body += event.data  # type: ignore[attr-defined]  # h11 has no other event here

@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import attrs
 import trio
 
-from mezite.core.access_request import (
-    Change,
-    RequestState,
-    Review,
-    change_by,
-    state_at,
-    withdrawal,
-)
+from mezite.core.access_request import Change, RequestState, Review, change_by, withdrawal
 from mezite.core.audit.event_types import EventType
 from mezite.services.audit_log import AuditLog, AuditUnavailableError
 from mezite.services.authorization import AccessContext, Resource, authorize
@@ -44,9 +37,8 @@ from mezite.services.request_parts import (
     policies,
     policies_of,
     reviewable,
-    reviews_any,
-    sees,
 )
+from mezite.services.request_views import AccessRequestView, list_views, view_of
 from mezite.services.requested_access import is_active, requested_access
 from mezite.services.sources import Sources
 from mezite.storage import access_requests as rows
@@ -57,7 +49,7 @@ from mezite.storage.errors import StorageError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["AccessRequestView", "AccessRequests", "NewRequest"]
+__all__ = ["AccessRequests", "NewRequest"]
 
 _log = logging.getLogger("mezite.requests")
 
@@ -68,8 +60,10 @@ and a forgotten approval would come as a surprise."""
 MAX_LIVE = 20
 """Pending and approved requests of one user: nobody can bury the reviewers."""
 
-MAX_LISTED = 256
-"""The newest of one's own, and the newest of all; for older ones there is the audit log."""
+MAX_A_DAY = 100
+"""Made by one user, whatever became of them: nobody fills the database by asking and dropping."""
+
+DAY_MS = 24 * 3600 * 1000
 
 MAX_AT_ONCE = 16
 """Requests that one certificate can name."""
@@ -81,16 +75,6 @@ MAX_NAME = 253
 """What is repeated of a name that a user has made up; the longest that a node can have."""
 
 Listener = Callable[[AccessRequestRow, EventType], Awaitable[None]]
-
-
-@attrs.frozen(kw_only=True)
-class AccessRequestView:
-    """A request as somebody sees it."""
-
-    row: AccessRequestRow
-    state: RequestState
-    """As of now: what has run out is expired, whether or not that is written down yet."""
-    reviews: tuple[ReviewRow, ...] = ()
 
 
 class AccessRequests:
@@ -115,7 +99,7 @@ class AccessRequests:
             the user has or that does not exist, a node without logins.
         :raises AccessDeniedError: no role lets the user ask for it; audited.
         :raises NotFoundError: the request to extend is not an approved one of theirs.
-        :raises TooManyRequestsError: the user has too many requests that are not over.
+        :raises TooManyRequestsError: the user has too many requests that are not over, or has made too many today.
         """
         reason = check_reason(new.reason)
         now = self._sources.now()
@@ -130,6 +114,10 @@ class AccessRequests:
             if rows.count_live(conn, user_name=identity.name, now=now) >= MAX_LIVE:
                 raise TooManyRequestsError(
                     f"you have {MAX_LIVE} access requests that are not over: drop one of them first"
+                )
+            if rows.count_made(conn, user_name=identity.name, since=now - DAY_MS) >= MAX_A_DAY:
+                raise TooManyRequestsError(
+                    f"you have made {MAX_A_DAY} access requests within a day: ask again tomorrow"
                 )
             found = policies(conn, parts, identity.standing)
             check_wanted(identity, found)
@@ -154,26 +142,13 @@ class AccessRequests:
         self, identity: UserIdentity, *, state: RequestState | None = None
     ) -> list[AccessRequestView]:
         """Return, newest first, the user's own requests and those that they may review."""
-
-        def look_up(conn: Connection) -> list[AccessRequestView]:
-            mine = rows.list_all(conn, user_name=identity.name, limit=MAX_LISTED)
-            others = rows.list_all(conn, limit=MAX_LISTED) if reviews_any(identity) else []
-            seen = {row.request_id: row for row in (*mine, *others) if sees(conn, identity, row)}
-            return self._views(conn, sorted(seen.values(), key=lambda row: row.created_at, reverse=True))
-
-        views = await self._database.read(look_up)
+        views = await self._database.read(list_views, identity, now=self._sources.now())
         return [view for view in views if state is None or view.state is state]
 
     async def get(self, identity: UserIdentity, request_id: str) -> AccessRequestView:
         """Return a request that the user made or may review. :raises NotFoundError: there is no such request."""
-
-        def look_up(conn: Connection) -> AccessRequestView | None:
-            row = rows.get(conn, request_id=check_id(request_id))
-            if row is None or not sees(conn, identity, row):
-                return None
-            return self._views(conn, [row])[0]
-
-        view = await self._database.read(look_up)
+        now = self._sources.now()
+        view = await self._database.read(view_of, identity, check_id(request_id), now=now)
         if view is None:
             raise _no_such_request(request_id)
         return view
@@ -231,7 +206,7 @@ class AccessRequests:
         self, identity: UserIdentity, request_id: str, *, reason: str = "", client_address: str
     ) -> AccessRequestView:
         """Give up one's own request, or take back one that the user may review: what is pending is cancelled, what is
-        approved is revoked and grants nothing from now on.
+        approved is revoked and grants nothing from now on, nor does what has extended it.
 
         :raises NotFoundError: there is no such request, or the user may not know of it.
         :raises ConflictError: it is over already.
@@ -243,13 +218,14 @@ class AccessRequests:
         now = self._sources.now()
         change = withdrawal(view.state)
         ended = await self._database.write(
-            rows.apply, row=view.row, change=change, by=identity.name, reason=reason, now=now
+            rows.withdraw, row=view.row, change=change, by=identity.name, reason=reason, now=now
         )
-        if ended is None:
+        if not ended:
             raise ConflictError(f"request {view.row.request_id} has changed just now: look again")
-        revoked = change is Change.REVOKE
-        event = EventType.ACCESS_REQUEST_REVOKED if revoked else EventType.ACCESS_REQUEST_CANCELLED
-        await self._tell(event, ended, identity.name, client_address, review_reason=reason)
+        for row in ended:
+            revoked = row.state is RequestState.REVOKED
+            event = EventType.ACCESS_REQUEST_REVOKED if revoked else EventType.ACCESS_REQUEST_CANCELLED
+            await self._tell(event, row, identity.name, client_address, review_reason=reason)
         return await self.get(identity, request_id)
 
     async def assume(self, identity: UserIdentity, request_ids: Collection[str]) -> UserIdentity:
@@ -325,18 +301,6 @@ class AccessRequests:
         if changed is None:
             raise AssertionError("a request changed in spite of the transaction that holds it")
         return changed, change
-
-    def _views(self, conn: Connection, found: Collection[AccessRequestRow]) -> list[AccessRequestView]:
-        now = self._sources.now()
-        reviews = rows.list_reviews(conn, request_ids=[row.request_id for row in found])
-        return [
-            AccessRequestView(
-                row=row,
-                state=state_at(row.state, ends_at=row.ends_at, now=now),
-                reviews=tuple(each for each in reviews if each.request_id == row.request_id),
-            )
-            for row in found
-        ]
 
     async def _require(
         self, identity: UserIdentity, verb: str, resource: Resource, client_address: str

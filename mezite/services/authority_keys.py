@@ -72,6 +72,8 @@ ASSERTION_S: Final = 60
 JWKS_MAX_AGE_S: Final = 3600
 """How long readers may keep the public keys of assertions: a look-up in an hour costs nobody anything."""
 
+WEEK_MS: Final = 7 * 86_400_000
+
 # Clients learn of hosts' CAs when they log in: a day after a key was published, all of them have (threat F5).
 _HOSTS = Policy(signs_for_ms=HUB_LIFETIME_S * 1000, lead_ms=USER_CERTIFICATE_S * 1000, agents_trust=False)
 
@@ -82,7 +84,12 @@ POLICIES: Final[Mapping[Purpose, Policy]] = {
     Purpose.USER_TLS: Policy(signs_for_ms=USER_CERTIFICATE_S * 1000),
     # Twice the age that a copy may have: caches add up behind each other (threat E3).
     Purpose.APP_JWT: Policy(
-        signs_for_ms=ASSERTION_S * 1000, lead_ms=2 * JWKS_MAX_AGE_S * 1000, always_ahead=True
+        signs_for_ms=ASSERTION_S * 1000,
+        lead_ms=2 * JWKS_MAX_AGE_S * 1000,
+        always_ahead=True,
+        rotates_every_ms=6 * WEEK_MS,
+        # For backends whose clocks or queues are odd, and so that a rotation can be rolled back when somebody notices.
+        kept_ms=WEEK_MS,
     ),
     # What is recorded is checked years later.
     Purpose.RECORDINGS: Policy(signs_for_ms=None),

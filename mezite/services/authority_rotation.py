@@ -148,7 +148,7 @@ class AuthorityRotation:
         for purpose in Purpose:
             keys = self._authorities.ring.facts(purpose)
             is_ready = False
-            if keys.upcoming is not None and keys.upcoming.requested:
+            if rotation.wants_activation(keys, POLICIES[purpose], self._sources.now()):
                 trustees = trustees or await self._trustees()
                 is_ready = self._status(purpose, trustees).readiness.is_ready
             decide = _due(purpose, keys, self._sources.now(), is_ready=is_ready)

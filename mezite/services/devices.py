@@ -92,7 +92,8 @@ class Devices:
     ) -> DeviceRow:
         """Add a device, which an administrator has yet to approve.
 
-        :raises InvalidRequestError: a bad name or key, or a proof that is not of this key or not for this challenge.
+        :raises InvalidRequestError: a bad name or key.
+        :raises AccessDeniedError: the proof is not of this key, or not for this challenge; audited.
         :raises ConflictError: the key is a device already.
         :raises TooManyRequestsError: the user has too many devices.
         """
@@ -121,6 +122,8 @@ class Devices:
             row = await self._database.write(store)
         except AlreadyExistsError:
             raise ConflictError("this key is a device already: remove it, or make a new key") from None
+        except AccessDeniedError as error:
+            raise await self._recorded(error, identity, "", client_address) from None
         await self._tell(EventType.DEVICE_ENROLLED, row, identity.name, client_address)
         return row
 
@@ -153,13 +156,15 @@ class Devices:
             raise _no_such_device(device_id)
         await self._tell(EventType.DEVICE_REMOVED, row, identity.name, client_address)
 
-    async def prove(self, identity: UserIdentity, proof: DeviceProof | None, keys: str) -> UserIdentity:
+    async def prove(
+        self, identity: UserIdentity, proof: DeviceProof | None, keys: str, *, client_address: str
+    ) -> UserIdentity:
         """Return the user at the device that `proof` is of; as they are when nothing is proven, the device waits for
         approval, or was removed.
 
         `keys` is `certified_keys` of what is to be certified.
 
-        :raises AccessDeniedError: the proof is wrong.
+        :raises AccessDeniedError: the proof is wrong; audited.
         """
         if proof is None:
             return identity
@@ -173,7 +178,10 @@ class Devices:
             devices.mark_used(conn, device_id=row.device_id, now=now)
             return row
 
-        row = await self._database.write(check)
+        try:
+            row = await self._database.write(check)
+        except AccessDeniedError as error:
+            raise await self._recorded(error, identity, proof.device_id[:64], client_address) from None
         return with_device(identity, row) if row is not None and row.approved_at is not None else identity
 
     def _check(
@@ -200,6 +208,23 @@ class Devices:
             raise AccessDeniedError(
                 "the device did not prove its key: the challenge is used or old, or the key is another; try again"
             )
+
+    async def _recorded(
+        self, error: AccessDeniedError, identity: UserIdentity, device_id: str, client_address: str
+    ) -> AccessDeniedError:
+        """The same refusal, with the audit event about it."""
+        event_id = await self._audit.emit(
+            EventType.AUTHZ_DENIED,
+            user_name=identity.name,
+            user_roles=identity.roles,
+            resource_type="device",
+            resource_name=device_id,
+            client_ip=client_address,
+            success=False,
+            error_message=str(error).partition(":")[0],
+            verb="self.devices.prove",
+        )
+        return AccessDeniedError(f"{error} (event {event_id})", event_id=event_id)
 
     async def _tell(self, event: EventType, row: DeviceRow, by: str, client_address: str) -> None:
         await self._audit.emit(

@@ -21,6 +21,7 @@ from mezite.core.oidc.authorization import (
     parse_token_answer,
     token_request,
 )
+from mezite.core.oidc.claim_mapping import merged_claims
 from mezite.core.oidc.connector import Connector, GithubSpec
 from mezite.core.oidc.discovery import ProviderMetadata, discovery_url, parse_metadata
 from mezite.core.oidc.github import PAGE_SIZE, github_claims, next_page, parse_list
@@ -148,8 +149,11 @@ class IdentityProviders:
             more = await calls.userinfo(metadata.userinfo_endpoint, answer.access_token)
             if more.get("sub") != claims["sub"]:
                 raise ProviderError("the userinfo endpoint speaks of somebody else than the ID token")
-            # What is signed for this very login comes first.
-            claims = {**more, **claims}
+            return Proven(
+                issuer=metadata.issuer,
+                subject=claims["sub"],
+                claims=merged_claims(signed=claims, told=more),
+            )
         return Proven(issuer=metadata.issuer, subject=claims["sub"], claims=claims)
 
     async def _verified(self, known: KnownConnector, token: str, expected: ExpectedToken) -> dict[str, Any]:

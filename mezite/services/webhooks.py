@@ -43,9 +43,6 @@ WAITS_MS = tuple(1000 * seconds for seconds in (10, 30, 120, 600, 1800, 3600, 36
 LOOK_SECONDS = 5
 """How often what is due is looked for; what this hub adds it sends at once."""
 
-MAX_ANSWER = 4096
-"""Nothing is read from it but its status."""
-
 
 @attrs.frozen(kw_only=True)
 class Webhook:
@@ -71,7 +68,7 @@ class Webhooks:
         self._sources = sources
         self._cluster = cluster
         self._webhook = webhook
-        self._client = GuardedClient(allow_private=webhook.allow_private, max_body=MAX_ANSWER)
+        self._client = GuardedClient(allow_private=webhook.allow_private, max_body=None)
         self._added = trio.Event()
 
     async def tell(self, row: AccessRequestRow, event: EventType) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import attrs
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 
-from mezite.core.access_request import Change, RequestState, next_state
+from mezite.core.access_request import Change, RequestState, next_state, withdrawal
 from mezite.storage import access_changes
 from mezite.storage.access_changes import AccessChange
 from mezite.storage.rows import all_rows, first_row, insert_if_absent
@@ -23,22 +23,27 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = [
+    "LIVE",
     "AccessRequestRow",
     "ReviewRow",
     "add_review",
     "apply",
     "approve",
     "count_live",
+    "count_made",
     "count_review",
+    "delete_closed",
     "expire_due",
     "get",
     "get_many",
     "insert",
     "list_all",
     "list_reviews",
+    "withdraw",
 ]
 
 LIVE = (RequestState.PENDING, RequestState.APPROVED)
+"""What is not over."""
 
 
 @attrs.frozen(kw_only=True)
@@ -126,6 +131,13 @@ def count_live(conn: Connection, *, user_name: str, now: int) -> int:
     return conn.execute(statement).scalar_one()
 
 
+def count_made(conn: Connection, *, user_name: str, since: int) -> int:
+    """How many requests the user has made since."""
+    statement = select(func.count()).select_from(access_requests)
+    made = (access_requests.c.user_name == user_name, access_requests.c.created_at > since)
+    return conn.execute(statement.where(*made)).scalar_one()
+
+
 def count_review(conn: Connection, *, request_id: str, now: int) -> AccessRequestRow | None:
     """Take the request for a review; None when it is not pending any more, or its time is over."""
     statement = (
@@ -196,6 +208,30 @@ def apply(
     if ended is not None and change is Change.REVOKE:
         access_changes.note(conn, AccessChange.RIGHTS)
     return ended
+
+
+def withdraw(
+    conn: Connection, *, row: AccessRequestRow, change: Change, by: str, reason: str, now: int
+) -> list[AccessRequestRow]:
+    """`apply` to the request, and take back what prolongs it; all that has ended, none when the request has not."""
+    ended = apply(conn, row=row, change=change, by=by, reason=reason, now=now)
+    if ended is None:
+        return []
+    columns = access_requests.c
+    longer = select(access_requests).where(
+        columns.user_name == row.user_name, columns.extends == row.request_id, columns.state.in_(LIVE)
+    )
+    found = [ended]
+    for each in all_rows(AccessRequestRow, conn.execute(longer.order_by(columns.request_id))):
+        found += withdraw(conn, row=each, change=withdrawal(each.state), by=by, reason=reason, now=now)
+    return found
+
+
+def delete_closed(conn: Connection, *, before: int) -> int:
+    """Delete requests that were over by then, with their reviews; how many."""
+    columns = access_requests.c
+    over = delete(access_requests).where(columns.state.not_in(LIVE), columns.closed_at < before)
+    return conn.execute(over).rowcount
 
 
 def expire_due(conn: Connection, *, now: int, limit: int = 256) -> list[AccessRequestRow]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 from sqlalchemy import delete as delete_from
-from sqlalchemy import or_, select
+from sqlalchemy import select
 
 from mezite.storage.errors import AlreadyExistsError
 from mezite.storage.one_time import ConsumeFailure, consume_once
@@ -23,7 +23,6 @@ __all__ = [
     "JoinTokenRow",
     "consume",
     "delete",
-    "delete_stale",
     "get",
     "insert",
     "labels_of_agent",
@@ -84,9 +83,3 @@ def labels_of_agent(conn: Connection, *, agent_id: str) -> dict[str, str]:
 def delete(conn: Connection, *, token_hash: str) -> bool:
     """Delete it; False when there is no such token."""
     return conn.execute(delete_from(join_tokens).where(join_tokens.c.token_hash == token_hash)).rowcount == 1
-
-
-def delete_stale(conn: Connection, *, before: int) -> int:
-    """Delete tokens used or expired before that time; how many."""
-    stale = or_(join_tokens.c.used_at < before, join_tokens.c.expires_at < before)
-    return conn.execute(delete_from(join_tokens).where(stale)).rowcount

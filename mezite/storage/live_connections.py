@@ -15,7 +15,7 @@ from mezite.storage.schema import users
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["LEASE_MS", "extend", "release", "release_hub", "take"]
+__all__ = ["LEASE_MS", "delete_stale", "extend", "release", "release_hub", "take"]
 
 LEASE_MS = 45_000
 """What a hub that died holds on to its users' places; it extends them every 15 s while it lives."""
@@ -45,6 +45,13 @@ def release(conn: Connection, *, connection_id: str) -> None:
 def release_hub(conn: Connection, *, hub_id: str) -> None:
     """Give back all places of a hub, at its start: what a crash has left behind."""
     conn.execute(delete(connections).where(connections.c.hub_id == hub_id))
+
+
+def delete_stale(conn: Connection) -> int:
+    """Delete places whose hub is gone for good and has another id since; how many."""
+    return conn.execute(
+        delete(connections).where(connections.c.lease_until <= database_clock.now(conn))
+    ).rowcount
 
 
 def extend(conn: Connection, *, hub_id: str) -> None:

@@ -32,6 +32,11 @@ __all__ = [
 ]
 
 
+MAX_LIVE = 1000
+"""Of one user. A script that logs in every minute has 720 at a time, for each lasts twelve hours; more are made by one
+that has gone mad, or by somebody who fills the table."""
+
+
 @attrs.frozen(kw_only=True)
 class WebSessionRow:
     """One session; `token_hash` is SHA-256 in hex, times in ms."""
@@ -48,11 +53,14 @@ class WebSessionRow:
 
 
 def insert(conn: Connection, *, session: WebSessionRow) -> WebSessionRow:
-    """Insert.
+    """Insert; the user's oldest sessions make room where there are too many.
 
     AlreadyExistsError when the hash is known, ConstraintError (at the transaction) without such a user.
     """
     require_token_hash(session.token_hash)
+    live = list_live(conn, user_name=session.user_name, now=session.created_at, skip=MAX_LIVE - 1)
+    for old in live:
+        revoke(conn, token_hash=old.token_hash, now=session.created_at)
     row = insert_if_absent(conn, sessions, attrs.asdict(session))
     if row is None:
         raise AlreadyExistsError("session", session.token_hash[:8])
@@ -70,12 +78,14 @@ def get_live(conn: Connection, *, token_hash: str, now: int) -> WebSessionRow | 
     return first_row(WebSessionRow, conn.execute(statement))
 
 
-def list_live(conn: Connection, *, user_name: str | None = None, now: int) -> list[WebSessionRow]:
-    """Sessions of one user or of all that are neither revoked nor expired, newest first."""
+def list_live(
+    conn: Connection, *, user_name: str | None = None, now: int, skip: int = 0
+) -> list[WebSessionRow]:
+    """Sessions of one user or of all that are neither revoked nor expired, newest first, without the first `skip`."""
     statement = select(sessions).where(*_live(now))
     if user_name is not None:
         statement = statement.where(sessions.c.user_name == user_name)
-    statement = statement.order_by(sessions.c.created_at.desc(), sessions.c.token_hash)
+    statement = statement.order_by(sessions.c.created_at.desc(), sessions.c.token_hash).offset(skip)
     return all_rows(WebSessionRow, conn.execute(statement))
 
 

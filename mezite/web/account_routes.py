@@ -88,12 +88,13 @@ class AccountRoutes:
             optional={"ttl_seconds": int, "request_ids": list, **DEVICE_FIELDS},
         )
         keys = certified_keys(fields["ssh_public_key"], fields["tls_public_key_pem"])
-        proven = await self.devices.prove(identity, shown_device(fields), keys)
+        address = client_address()
+        proven = await self.devices.prove(identity, shown_device(fields), keys, client_address=address)
         issued = await self.certificates.issue(
             await self.requests.assume(proven, texts(fields, "request_ids")),
             ssh_public_key=fields["ssh_public_key"],
             tls_public_key_pem=fields["tls_public_key_pem"].encode(),
             ttl_seconds=fields.get("ttl_seconds", 0),
-            client_address=client_address(),
+            client_address=address,
         )
         return certificates_answer(issued, self.authorities)

@@ -15,13 +15,12 @@ import hmac
 import quart
 from quart.typing import ResponseTypes
 
-from mezite.core.cookies import read_cookie, write_cookie
+from mezite.core.cookies import SESSION_COOKIE, read_cookie, write_cookie
 from mezite.core.secret import Secret
 from mezite.services.errors import AccessDeniedError
 
 __all__ = ["check_request", "check_same_origin", "cookie_secret", "csrf_token", "forget", "remember"]
 
-COOKIE = "mezite_session"
 CSRF_HEADER = "X-Mezite-CSRF"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
@@ -36,7 +35,7 @@ def cookie_secret() -> str | None:
     fields = [
         value.encode("latin-1", "replace") for value in quart.request.headers.getlist("cookie") if value
     ]
-    return read_cookie(fields, COOKIE)
+    return read_cookie(fields, SESSION_COOKIE)
 
 
 def csrf_token(secret: str) -> str:
@@ -91,7 +90,7 @@ def forget() -> None:
 
 
 def _set_cookie(value: str, seconds: int) -> None:
-    line = write_cookie(COOKIE, value, max_age=seconds)
+    line = write_cookie(SESSION_COOKIE, value, max_age=seconds)
 
     @quart.after_this_request
     async def set_cookie(response: ResponseTypes) -> ResponseTypes:

@@ -35,7 +35,7 @@ class ClusterRoutes:
         """Declare the routes."""
         table.public("GET", "/v1/webapi/ping", self._ping, "cluster.ping", "cluster")
         table.public("GET", "/v1/webapi/ca", self._ca, "cluster.ca", "cluster")
-        table.public("GET", JWKS_PATH, self._jwks, "cluster.jwks", "cluster")
+        table.answering("GET", JWKS_PATH, self._jwks, "cluster.jwks", "cluster")
 
     async def _ping(self) -> dict[str, Any]:
         connectors = [known.connector for known in await self.connectors.list_connectors()]
@@ -59,12 +59,13 @@ class ClusterRoutes:
         ]
         return {"host_tls_ca_pem": self.authorities.host_tls_ca_pem, "trust": lists}
 
-    async def _jwks(self) -> dict[str, Any]:
-        """The keys of assertions: public, and the same for everybody, so that copies may be kept (contract, 5)."""
+    async def _jwks(self) -> quart.Response:
+        """The keys of assertions: public, and the same for everybody, so that copies may be kept (contract, 5).
 
-        @quart.after_this_request
-        async def let_it_be_kept(response: Any) -> Any:
-            response.headers["cache-control"] = f"public, max-age={JWKS_MAX_AGE_S}"
-            return response
-
-        return app_jwks(self.authorities)
+        The next key is in it six weeks ahead, so that an hour is much less than anybody has to notice it.
+        """
+        response = quart.jsonify(app_jwks(self.authorities))
+        response.headers["cache-control"] = f"public, max-age={JWKS_MAX_AGE_S}"
+        await response.add_etag()
+        conditional: quart.Response = await response.make_conditional(quart.request)
+        return conditional

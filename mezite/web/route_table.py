@@ -6,7 +6,7 @@ A request carries a bearer token, or the cookie of a browser session and then al
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import quart
@@ -17,7 +17,7 @@ from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
 from mezite.services.authorization import Resource, authorize
 from mezite.services.credential_refusals import CredentialRefusals
-from mezite.services.errors import AccessDeniedError, UnauthenticatedError
+from mezite.services.errors import AccessDeniedError, InvalidRequestError, UnauthenticatedError
 from mezite.services.identity import UserIdentity
 from mezite.services.sources import Sources
 from mezite.services.verb_registry import Door, DoorKind, VerbRegistry
@@ -100,9 +100,13 @@ class RouteTable:
     def _route(
         self, door: Door, method: str, path: str, view: Callable[..., Awaitable[quart.Response]]
     ) -> None:
+        async def checked(**parts: str) -> quart.Response:
+            _check_text(parts)
+            return await view(**parts)
+
         self._verbs.register(door)
         self._app.add_url_rule(
-            path, endpoint=door.name, view_func=view, methods=[method], provide_automatic_options=False
+            path, endpoint=door.name, view_func=checked, methods=[method], provide_automatic_options=False
         )
 
     async def _identify(self, door: Door) -> UserIdentity:
@@ -146,6 +150,13 @@ class RouteTable:
         return AccessDeniedError(
             f"{door.verb} is not allowed: {reason} (event {event_id})", event_id=event_id
         )
+
+
+def _check_text(parts: Mapping[str, str]) -> None:
+    """:raises InvalidRequestError: the address has a NUL in it, which PostgreSQL does not store (threat P20)."""
+    given = (*parts.values(), *(value for _, value in quart.request.args.items(multi=True)))
+    if any("\0" in text for text in given):
+        raise InvalidRequestError("there is a NUL character in the address: leave it out")
 
 
 def bearer_token() -> str | None:

@@ -23,6 +23,7 @@ from mezite.core.rotation import (
     publish,
     roll_back,
     trusted_until,
+    wants_activation,
     wants_key,
 )
 
@@ -116,6 +117,34 @@ def test_a_key_becomes_active_when_asked_for_and_ready(keys, is_ready, happens):
     assert (transition is not None) is happens
     if happens:
         assert transition == activate(keys, NOW)
+
+
+PERIODIC = Policy(signs_for_ms=60_000, always_ahead=True, rotates_every_ms=42 * DAY, kept_ms=7 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("keys", "policy", "at", "wanted"),
+    [
+        (ONE, PERIODIC, NOW + 1000 * DAY, False),
+        (STANDING, AHEAD, NOW + 1000 * DAY, False),
+        (STANDING, PERIODIC, NOW + 42 * DAY - 1, False),
+        (STANDING, PERIODIC, NOW + 42 * DAY, True),
+        (PUBLISHED, PERIODIC, NOW, True),
+        (PUBLISHED, POLICY, NOW, True),
+    ],
+)
+def test_a_key_whose_time_has_come_becomes_active_unasked(keys, policy, at, wanted):
+    assert wants_activation(keys, policy, at) is wanted
+    assert automatic(keys, policy, at, is_ready=False) is None
+    assert automatic(keys, policy, at, is_ready=True) == (activate(keys, at) if wanted else None)
+
+
+def test_a_former_key_stays_as_long_as_it_is_to_be_kept():
+    (old,) = OVERLAP.retired
+    assert trusted_until(old, PERIODIC) == NOW + 7 * DAY
+    assert trusted_until(old, attrs.evolve(PERIODIC, signs_for_ms=8 * DAY)) == NOW + 8 * DAY + MARGIN_MS
+    assert automatic(OVERLAP, PERIODIC, NOW + 7 * DAY - 1, is_ready=True) is None
+    assert automatic(OVERLAP, PERIODIC, NOW + 7 * DAY, is_ready=True).step is Step.DROPPED
 
 
 def test_nothing_becomes_active_without_having_been_published():

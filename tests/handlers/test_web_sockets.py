@@ -24,6 +24,7 @@ from mezite.net.websocket_connection import WebSocketConnection, WebSocketError
 from mezite.net.websocket_stream import WebSocketStream
 from mezite.net.websocket_upgrade import UpgradeError, open_websocket
 from mezite.services.errors import UnauthenticatedError
+from mezite.storage.web_sessions import WebSessionKind
 from tests.handlers.peers import session_on, user_context
 from tests.hub.live_hub import ANYWHERE, PASSWORD, LiveHub, live_hub
 
@@ -51,9 +52,10 @@ async def websocket(
         yield await open_websocket(stream, "localhost", path, headers=headers or [])
 
 
-async def session(hub: LiveHub) -> str:
-    await hub.hub.ground.accounts.create("alice", roles=(), traits={}, password=PASSWORD, by="test")
-    started = await hub.hub.ground.login.with_password("alice", PASSWORD, client_address=CLIENT)
+async def session(hub: LiveHub, kind: WebSessionKind = WebSessionKind.API) -> str:
+    if not await hub.hub.ground.accounts.list_users():
+        await hub.hub.ground.accounts.create("alice", roles=(), traits={}, password=PASSWORD, by="test")
+    started = await hub.hub.ground.login.with_password("alice", PASSWORD, client_address=CLIENT, kind=kind)
     return started.token.reveal()
 
 
@@ -66,8 +68,9 @@ async def refusal(hub: LiveHub, path: str, headers: Headers) -> int:
 
 async def test_the_echo_and_who_may_use_it(tmp_path: Path) -> None:
     async with live_hub(tmp_path) as hub:
-        token = await session(hub)
-        cookie, own = ("cookie", f"a=b; mezite_session={token}"), ("origin", "https://localhost")
+        token, in_browser = await session(hub), await session(hub, WebSessionKind.WEB)
+        mine, own = f"mezite_session={in_browser}", ("origin", "https://localhost")
+        cookie = ("cookie", f"a=b; {mine}")
         for headers in ([("authorization", f"Bearer {token}")], [cookie, own]):
             async with websocket(hub, ECHO_PATH, headers) as connection:
                 for message in ("hello", b"\x00\xff", "x" * ECHO_MESSAGE_BYTES):
@@ -83,6 +86,13 @@ async def test_the_echo_and_who_may_use_it(tmp_path: Path) -> None:
             [cookie, ("origin", other)] for other in ("https://evil.example", "http://localhost", "null")
         ]
         nobody += [[cookie, own, own], [cookie, cookie, own], [("cookie", "mezite_session="), own]]
+        # Threat D17: a sibling site's cookie of the same name beside ours, in front of it or behind it.
+        nobody += [
+            [("cookie", f"{mine}; mezite_session=x"), own],
+            [("cookie", f"mezite_session=x; {mine}"), own],
+        ]
+        # A session is good the way it was made for: a program's is none of a browser's, and the other way round.
+        nobody += [[("cookie", f"mezite_session={token}"), own], [("authorization", f"Bearer {in_browser}")]]
         for headers in nobody:
             assert await refusal(hub, ECHO_PATH, headers) == 401, headers
 

@@ -14,7 +14,7 @@ from mezite.core.rbac.label_matcher import LabelSelector
 from mezite.core.rbac.role_document import role_document
 from mezite.core.rbac.role_options import RoleOptions
 from mezite.core.rbac.roles import Conditions, Role
-from mezite.services.access_requests import MAX_AT_ONCE, MAX_LIVE, SWEEP_SECONDS
+from mezite.services.access_requests import MAX_A_DAY, MAX_AT_ONCE, MAX_LIVE, SWEEP_SECONDS
 from mezite.services.authorization import AccessContext, Resource, authorize
 from mezite.services.errors import (
     AccessDeniedError,
@@ -389,6 +389,52 @@ async def test_limits(office):
     with pytest.raises(InvalidRequestError, match="at most 16"):
         await office.world.requests.assume(office.people["alice"], map(str, range(MAX_AT_ONCE + 1)))
     assert await office.world.requests.assume(office.people["alice"], []) is office.people["alice"]
+
+
+async def test_asking_and_dropping_has_an_end(office, monkeypatch):
+    """It leaves nothing pending, but rows (threat D15)."""
+    assert MAX_A_DAY == 100
+    monkeypatch.setattr("mezite.services.access_requests.MAX_A_DAY", 5)
+    for _ in range(5):
+        office.turn(1)
+        await office.withdraw("alice", await office.ask())
+    with pytest.raises(TooManyRequestsError, match="ask again tomorrow"):
+        await office.ask()
+    office.turn(24 * HOUR - 4)
+    await office.ask()
+
+
+async def test_nobody_buries_what_others_wait_for(office, monkeypatch):
+    monkeypatch.setattr("mezite.services.request_views.MAX_LISTED", 3)
+    office.turn(1)
+    wanted = await office.ask("carol")
+    for _ in range(5):
+        office.turn(1)
+        await office.withdraw("alice", await office.ask())
+    listed = await office.world.requests.list_requests(office.people["bob"])
+    assert wanted.row.request_id in [view.row.request_id for view in listed]
+    assert len(listed) == 4
+
+
+async def test_what_is_taken_back_takes_its_extension_along(office):
+    """Threat E14: whoever revokes access that was extended means all of it."""
+    view = await office.approved(ttl_seconds=3600)
+    longer = await office.review("bob", await office.ask(extends=view.row.request_id))
+    longest = await office.review("bob", await office.ask(extends=longer.row.request_id))
+    wanted = await office.ask(extends=longest.row.request_id)
+    other = await office.approved()
+    await office.withdraw("bob", view, "enough")
+    for each in (longer, longest):
+        with pytest.raises(InvalidRequestError, match="not an approved one of yours"):
+            await office.assume(each)
+    states = {
+        one.row.request_id: one.state
+        for one in await office.world.requests.list_requests(office.people["alice"])
+    }
+    assert states[wanted.row.request_id] is RequestState.CANCELLED
+    assert states[other.row.request_id] is RequestState.APPROVED
+    told = await office.events()
+    assert (told.count("revoked"), told.count("cancelled")) == (3, 1)
 
 
 async def test_a_deleted_users_requests_are_gone(office):

@@ -61,7 +61,7 @@ class Desk:
     async def at(self, device):
         """The identity behind the certificate of a login that has proven this device."""
         proof = await self.proof(DevicePurpose.LOGIN, KEYS, device_id=device.device_id)
-        proven = await self.world.devices.prove(self.alice, proof, KEYS)
+        proven = await self.world.devices.prove(self.alice, proof, KEYS, client_address=CLIENT)
         issued = await self.world.issue(proven)
         return issued, await self.world.by_certificate(issued)
 
@@ -135,12 +135,12 @@ async def test_a_session_is_no_device(desk):
     assert not may(desk.alice).allowed
     elsewhere = await desk.world.by_certificate(await desk.world.issue(desk.alice))
     assert not may(elsewhere).allowed
-    assert await desk.world.devices.prove(desk.alice, None, KEYS) is desk.alice
+    assert await desk.world.devices.prove(desk.alice, None, KEYS, client_address=CLIENT) is desk.alice
 
 
 async def refusals(desk, proof, who=None):
     with pytest.raises(AccessDeniedError, match="did not prove its key"):
-        await desk.world.devices.prove(who or desk.alice, proof, KEYS)
+        await desk.world.devices.prove(who or desk.alice, proof, KEYS, client_address=CLIENT)
 
 
 async def test_wrong_proofs(desk):
@@ -162,15 +162,21 @@ async def test_wrong_proofs(desk):
     await refusals(desk, attrs.evolve(good, challenge=good.challenge[:-1]))
     desk.key = generate_ed25519()
     await refusals(desk, await desk.proof(DevicePurpose.LOGIN, KEYS, **wanted))
+    # What was forged, used or another's is on record (issue 4: refused and audited).
+    told = [event for event in await desk.world.events("authz.denied") if event["resource_type"] == "device"]
+    assert len(told) == 12
+    assert {(event["user_name"], event["resource_name"]) for event in told} == {("alice", device.device_id)}
     # What was wrong has not used up what is good.
-    assert (await desk.world.devices.prove(desk.alice, good, KEYS)).device_id == device.device_id
+    assert (
+        await desk.world.devices.prove(desk.alice, good, KEYS, client_address=CLIENT)
+    ).device_id == device.device_id
 
 
 async def test_a_proof_is_good_once_and_for_minutes(desk):
     """Threat E10."""
     device = await desk.trusted()
     proof = await desk.proof(DevicePurpose.LOGIN, KEYS, device_id=device.device_id)
-    await desk.world.devices.prove(desk.alice, proof, KEYS)
+    await desk.world.devices.prove(desk.alice, proof, KEYS, client_address=CLIENT)
     await refusals(desk, proof)
     late = await desk.proof(DevicePurpose.LOGIN, KEYS, device_id=device.device_id)
     desk.world.clock.now += CHALLENGE_MS
@@ -182,7 +188,7 @@ async def test_another_users_device(desk):
     proof = await desk.proof(
         DevicePurpose.LOGIN, KEYS, device_id=device.device_id, who=desk.root, user="root"
     )
-    assert (await desk.world.devices.prove(desk.root, proof, KEYS)).device_id == ""
+    assert (await desk.world.devices.prove(desk.root, proof, KEYS, client_address=CLIENT)).device_id == ""
     for who in (desk.root, desk.alice):
         assert [each.device_id for each in await desk.world.devices.list_devices(who)] == [device.device_id]
     eve = await desk.world.user("eve", ("access",))

@@ -77,14 +77,6 @@ async def test_insert_twice(db):
         await db.write(join_tokens.insert, token=token(created_by="mallory"))
 
 
-async def test_stale_tokens_are_used_or_expired_ones(db):
-    await db.write(join_tokens.insert, token=token(0, used_at=NOW - 10))
-    await db.write(join_tokens.insert, token=token(1, expires_at=NOW - 10))
-    await db.write(join_tokens.insert, token=token(2))
-    assert await db.write(join_tokens.delete_stale, before=NOW) == 2
-    assert await db.read(join_tokens.list_all) == [token(2)]
-
-
 def join(conn, *, token_hash, agent):
     consumed = join_tokens.consume(conn, token_hash=token_hash, used_by=agent.agent_id, now=NOW)
     assert isinstance(consumed, JoinTokenRow)

@@ -68,6 +68,19 @@ async def test_lists_are_newest_first(people):
     assert await people.read(web_sessions.list_live, now=NOW + 1000) == []
 
 
+async def test_there_is_an_end_to_them(people, monkeypatch):
+    """A script that logs in for ever has its newest sessions; others have theirs."""
+    monkeypatch.setattr("mezite.storage.web_sessions.MAX_LIVE", 3)
+    await people.write(web_sessions.insert, session=session(9, user_name="bob"))
+    for number in range(5):
+        await people.write(web_sessions.insert, session=session(number))
+    live = await people.read(web_sessions.list_live, user_name="alice", now=NOW)
+    assert live == [session(number) for number in (4, 3, 2)]
+    assert len(await people.read(web_sessions.list_live, user_name="bob", now=NOW)) == 1
+    gone = await people.read(web_sessions.get, token_hash=session(0).token_hash)
+    assert gone.revoked_at == NOW + 3
+
+
 async def test_insert_refuses(people):
     await people.write(web_sessions.insert, session=session())
     with pytest.raises(AlreadyExistsError):

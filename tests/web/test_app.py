@@ -22,6 +22,7 @@ from tests.services.world import (
 )
 from tests.web.browser import API, browsing, document, failure, make_app
 
+JWKS = "/workload-identity/app-jwt-jwks.json"
 CERTIFICATES = {"ssh_public_key": SSH_PUBLIC_LINE, "tls_public_key_pem": TLS_PUBLIC_PEM.decode()}
 
 
@@ -285,7 +286,22 @@ async def test_what_a_login_cannot_hold(world, app):
 async def test_the_keys_of_assertions_may_be_kept(world, app):
     """Contract section 5: the next one is there before it is used, and a copy may be an hour old."""
     async with browsing(app) as browser:
-        answer = await browser.send("GET", "/workload-identity/app-jwt-jwks.json")
+        answer = await browser.send("GET", JWKS)
         assert answer.header(b"cache-control") == b"public, max-age=3600"
         assert len(document(answer)["keys"]) == 2
+        tag = answer.header(b"etag")
+        again = await browser.send("GET", JWKS, b"", ("if-none-match", tag.decode()))
+        assert (again.status, again.body, again.header(b"etag")) == (304, b"", tag)
+        assert again.header(b"cache-control") == b"public, max-age=3600"
+        other = await browser.send("GET", JWKS, b"", ("if-none-match", '"other"'))
+        assert (other.status, other.body) == (200, answer.body)
         assert (await browser.get("ca")).header(b"cache-control") == b"no-store"
+
+
+@pytest.mark.parametrize(
+    "path", ["sso/a%00b/start", "sso/idp/start?return_to=%00", "sso/idp/start?login=%00"]
+)
+async def test_an_address_with_a_nul_is_asked_of_no_database(app, path):
+    """Threat P20: PostgreSQL fails at what SQLite takes for a name like any other."""
+    async with browsing(app) as browser:
+        assert (await browser.get(path)).status == 400

@@ -10,7 +10,14 @@ from mezite.core.certificates.identity import IdentityError, encode_traits
 from mezite.core.names import InvalidNameError, check_login, check_user_name
 from mezite.core.oidc.connector import Connector, OidcSpec
 
-__all__ = ["MAX_TRAITS_BYTES", "ClaimsRefusedError", "MappedUser", "map_claims", "trustworthy_claims"]
+__all__ = [
+    "MAX_TRAITS_BYTES",
+    "ClaimsRefusedError",
+    "MappedUser",
+    "map_claims",
+    "merged_claims",
+    "trustworthy_claims",
+]
 
 MAX_TRAITS_BYTES = 6 * 1024
 """As JSON: as many as fit a certificate beside everything else; the same for local users."""
@@ -24,6 +31,9 @@ MAX_VALUE = 256
 
 class ClaimsRefusedError(ValueError):
     """Somebody cannot sign in with these claims; the message says what would have to be different."""
+
+
+EMAIL_PAIR = frozenset({"email", "email_verified"})
 
 
 @attrs.frozen(kw_only=True)
@@ -55,6 +65,16 @@ def map_claims(connector: Connector, claims: Mapping[str, Any]) -> MappedUser:
             f"no rule of connector {connector.name} gives {name} a role: ask an administrator"
         )
     return MappedUser(name=name, roles=roles, traits=traits_of(connector, claims))
+
+
+def merged_claims(*, signed: Mapping[str, Any], told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The claims of an ID token and what the userinfo endpoint has told besides; what is signed comes first.
+
+    An address and whether it is verified come from one of the two, the first that says both (threat E5).
+    """
+    merged = {key: value for key, value in {**told, **signed}.items() if key not in EMAIL_PAIR}
+    pair = next((claims for claims in (signed, told) if claims.keys() >= EMAIL_PAIR), {})
+    return merged | {key: pair[key] for key in EMAIL_PAIR & pair.keys()}
 
 
 def trustworthy_claims(claims: Mapping[str, Any]) -> Mapping[str, Any]:

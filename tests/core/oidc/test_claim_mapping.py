@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from mezite.core.oidc.claim_mapping import ClaimsRefusedError, map_claims, trustworthy_claims
+from mezite.core.oidc.claim_mapping import ClaimsRefusedError, map_claims, merged_claims, trustworthy_claims
 from mezite.core.oidc.connector_document import parse_connector
 from tests.core.oidc.documents import GITHUB, connector
 
@@ -126,3 +126,26 @@ def test_github():
     assert mapped.traits == {"logins": ("octocat",)}
     with pytest.raises(ClaimsRefusedError, match="names no login"):
         map_claims(parse_connector(GITHUB), {"orgs": ["acme"]})
+
+
+@pytest.mark.parametrize(
+    ("signed", "told", "merged"),
+    [
+        (EMAIL, {"email": "b@evil.example", "email_verified": True}, EMAIL),
+        ({}, EMAIL, EMAIL),
+        ({"email": "b@evil.example"}, EMAIL, EMAIL),
+        # Threat E5: what one says of its address says nothing about the other's.
+        ({"email": "b@evil.example"}, {"email_verified": True}, {}),
+        ({"email_verified": True}, {"email": "b@evil.example"}, {}),
+        (
+            {"email_verified": True},
+            {"email": "b@evil.example", "email_verified": False},
+            {"email_verified": False},
+        ),
+        ({"email": "a@b", "email_verified": False}, EMAIL, {"email_verified": False}),
+        ({}, {}, {}),
+    ],
+)
+def test_an_address_and_its_word_come_from_one_place(signed, told, merged):
+    found = merged_claims(signed={"sub": "1", **signed}, told={"sub": "2", "groups": ["a"], **told})
+    assert trustworthy_claims(found) == trustworthy_claims({"sub": "1", "groups": ["a"], **merged})
