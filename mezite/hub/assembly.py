@@ -17,6 +17,7 @@ from mezite.core.client_hello import ClientHello
 from mezite.core.h2c import UpgradeRequest
 from mezite.core.http1.host_table import HostTable
 from mezite.handlers.agent_tunnel import AgentTunnelHandler
+from mezite.handlers.app_http import AppProxy
 from mezite.handlers.app_tcp import AppTcpHandler
 from mezite.handlers.carried_tunnels import add_web_sockets
 from mezite.handlers.ports.tls_router import TlsRouter
@@ -60,6 +61,8 @@ class Hub:
     """Both kinds of tunnel, for bytes that arrive inside of something else."""
     jump: UserSshHandler
     web: WebFront
+    app_proxy: AppProxy
+    """Where requests to applications go, once it is known who asks and that they may."""
     diagnostics: WebFront
     client_of: ClientOf | None
     """Whom a gRPC call is from, when a balancer that ends HTTP says so in a header."""
@@ -130,6 +133,7 @@ def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
             host_identity=tls.ssh_identity,
         ),
         web=_web_front(config, tls, sockets),
+        app_proxy=_app_proxy(ground, services),
         diagnostics=WebFront(app=create_diagnostics(ground.database, services.registry)),
         client_of=_client_of(config),
     )
@@ -177,6 +181,15 @@ def _tunnels(
         windows=windows,
     )
     return agents, users
+
+
+def _app_proxy(ground: Ground, services: HubServices) -> AppProxy:
+    return AppProxy(
+        open=services.app_dialer.open,
+        identity_fields=services.assertions.fields,
+        record=services.app_requests.record,
+        sources=ground.sources,
+    )
 
 
 def _client_of(config: HubConfig) -> ClientOf | None:
