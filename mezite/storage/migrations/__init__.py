@@ -41,6 +41,7 @@ REVISIONS = (
     "0012",
     "0013",
     "0014",
+    "0015",
 )
 """Every revision this version knows, oldest first (a test compares it with `versions/`)."""
 

@@ -20,6 +20,7 @@ from mezite.storage.schema.factors import (
     recovery_codes,
 )
 from mezite.storage.schema.locks import access_changes, lock_effects, locks
+from mezite.storage.schema.machines import machine_identities
 from mezite.storage.schema.metadata import metadata
 from mezite.storage.schema.nodes import (
     NodeSessionKind,
@@ -56,6 +57,7 @@ __all__ = [
     "live_connections",
     "lock_effects",
     "locks",
+    "machine_identities",
     "metadata",
     "mfa_challenges",
     "node_sessions",
