@@ -13,7 +13,7 @@ from mezite.services.accounts import Accounts
 from mezite.services.factor_administration import FactorAdministration, FactorCounts
 from mezite.storage.users import UserRow
 
-__all__ = ["UsersApi"]
+__all__ = ["UsersApi", "trait_values", "user_message"]
 
 _SERVICE = "/mezite.v1.UserService/"
 
@@ -48,21 +48,21 @@ class UsersApi:
         created = await self._accounts.create(
             request.name,
             roles=tuple(request.roles),
-            traits=_traits(request.traits),
+            traits=trait_values(request.traits),
             password=request.password,
             by=user_of(context).name,
             client_address=context.peer.client_address,
         )
         url = "" if created.invite_token is None else self._invite_url(created.invite_token)
         return pb.CreateUserResponse(
-            user=_message(created.user), invite_url=url, invite_expires_at_ms=created.invite_expires_at
+            user=user_message(created.user), invite_url=url, invite_expires_at_ms=created.invite_expires_at
         )
 
     async def list_users(self, _request: pb.ListUsersRequest, _context: CallContext) -> pb.ListUsersResponse:
         """All users by name."""
         counts = await self._factors.counts()
         rows = await self._accounts.list_users()
-        return pb.ListUsersResponse(users=[_message(row, counts.get(row.name)) for row in rows])
+        return pb.ListUsersResponse(users=[user_message(row, counts.get(row.name)) for row in rows])
 
     async def get(self, request: pb.GetUserRequest, _context: CallContext) -> pb.User:
         """One user."""
@@ -73,7 +73,7 @@ class UsersApi:
         row = await self._accounts.update(
             request.name,
             roles=tuple(request.roles) if request.set_roles else None,
-            traits=_traits(request.traits) if request.set_traits else None,
+            traits=trait_values(request.traits) if request.set_traits else None,
             password=request.password,
             by=user_of(context).name,
             client_address=context.peer.client_address,
@@ -88,14 +88,16 @@ class UsersApi:
         return pb.DeleteUserResponse()
 
     async def _with_factors(self, row: UserRow) -> pb.User:
-        return _message(row, (await self._factors.counts()).get(row.name))
+        return user_message(row, (await self._factors.counts()).get(row.name))
 
 
-def _traits(messages: Mapping[str, pb.TraitValues]) -> dict[str, tuple[str, ...]]:
+def trait_values(messages: Mapping[str, pb.TraitValues]) -> dict[str, tuple[str, ...]]:
+    """Return traits as services take them."""
     return {name: tuple(values.values) for name, values in messages.items()}
 
 
-def _message(row: UserRow, counts: FactorCounts | None = None) -> pb.User:
+def user_message(row: UserRow, counts: FactorCounts | None = None) -> pb.User:
+    """Return a user as a message; without `counts` as one who has no second factor."""
     has = counts or FactorCounts()
     return pb.User(
         name=row.name,

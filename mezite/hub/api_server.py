@@ -18,10 +18,12 @@ from mezite.api.factors import FactorsApi
 from mezite.api.health import HealthService
 from mezite.api.key_login import KeyLoginApi
 from mezite.api.locks import LocksApi
+from mezite.api.machine_identities import MachineIdentitiesApi
 from mezite.api.nodes import NodesApi
 from mezite.api.reflection import reflection_methods
 from mezite.api.requests import AccessRequestsApi
 from mezite.api.roles import RolesApi
+from mezite.api.rpc import RpcMethod
 from mezite.api.server import GrpcServer
 from mezite.api.sessions import SessionsApi
 from mezite.api.tokens import TokensApi
@@ -73,7 +75,7 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
         ).methods(),
         *AccessRequestsApi(services.requests).methods(),
         *DevicesApi(services.devices).methods(),
-        *TokensApi(ground.enrollment).methods(),
+        *_tokens(ground, services),
         *NodesApi(services.directory).methods(),
         *LocksApi(services.locks).methods(),
         *SessionsApi(services.node_sessions).methods(),
@@ -90,6 +92,11 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
         authorize=access.authorize,
         admit_stranger=access.admit_stranger,
     )
+
+
+def _tokens(ground: Ground, services: HubServices) -> list[RpcMethod]:
+    machines = MachineIdentitiesApi(services.machines, services.addresses.advertised)
+    return [*TokensApi(ground.enrollment).methods(), *machines.methods()]
 
 
 def _access(ground: Ground, services: HubServices) -> ApiAccess:

@@ -25,6 +25,7 @@ from mezite.services.housekeeping import Housekeeping
 from mezite.services.live_access import LiveAccess
 from mezite.services.live_connections import LiveConnections
 from mezite.services.locks import Locks
+from mezite.services.machine_identities import MachineIdentities
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
 from mezite.services.node_session_control import NodeSessionControl
@@ -60,6 +61,7 @@ class HubServices:
     probes: SelfProbes
     sessions: OwnSessions
     locks: Locks
+    machines: MachineIdentities
     node_sessions: NodeSessionControl
     watch: AccessWatch
     requests: AccessRequests
@@ -76,7 +78,6 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
     """Make them; nothing runs yet."""
     database, audit, sources = ground.database, ground.audit, ground.sources
     locks = ground.lock_feed
-    public = config.proxy.public_addr
     registry = TunnelRegistry()
     live = LiveAccess(feed=locks, sources=sources)
     memory = AppMemory(database)
@@ -91,7 +92,7 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
     authenticator = Authenticator(
         database=database, authorities=ground.authorities, sources=sources, locks=locks
     )
-    addresses = PublicAddresses(None if public is None else str(public))
+    addresses = _addresses(config)
     requests = AccessRequests(database=database, audit=audit, sources=sources)
     return HubServices(
         registry=registry,
@@ -117,6 +118,7 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
         live=live,
         node_sessions=NodeSessionControl(database=database, audit=audit, watch=watch),
         locks=Locks(database=database, audit=audit, sources=sources, watch=watch),
+        machines=_machines(ground, certificates, watch),
         requests=requests,
         webhooks=_webhooks(config, ground, requests),
         devices=Devices(database=database, audit=audit, sources=sources, cluster=config.cluster_name),
@@ -163,6 +165,23 @@ def _app_access(
         sources=ground.sources,
         locks=ground.lock_feed,
         live=live,
+    )
+
+
+def _addresses(config: HubConfig) -> PublicAddresses:
+    public = config.proxy.public_addr
+    return PublicAddresses(None if public is None else str(public))
+
+
+def _machines(ground: Ground, certificates: UserCertificateService, watch: AccessWatch) -> MachineIdentities:
+    return MachineIdentities(
+        database=ground.database,
+        authorities=ground.authorities,
+        certificates=certificates,
+        audit=ground.audit,
+        sources=ground.sources,
+        watch=watch,
+        guesses=MachineIdentities.limits(ground.refusals),
     )
 
 

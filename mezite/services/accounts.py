@@ -30,7 +30,7 @@ from mezite.storage.users import NewUser, UserRow
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["Accounts", "CreatedUser"]
+__all__ = ["Accounts", "CreatedUser", "check_roles", "check_traits", "check_user"]
 
 INVITE_MS = 24 * 3600 * 1000
 """A day: long enough to reach a colleague, short enough that a forgotten mail is harmless."""
@@ -84,13 +84,13 @@ class Accounts:
         :raises ConflictError: the name is taken.
         """
         check_user(name)
-        _check_traits(traits)
+        check_traits(traits)
         hashed = await self._hash(password)
         now = self._sources.now()
         token = "" if password else self._sources.new_secret()
 
         def store(conn: Connection) -> UserRow:
-            _check_roles(conn, roles)
+            check_roles(conn, roles)
             row = users.insert(
                 conn, user=NewUser(name=name, password_hash=hashed, roles=roles, traits=traits), now=now
             )
@@ -145,14 +145,14 @@ class Accounts:
         :raises InvalidRequestError: unknown role, bad trait, weak password.
         :raises NotFoundError: there is no such user.
         """
-        _check_traits(traits or {})
-        await self._database.read(_check_roles, roles or ())
+        check_traits(traits or {})
+        await self._database.read(check_roles, roles or ())
         if password:
             await self._set_password(name, password)
         now = self._sources.now()
 
         def store(conn: Connection) -> UserRow | None:
-            _check_roles(conn, roles or ())
+            check_roles(conn, roles or ())
             return users.update(conn, name=name, roles=roles, traits=traits, now=now)
 
         row = await self._database.write(store)
@@ -215,7 +215,7 @@ def check_user(name: str) -> None:
         raise InvalidRequestError(str(error)) from None
 
 
-def _check_roles(conn: Connection, roles: tuple[str, ...]) -> None:
+def check_roles(conn: Connection, roles: tuple[str, ...]) -> None:
     """In the transaction that gives the roles, so that none is deleted meanwhile."""
     existing = {role.name for role in definitions(conn, roles)}
     for role in roles:
@@ -228,7 +228,7 @@ def _check_roles(conn: Connection, roles: tuple[str, ...]) -> None:
         raise InvalidRequestError("a role is listed twice")
 
 
-def _check_traits(traits: Mapping[str, tuple[str, ...]]) -> None:
+def check_traits(traits: Mapping[str, tuple[str, ...]]) -> None:
     try:
         encoded = encode_traits(traits)
         for login in traits.get("logins", ()):

@@ -26,6 +26,7 @@ from mezite.net.addresses import split_host_port
 from mezite.services.requested_access import NOTHING_REQUESTED, RequestedAccess
 from mezite.storage.agents import AgentRow
 from mezite.storage.devices import DeviceRow
+from mezite.storage.machine_identities import MachineRow
 from mezite.storage.users import UserRow
 from mezite.storage.web_sessions import WebSessionRow
 
@@ -38,6 +39,7 @@ __all__ = [
     "is_pinned_here",
     "own_block",
     "user_as_now",
+    "user_of_machine",
     "user_of_peer",
     "user_of_session",
     "user_of_ssh_certificate",
@@ -52,6 +54,7 @@ class CredentialKind(Enum):
     SESSION = "session"
     TLS_CERTIFICATE = "tls certificate"
     SSH_CERTIFICATE = "ssh certificate"
+    MACHINE = "machine identity"
 
 
 _T = TypeVar("_T")
@@ -222,6 +225,26 @@ def user_of_session(
         expires_at=session.expires_at,
         session_hash=session.token_hash,
         pinned_to=own_block(session.client_ip),
+    )
+
+
+def user_of_machine(
+    machine: MachineRow, user: UserRow, definitions: tuple[Role, ...], *, now: int, pinned_to: str = ""
+) -> UserIdentity:
+    """Make the identity that a machine's next certificates are for.
+
+    `machine` was found by a token that it has shown, or by its newest certificate; then `pinned_to` is that one's.
+
+    :raises ValueError: the machine is another user's.
+    """
+    if machine.name != user.name:
+        raise ValueError("the machine identity is another user's")
+    return _user(
+        user,
+        definitions,
+        credential=CredentialKind.MACHINE,
+        expires_at=now + machine.max_ttl_seconds * 1000,
+        pinned_to=pinned_to,
     )
 
 

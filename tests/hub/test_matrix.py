@@ -21,6 +21,7 @@ from mezite.api.pb.mezite.v1 import (
     doctor_pb2,
     enrollment_pb2,
     factors_pb2,
+    identities_pb2,
     locks_pb2,
     nodes_pb2,
     requests_pb2,
@@ -134,6 +135,21 @@ RPCS = {
     f"{MEZITE}TokenService/CreateJoinToken": rpc(ADMIN, tokens_pb2.CreateJoinTokenRequest(), BAD),
     f"{MEZITE}TokenService/ListJoinTokens": rpc(ADMIN, tokens_pb2.ListJoinTokensRequest(), OK),
     f"{MEZITE}TokenService/DeleteJoinToken": rpc(ADMIN, tokens_pb2.DeleteJoinTokenRequest(), NOT_FOUND),
+    f"{MEZITE}MachineIdentityService/CreateIdentity": rpc(ADMIN, identities_pb2.CreateIdentityRequest(), BAD),
+    f"{MEZITE}MachineIdentityService/CreateIdentityToken": rpc(
+        ADMIN, identities_pb2.CreateIdentityTokenRequest(name="nobody", token_ttl_seconds=60), NOT_FOUND
+    ),
+    f"{MEZITE}MachineIdentityService/ListIdentities": rpc(ADMIN, identities_pb2.ListIdentitiesRequest(), OK),
+    f"{MEZITE}MachineIdentityService/DeleteIdentity": rpc(
+        ADMIN, identities_pb2.DeleteIdentityRequest(), NOT_FOUND
+    ),
+    # The token is in the request; the clock is looked at before it.
+    f"{MEZITE}MachineIdentityService/BootstrapIdentity": rpc(
+        ALL, identities_pb2.BootstrapIdentityRequest(), PRECONDITION
+    ),
+    f"{MEZITE}MachineIdentityService/RenewIdentity": rpc(
+        USERS, identities_pb2.RenewIdentityRequest(), PRECONDITION
+    ),
     # Every user may ask; what there is to see is decided for each node.
     f"{MEZITE}NodeService/ListNodes": rpc(USERS, nodes_pb2.ListNodesRequest(), OK),
     f"{MEZITE}NodeService/GetNode": rpc(USERS, nodes_pb2.GetNodeRequest(), NOT_FOUND),

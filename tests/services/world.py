@@ -38,6 +38,7 @@ from mezite.services.live_connections import LiveConnections
 from mezite.services.lock_feed import LockFeed
 from mezite.services.locks import Locks
 from mezite.services.login import LoginService
+from mezite.services.machine_identities import MachineIdentities
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
 from mezite.services.node_session_control import NodeSessionControl
@@ -125,6 +126,7 @@ class World:
     refusals: CredentialRefusals
     requests: AccessRequests
     devices: Devices
+    machines: MachineIdentities
     lock_feed: LockFeed
     live: LiveAccess
     watch: AccessWatch
@@ -258,6 +260,7 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         database=database, sources=sources, feed=lock_feed, live=live, hub_id=hub_id, apps=app_memory
     )
     connections = LiveConnections(hub_id=hub_id, live=live, **common)
+    certificates = UserCertificateService(authorities=authorities, audit=audit, sources=sources)
     return World(
         path=path,
         clock=clock,
@@ -277,13 +280,20 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         factors=open_factor_services(
             cluster=CLUSTER, box=box, codes=codes, login=login, web_url=lambda: WEB_URL, **common
         ),
-        certificates=UserCertificateService(authorities=authorities, audit=audit, sources=sources),
+        certificates=certificates,
         authenticator=Authenticator(
             database=database, authorities=authorities, sources=sources, locks=lock_feed
         ),
         refusals=CredentialRefusals(log=RefusalLog(audit)),
         requests=AccessRequests(**common),
         devices=Devices(cluster=CLUSTER, **common),
+        machines=MachineIdentities(
+            authorities=authorities,
+            certificates=certificates,
+            watch=watch,
+            guesses=MachineIdentities.limits(RefusalLog(audit)),
+            **common,
+        ),
         lock_feed=lock_feed,
         live=live,
         watch=watch,
