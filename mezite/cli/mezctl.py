@@ -87,6 +87,7 @@ mezctl = program_group(
         "devices": LazyCommand("mezite.cli.mezctl_devices:devices", "Devices of users."),
         "requests": LazyCommand("mezite.cli.mezctl_requests:requests", "Access requests."),
         "tokens": LazyCommand("mezite.cli.mezctl_tokens:tokens", "Join tokens for agents."),
+        "identities": LazyCommand("mezite.cli.mezctl_identities:identities", "Machine identities."),
         "nodes": LazyCommand("mezite.cli.mezctl_nodes:nodes", "Nodes of the cluster."),
         "sessions": LazyCommand("mezite.cli.mezctl_sessions:sessions", "Live SSH sessions."),
         "locks": LazyCommand("mezite.cli.mezctl_locks:locks", "Stop somebody or something now."),

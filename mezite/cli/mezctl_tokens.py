@@ -41,6 +41,13 @@ def tokens() -> None:
 @click.pass_context
 def create(ctx: click.Context, roles: str, ttl: str, labels: str, output_format: OutputFormat) -> None:
     """Create a token."""
+    if "identity" in roles.split(","):
+        raise CliError(
+            "a join token is for a node",
+            "",
+            "`mezctl identities create NAME --roles=...` makes a machine identity and its token",
+            exit_code=EXIT_USAGE,
+        )
     try:
         request = pb.CreateJoinTokenRequest(
             roles=roles.split(","), ttl_seconds=parse_duration(ttl), labels=parse_labels(labels)

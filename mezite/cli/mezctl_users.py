@@ -17,7 +17,7 @@ from mezite.cli.output import Column, OutputFormat, format_option, print_record,
 from mezite.cli.prompts import given_password, password_options
 from mezite.core.timestamps import format_timestamp
 
-__all__ = ["users"]
+__all__ = ["names_in", "traits_in", "users"]
 
 _SERVICE = "/mezite.v1.UserService/"
 _COLUMNS = (
@@ -48,8 +48,8 @@ def create(
     secret = given_password(given["password"], from_stdin=bool(given["password_stdin"]), environ={})  # type: ignore[arg-type]
     request = pb.CreateUserRequest(
         name=name,
-        roles=_names(roles),
-        traits=_traits(given["traits"]),  # type: ignore[arg-type]
+        roles=names_in(roles),
+        traits=traits_in(given["traits"]),  # type: ignore[arg-type]
         password="" if secret is None else secret.reveal(),
     )
     created = run_command(_create, auth_server(ctx), request)
@@ -110,9 +110,9 @@ def update(
     request = pb.UpdateUserRequest(
         name=name,
         set_roles=roles is not None,
-        roles=_names(roles or ""),
+        roles=names_in(roles or ""),
         set_traits=bool(traits),
-        traits=_traits(traits),
+        traits=traits_in(traits),
         password="" if secret is None else secret.reveal(),
     )
     print_record(_row(run_command(_update, auth_server(ctx), request)), output_format)
@@ -178,11 +178,13 @@ def _row(user: pb.User) -> dict[str, object]:
     }
 
 
-def _names(text: str) -> list[str]:
+def names_in(text: str) -> list[str]:
+    """Return the names of a comma-separated list."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _traits(entries: Iterable[str]) -> dict[str, pb.TraitValues]:
+def traits_in(entries: Iterable[str]) -> dict[str, pb.TraitValues]:
+    """Return the traits of `KEY=V1,V2` options. :raises CliError: one cannot be read."""
     traits: dict[str, pb.TraitValues] = {}
     for entry in entries:
         key, equals, values = entry.partition("=")
@@ -190,5 +192,5 @@ def _traits(entries: Iterable[str]) -> dict[str, pb.TraitValues]:
             raise CliError(
                 f"trait {entry!r} cannot be read", "", "write KEY=VALUE,VALUE", exit_code=EXIT_USAGE
             )
-        traits[key.strip()] = pb.TraitValues(values=_names(values))
+        traits[key.strip()] = pb.TraitValues(values=names_in(values))
     return traits

@@ -15,6 +15,9 @@ mezd = program_group(
     "The mezite agent: connects this machine to a hub, without one inbound port.",
     {
         "start": LazyCommand("mezite.cli.mezd_start:start", "Run the agent in the foreground."),
+        "identity": LazyCommand(
+            "mezite.cli.mezd_identity:identity", "Certificates for a program on this machine."
+        ),
         "doctor": LazyCommand("mezite.cli.mezd_doctor:doctor", "Find out why the hub cannot be reached."),
     },
 )

@@ -17,7 +17,7 @@ from mezite.cli.device_key import DeviceKey
 from mezite.cli.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.hub_dialing import SYSTEM, front_outbound
 from mezite.cli.identity_files import write_identity_files
-from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore
+from mezite.cli.profile_store import CurrentProfile, Profile, ProfileStore, as_reached
 from mezite.cli.prompts import ask_password, password_options
 from mezite.cli.second_factor import ask_code, code_field, mfa_code_option, needed_factors
 from mezite.cli.sso_sign_in import KeysToCertify, SsoSignIn, check_connector
@@ -252,16 +252,10 @@ def _issued(
         user=answer["user"],
         cluster=answer["cluster_name"],
         proxy_addr=address,
-        auth_addr=_reachable(addresses.get("auth", ""), host),
-        ssh_addr=_reachable(addresses.get("ssh", ""), host),
+        auth_addr=as_reached(addresses.get("auth", ""), host),
+        ssh_addr=as_reached(addresses.get("ssh", ""), host),
     )
     return _Issued(current=current, profile=profile, answer=answer)
-
-
-def _reachable(advertised: str, host: str) -> str:
-    """Replace `localhost` in what the hub advertises by the host it was reached under."""
-    name, _, port = advertised.rpartition(":")
-    return f"{host}:{port}" if name == "localhost" else advertised
 
 
 @attrs.frozen(kw_only=True)

@@ -25,7 +25,7 @@ import attrs
 
 from mezite.cli.errors import CliError
 
-__all__ = ["CurrentProfile", "Profile", "ProfileStore"]
+__all__ = ["CurrentProfile", "Profile", "ProfileStore", "as_reached", "replace_file"]
 
 # Certificates with many roles stay far below; a larger file here is damage or an attack.
 _MAX_FILE = 1024 * 1024
@@ -114,13 +114,13 @@ class ProfileStore:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 directory.chmod(0o700)
             for field, name in _HOST_FILES.items():
-                _replace(host / name, getattr(profile, field))
+                replace_file(host / name, getattr(profile, field))
             for field, name in _USER_FILES.items():
-                _replace(user / name, getattr(profile, field))
+                replace_file(user / name, getattr(profile, field))
             for name in _ORDINARY.values():
                 (user / name).unlink(missing_ok=True)
             if profile.front_roots:
-                _replace(host / _FRONT_ROOTS, profile.front_roots)
+                replace_file(host / _FRONT_ROOTS, profile.front_roots)
             else:
                 (host / _FRONT_ROOTS).unlink(missing_ok=True)
             self._write_current(current)
@@ -136,9 +136,9 @@ class ProfileStore:
         try:
             for field, name in _ORDINARY.items():
                 if not (user / name).exists():
-                    _replace(user / name, _read(user / _USER_FILES[field]))
+                    replace_file(user / name, _read(user / _USER_FILES[field]))
             for field in _ORDINARY:
-                _replace(user / _USER_FILES[field], getattr(granted, field))
+                replace_file(user / _USER_FILES[field], getattr(granted, field))
         except OSError as error:
             raise CliError(f"cannot write {error.filename}", error.strerror or str(error)) from None
 
@@ -184,12 +184,12 @@ class ProfileStore:
         host = self.host_directory(current.host)
         try:
             for field, name in _HOST_FILES.items():
-                _replace(host / name, getattr(profile, field))
+                replace_file(host / name, getattr(profile, field))
         except OSError as error:
             raise CliError(f"cannot write {error.filename}", error.strerror or str(error)) from None
 
     def _write_current(self, current: CurrentProfile) -> None:
-        _replace(self.root / "current", json.dumps(attrs.asdict(current), indent=2).encode() + b"\n")
+        replace_file(self.root / "current", json.dumps(attrs.asdict(current), indent=2).encode() + b"\n")
 
     def known_roots(self, host: str) -> tuple[bytes, bytes]:
         """Return what an earlier login to ``host`` has learned: its CA, and ``front_roots``; empty for nothing."""
@@ -246,6 +246,12 @@ class ProfileStore:
             raise CliError(f"cannot remove {error.filename}", error.strerror or str(error)) from None
 
 
+def as_reached(advertised: str, host: str) -> str:
+    """Replace `localhost` in what the hub advertises by the host it was reached under."""
+    name, _, port = advertised.rpartition(":")
+    return f"{host}:{port}" if name == "localhost" else advertised
+
+
 def _checked(name: str) -> str:
     if _SAFE_NAME.fullmatch(name) is None:
         raise CliError(f"{name!r} cannot be the name of a host or user")
@@ -273,7 +279,7 @@ def _read_if_there(path: Path) -> bytes:
     return _read(path) if path.exists() else b""
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     # A name of our own: with O_EXCL, nobody can have prepared a file or a symbolic link under it.
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from mezite.cli.program_path import program_command
-from tests.e2e.harness import ME, S_CLIENT, Cluster, clean_environment
+from tests.e2e.harness import ME, S_CLIENT, Cluster, Daemon, clean_environment, program
 
 pytestmark = pytest.mark.e2e
 
@@ -227,3 +227,38 @@ def test_ssh_inside_tls(cluster: Cluster) -> None:
     )
     result = run(cluster, ["ssh", "-F", str(config), "web-1", "echo made it"], stdin=subprocess.DEVNULL)
     assert result.stdout == b"made it\n", result.stderr.decode()
+
+
+def test_a_machine_identity_goes_every_way_until_it_is_locked(cluster: Cluster, tmp_path: Path) -> None:
+    made = cluster.mezctl("identities", "create", "ci", "--roles=access", f"--traits=logins={ME}")
+    folder = tmp_path / "identity"
+    environment = {
+        "MEZITE_DESTINATION": str(folder),
+        "MEZITE_AUTH_ADDR": cluster.addresses["auth"],
+        "MEZITE_JOIN_TOKEN": made.stdout.strip(),
+    }
+    command = program("mezd", "identity", "start")
+    daemon = Daemon(command, clean_environment(environment), tmp_path / "identity.log")
+    try:
+        daemon.wait_for(lambda line: '"identity issued"' in line)
+        host, port = cluster.addresses["ssh"].split(":")
+        jump = tmp_path / "jump.ssh_config"
+        jump.write_text(
+            f"Host *\n  IdentityFile {folder}/key\n  IdentitiesOnly yes\n  GlobalKnownHostsFile none\n"
+            f"  UserKnownHostsFile {folder}/known_hosts\n  StrictHostKeyChecking yes\n"
+        )
+        ways = [
+            [*program("msh", "ssh"), f"{ME}@web-1"],
+            ["ssh", "-F", str(jump), "-J", f"ci@{host}:{port}", f"{ME}@web-1"],
+            ["ssh", "-F", str(folder / "ssh_config"), f"{ME}@web-1.mezite"],
+        ]
+        home = {"MSH_HOME": str(folder)}
+        for way in ways:
+            done = cluster.run([*way, "id -un; exit 3"], environment=home, check=False)
+            assert (done.stdout, done.returncode) == (f"{ME}\n", 3), done.stderr
+        cluster.mezctl("locks", "create", "--user=ci", "--message=retired")
+        refused = cluster.run([*ways[-1], "id -un"], environment=home, check=False)
+        assert (refused.stdout, refused.returncode) == ("", 255)
+        assert "user ci is locked" in refused.stderr
+    finally:
+        assert daemon.stop() == 0

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mezite.cli.mezd_identity import start
 from mezite.config.checks import agent_notes, hub_notes
 from mezite.config.loader import load_agent_config, load_hub_config
 from mezite.config.schema import AgentConfig, HubConfig
@@ -182,3 +183,15 @@ def test_the_page_about_balancers_names_what_there_is() -> None:
     assert balancers <= links
     for key in re.findall(r"`((?:proxy|auth|diag)\.[a-z_]+)`", text):
         assert key in (EXAMPLES.parent / "docs/configuration.md").read_text(), key
+
+
+def test_the_service_of_a_machine_identity_has_options_that_exist() -> None:
+    """`%S` and `%d` are systemd's: the folders of state and of credentials."""
+    lines = (EXAMPLES / "mezd-identity.service").read_text().splitlines()
+    settings = [line.partition("=") for line in lines if "=" in line and not line.startswith("#")]
+    (command,) = [value.split() for key, _, value in settings if key == "ExecStart"]
+    variables = {value.partition("=")[0] for key, _, value in settings if key == "Environment"}
+    assert command[1:3] == ["identity", "start"]
+    known = {name: parameter for parameter in start.params for name in parameter.opts}
+    assert {option.partition("=")[0] for option in command[3:]} <= set(known)
+    assert variables <= {parameter.envvar for parameter in start.params}
