@@ -97,13 +97,9 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
     return HubServices(
         registry=registry,
         connections=connections,
-        leases=TunnelLeases(
-            database=database, audit=audit, sources=sources, registry=registry, hub_id=ground.hub_id
-        ),
+        leases=_leases(ground, registry),
         access=_node_access(ground, registry, connections, live),
-        directory=NodeDirectory(
-            database=database, audit=audit, sources=sources, registry=registry, locks=locks
-        ),
+        directory=_directory(ground, registry),
         apps=catalog,
         app_dialer=dialer,
         app_access=app_access,
@@ -126,6 +122,26 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
         housekeeping=Housekeeping(database=database, sources=sources),
         assertions=AppAssertions(authorities=ground.authorities, issuer=addresses.web_url, sources=sources),
         app_requests=AppRequestLog(audit=audit, sources=sources),
+    )
+
+
+def _leases(ground: Ground, registry: TunnelRegistry) -> TunnelLeases:
+    return TunnelLeases(
+        database=ground.database,
+        audit=ground.audit,
+        sources=ground.sources,
+        registry=registry,
+        hub_id=ground.hub_id,
+    )
+
+
+def _directory(ground: Ground, registry: TunnelRegistry) -> NodeDirectory:
+    return NodeDirectory(
+        database=ground.database,
+        audit=ground.audit,
+        sources=ground.sources,
+        registry=registry,
+        locks=ground.lock_feed,
     )
 
 
