@@ -89,6 +89,7 @@ mezctl = program_group(
         "tokens": LazyCommand("mezite.cli.mezctl_tokens:tokens", "Join tokens for agents."),
         "identities": LazyCommand("mezite.cli.mezctl_identities:identities", "Machine identities."),
         "nodes": LazyCommand("mezite.cli.mezctl_nodes:nodes", "Nodes of the cluster."),
+        "apps": LazyCommand("mezite.cli.mezctl_apps:apps", "Applications behind agents."),
         "sessions": LazyCommand("mezite.cli.mezctl_sessions:sessions", "Live SSH sessions."),
         "locks": LazyCommand("mezite.cli.mezctl_locks:locks", "Stop somebody or something now."),
         "auth": LazyCommand("mezite.cli.mezctl_auth:auth", "Signing keys and their rotation."),

@@ -7,6 +7,7 @@ from functools import partial
 
 from mezite.api.access import ApiAccess, register_methods
 from mezite.api.access_explain import AccessExplainApi
+from mezite.api.apps import AppsApi
 from mezite.api.audit import AuditApi
 from mezite.api.auth import AuthApi
 from mezite.api.authorities import AuthoritiesApi
@@ -65,18 +66,13 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
             invite_url=services.addresses.invite_url,
         ).methods(),
         *FactorsApi(factors=services.factors, web_url=services.addresses.web_url).methods(),
-        *RolesApi(
-            RoleCatalog(database=ground.database, audit=ground.audit, sources=ground.sources),
-            RoleTrial(database=ground.database, sources=ground.sources),
-        ).methods(),
+        *_roles(ground),
         *_connectors(services).methods(),
-        *AccessExplainApi(
-            AccessExplainer(database=ground.database, sources=ground.sources, locks=ground.lock_feed)
-        ).methods(),
         *AccessRequestsApi(services.requests).methods(),
         *DevicesApi(services.devices).methods(),
         *_tokens(ground, services),
         *NodesApi(services.directory).methods(),
+        *AppsApi(catalog=services.apps, launcher=services.launcher).methods(),
         *LocksApi(services.locks).methods(),
         *SessionsApi(services.node_sessions).methods(),
         *AuditApi(ground.audit).methods(),
@@ -92,6 +88,13 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
         authorize=access.authorize,
         admit_stranger=access.admit_stranger,
     )
+
+
+def _roles(ground: Ground) -> list[RpcMethod]:
+    catalog = RoleCatalog(database=ground.database, audit=ground.audit, sources=ground.sources)
+    explainer = AccessExplainer(database=ground.database, sources=ground.sources, locks=ground.lock_feed)
+    trial = RoleTrial(database=ground.database, sources=ground.sources)
+    return [*RolesApi(catalog, trial).methods(), *AccessExplainApi(explainer).methods()]
 
 
 def _tokens(ground: Ground, services: HubServices) -> list[RpcMethod]:

@@ -240,6 +240,7 @@ def _web_app(ground: Ground, services: HubServices, verbs: VerbRegistry) -> ASGI
             devices=services.devices,
             factors=services.factors,
             sso=services.sso,
+            launcher=services.launcher,
         ),
         verbs,
     )

@@ -14,9 +14,11 @@ from mezite.services.app_access import AppAccess
 from mezite.services.app_assertions import AppAssertions
 from mezite.services.app_catalog import AppCatalog
 from mezite.services.app_dialing import AppDialer
+from mezite.services.app_launcher import AppLauncher
 from mezite.services.app_memory import AppMemory
 from mezite.services.app_registration import AppsDomain
 from mezite.services.app_request_log import AppRequestLog
+from mezite.services.app_status import AppStatus
 from mezite.services.authentication import Authenticator
 from mezite.services.credential_refusals import CredentialRefusals
 from mezite.services.devices import Devices
@@ -51,6 +53,7 @@ class HubServices:
     access: NodeAccess
     directory: NodeDirectory
     apps: AppCatalog
+    launcher: AppLauncher
     app_dialer: AppDialer
     app_access: AppAccess
     certificates: UserCertificateService
@@ -101,6 +104,7 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
         access=_node_access(ground, registry, connections, live),
         directory=_directory(ground, registry),
         apps=catalog,
+        launcher=_launcher(ground, registry, catalog, addresses),
         app_dialer=dialer,
         app_access=app_access,
         sso=_open_sso(config, ground, addresses, authenticator, certificates),
@@ -156,6 +160,23 @@ def _node_access(
         connections=connections,
         locks=ground.lock_feed,
         live=live,
+    )
+
+
+def _launcher(
+    ground: Ground, registry: TunnelRegistry, catalog: AppCatalog, addresses: PublicAddresses
+) -> AppLauncher:
+    status = AppStatus(database=ground.database, registry=registry, sources=ground.sources)
+    return AppLauncher(catalog=catalog, status=status, web_url=addresses.web_url)
+
+
+def _leases(ground: Ground, registry: TunnelRegistry) -> TunnelLeases:
+    return TunnelLeases(
+        database=ground.database,
+        audit=ground.audit,
+        sources=ground.sources,
+        registry=registry,
+        hub_id=ground.hub_id,
     )
 
 

@@ -103,12 +103,14 @@ class AppCatalog:
 
     async def visible_to(self, identity: UserIdentity, *, client_address: str) -> list[App]:
         """Return the applications that this user may use, disabled ones too, by name."""
-        context = AccessContext(client_address=client_address, decision_id="", locks=self._locks.current)
-        over_tcp = attrs.evolve(context, over_tcp=True)
+        in_browser = AccessContext(
+            client_address=client_address, decision_id="", locks=self._locks.current, asks_proof=True
+        )
+        over_tcp = attrs.evolve(in_browser, asks_proof=False, over_tcp=True)
         seen = []
         for known in await self.list_apps():
             app = known.app
-            circumstances = over_tcp if app.protocol is AppProtocol.TCP else context
+            circumstances = over_tcp if app.protocol is AppProtocol.TCP else in_browser
             if authorize(identity, "apps.connect", app_resource(app), circumstances).allowed:
                 seen.append(app)
         return seen

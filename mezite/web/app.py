@@ -7,6 +7,7 @@ import attrs
 from quart_trio import QuartTrio
 
 from mezite.services.access_requests import AccessRequests
+from mezite.services.app_launcher import AppLauncher
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
@@ -22,6 +23,7 @@ from mezite.services.user_certificates import UserCertificateService
 from mezite.services.verb_registry import VerbRegistry
 from mezite.web.account_routes import AccountRoutes
 from mezite.web.answers import failure, protect
+from mezite.web.app_routes import AppRoutes
 from mezite.web.built_pages import BuiltPages
 from mezite.web.cluster_routes import ClusterRoutes
 from mezite.web.device_routes import DeviceRoutes
@@ -55,6 +57,7 @@ class WebServices:
     devices: Devices
     factors: FactorServices
     sso: SsoServices
+    launcher: AppLauncher
 
 
 def create_app(services: WebServices, verbs: VerbRegistry, pages: BuiltPages | None = None) -> QuartTrio:
@@ -90,6 +93,7 @@ def create_app(services: WebServices, verbs: VerbRegistry, pages: BuiltPages | N
     RequestRoutes(requests=services.requests).add_to(table)
     SsoRoutes(sso=services.sso, answers=answers, authorities=services.authorities).add_to(table)
     DeviceRoutes(devices=services.devices).add_to(table)
+    AppRoutes(launcher=services.launcher).add_to(table)
     app.register_error_handler(Exception, failure)
     app.after_request(protect)
     return app

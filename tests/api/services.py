@@ -10,6 +10,7 @@ import trio.testing
 
 from mezite.api.access import ApiAccess
 from mezite.api.access_explain import AccessExplainApi
+from mezite.api.apps import AppsApi
 from mezite.api.audit import AuditApi
 from mezite.api.auth import AuthApi
 from mezite.api.authorities import AuthoritiesApi
@@ -29,6 +30,7 @@ from mezite.api.sessions import SessionsApi
 from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
 from mezite.services.access_explain import AccessExplainer
+from mezite.services.app_launcher import AppLauncher
 from mezite.services.connector_trial import ConnectorTrial
 from mezite.services.public_addresses import PublicAddresses
 from tests.services.test_authority_rotation import rotation_of
@@ -50,6 +52,10 @@ def all_methods(world: World) -> list[RpcMethod]:
         KeyLoginApi(key_login=world.factors.key_login),
         AccessRequestsApi(world.requests),
         DevicesApi(world.devices),
+        AppsApi(
+            catalog=world.apps,
+            launcher=AppLauncher(catalog=world.apps, status=world.app_status, web_url=addresses.web_url),
+        ),
         EnrollmentApi(
             enrollment=world.enrollment,
             connections=world.connections,

@@ -13,6 +13,7 @@ from mezite.api.pb.grpc.health.v1 import health_pb2
 from mezite.api.pb.grpc.reflection.v1 import reflection_pb2
 from mezite.api.pb.grpc.reflection.v1alpha import reflection_pb2 as reflection_alpha_pb2
 from mezite.api.pb.mezite.v1 import (
+    apps_pb2,
     audit_pb2,
     auth_pb2,
     authorities_pb2,
@@ -103,6 +104,15 @@ RPCS = {
     f"{MEZITE}RoleService/ListRoles": rpc(ADMIN, roles_pb2.ListRolesRequest(), OK),
     f"{MEZITE}RoleService/GetRole": rpc(ADMIN, roles_pb2.GetRoleRequest(), NOT_FOUND),
     f"{MEZITE}RoleService/DeleteRole": rpc(ADMIN, roles_pb2.DeleteRoleRequest(), NOT_FOUND),
+    # This hub has no apps domain: whoever may register is told so.
+    f"{MEZITE}AppService/RegisterApp": rpc(ADMIN, apps_pb2.RegisterAppRequest(), BAD),
+    f"{MEZITE}AppService/ListApps": rpc(ADMIN, apps_pb2.ListAppsRequest(), OK),
+    f"{MEZITE}AppService/GetApp": rpc(ADMIN, apps_pb2.GetAppRequest(), NOT_FOUND),
+    f"{MEZITE}AppService/AddAppAgent": rpc(ADMIN, apps_pb2.AddAppAgentRequest(), BAD),
+    f"{MEZITE}AppService/RemoveAppAgent": rpc(ADMIN, apps_pb2.RemoveAppAgentRequest(), NOT_FOUND),
+    f"{MEZITE}AppService/SetAppEnabled": rpc(ADMIN, apps_pb2.SetAppEnabledRequest(), NOT_FOUND),
+    f"{MEZITE}AppService/RemoveApp": rpc(ADMIN, apps_pb2.RemoveAppRequest(), NOT_FOUND),
+    f"{MEZITE}AppService/ListUserApps": rpc(USERS, apps_pb2.ListUserAppsRequest(), OK),
     f"{MEZITE}ConnectorService/PutConnector": rpc(ADMIN, connectors_pb2.PutConnectorRequest(), BAD),
     f"{MEZITE}ConnectorService/ListConnectors": rpc(ADMIN, connectors_pb2.ListConnectorsRequest(), OK),
     f"{MEZITE}ConnectorService/GetConnector": rpc(ADMIN, connectors_pb2.GetConnectorRequest(), NOT_FOUND),
@@ -180,6 +190,7 @@ ROUTES = {
     "GET /v1/webapi/me": (USERS, 200),
     "GET /v1/webapi/sessions": (USERS, 200),
     "DELETE /v1/webapi/sessions/<id>": (USERS, 404),
+    "GET /v1/webapi/apps": (USERS, 200),
     "GET /v1/webapi/requests": (USERS, 200),
     "POST /v1/webapi/requests": (USERS, 400),
     "DELETE /v1/webapi/requests/<id>": (USERS, 404),

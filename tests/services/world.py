@@ -24,6 +24,7 @@ from mezite.services.accounts import Accounts
 from mezite.services.app_catalog import AppCatalog
 from mezite.services.app_memory import AppMemory
 from mezite.services.app_registration import AppsDomain
+from mezite.services.app_status import AppStatus
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
@@ -136,6 +137,7 @@ class World:
     box: SecretBox
     factors: FactorServices
     apps: AppCatalog
+    app_status: AppStatus
 
     async def events(self, event_type: str = "") -> list[dict[str, object]]:
         """What has been audited, oldest first."""
@@ -299,6 +301,7 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         watch=watch,
         locks=Locks(watch=watch, **common),
         node_sessions=NodeSessionControl(database=database, audit=audit, watch=watch),
+        app_status=AppStatus(database=database, registry=registry, sources=sources),
         apps=AppCatalog(memory=app_memory, locks=lock_feed, domain=apps_domain(), **common),
         **common,
     )

@@ -11,6 +11,7 @@ import trio.testing
 
 from mezite.net.http1_client import Response, request
 from mezite.net.http1_server import serve_http1
+from mezite.services.app_launcher import AppLauncher
 from mezite.services.own_sessions import OwnSessions
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.refusal_log import RefusalLog
@@ -51,6 +52,7 @@ def make_app(world: World, verbs: VerbRegistry | None = None, pages: BuiltPages 
         devices=world.devices,
         sessions=OwnSessions(database=world.database, audit=world.audit, sources=world.sources),
         factors=world.factors,
+        launcher=AppLauncher(catalog=world.apps, status=world.app_status, web_url=addresses.web_url),
     )
     return create_app(services, verbs or VerbRegistry(), pages), services
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import attrs
 
 from mezite.core.apps.upstream_uri import UpstreamScheme, UpstreamUri, parse_upstream_uri
+from mezite.core.http1.client_fields import is_reserved
 from mezite.core.labels import check_labels
 from mezite.core.names import check_app_name, check_node_name
 
@@ -36,6 +37,9 @@ ORIGIN = re.compile(
 
 FIELD_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 """Field names that no server confuses with others: no ``_`` and no ``.`` (threat D4)."""
+
+UNRULED = frozenset({"content-length", "expect", "set-cookie", "cookie"})
+"""Framing, and what sessions hang on; with them go all names that are reserved (threats D4, D6)."""
 
 FIELD_VALUE = re.compile(r"(?:[!-~](?:[ !-~]*[!-~])?)?", re.ASCII)
 
@@ -77,6 +81,8 @@ def check_rules(
             raise InvalidAppError(
                 f"{name[:100]!r} is not a header name: use lower-case letters, digits and -"
             )
+        if is_reserved(name) or name in UNRULED:
+            raise InvalidAppError(f"the header {name} is written by the hub: no rule may change it")
         if len(value) > MAX_HEADER_VALUE or FIELD_VALUE.fullmatch(value) is None:
             raise InvalidAppError(
                 f"the value for header {name} is not allowed: printable ASCII without outer spaces, "
