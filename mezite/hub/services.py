@@ -170,16 +170,6 @@ def _launcher(
     return AppLauncher(catalog=catalog, status=status, web_url=addresses.web_url)
 
 
-def _leases(ground: Ground, registry: TunnelRegistry) -> TunnelLeases:
-    return TunnelLeases(
-        database=ground.database,
-        audit=ground.audit,
-        sources=ground.sources,
-        registry=registry,
-        hub_id=ground.hub_id,
-    )
-
-
 def _app_catalog(ground: Ground, memory: AppMemory, domain: AppsDomain) -> AppCatalog:
     return AppCatalog(
         database=ground.database,
