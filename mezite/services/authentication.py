@@ -11,6 +11,7 @@ from mezite.core.certificates.refusal import CertificateRefused
 from mezite.core.certificates.validity import BACKDATE_SECONDS
 from mezite.core.certificates.verified import VerifiedPeer, VerifiedUserCertificate
 from mezite.core.rbac.roles import Role
+from mezite.services.address_pins import is_pinned_here
 from mezite.services.authorization import AccessContext, holder_subjects
 from mezite.services.certificate_authority import CertificateAuthorities
 from mezite.services.errors import LockedError, UnauthenticatedError
@@ -19,7 +20,7 @@ from mezite.services.identity import (
     Identity,
     UserIdentity,
     agent_of_peer,
-    is_pinned_here,
+    user_of_app_session,
     user_of_peer,
     user_of_session,
     user_of_ssh_certificate,
@@ -30,8 +31,9 @@ from mezite.services.requested_access import RequestedAccess, requested_access
 from mezite.services.role_definitions import definitions
 from mezite.services.sources import Sources
 from mezite.services.trusted_device import trusted_device
-from mezite.storage import agents, users, web_sessions
+from mezite.storage import agents, app_sessions, users, web_sessions
 from mezite.storage.agents import AgentRow
+from mezite.storage.app_sessions import AppSessionRow
 from mezite.storage.database import Database
 from mezite.storage.users import UserRow
 from mezite.storage.web_sessions import WebSessionKind, WebSessionRow
@@ -89,6 +91,30 @@ class Authenticator:
             raise UnauthenticatedError(f"the session is unknown or has ended: {_LOG_IN_AGAIN}")
         self._check_enabled(user)
         return self._unlocked(user_of_session(session, user, roles))
+
+    async def by_app_session(self, token: str, host: str) -> tuple[UserIdentity, AppSessionRow]:
+        """Return who holds this session at the application of that host, and the session (threat D18).
+
+        :raises UnauthenticatedError: unknown, expired or revoked, or of another host; the web session it came from is
+            over, or the user is gone or disabled.
+        :raises LockedError: there is a lock on the user or a role of theirs.
+        """
+        hashed, now = token_hash(token), self._sources.now()
+
+        def look_up(
+            conn: Connection,
+        ) -> tuple[AppSessionRow | None, WebSessionRow | None, UserRow | None, tuple[Role, ...]]:
+            session = app_sessions.get_live(conn, token_hash=hashed, host=host, now=now)
+            if session is None:
+                return None, None, None, ()
+            origin = web_sessions.get_live(conn, token_hash=session.web_session, now=now)
+            return session, origin, *_user_and_roles(conn, session.user_name)
+
+        session, origin, user, roles = await self._database.read(look_up)
+        if session is None or origin is None or user is None:
+            raise UnauthenticatedError(f"the session at this application has ended: {_LOG_IN_AGAIN}")
+        self._check_enabled(user)
+        return self._unlocked(user_of_app_session(session, origin, user, roles)), session
 
     async def by_tls_certificate(self, der: bytes, client_address: str = "") -> Identity:
         """Return the user or agent behind a certificate that the TLS handshake has proven possession of.

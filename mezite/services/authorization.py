@@ -23,7 +23,8 @@ from mezite.core.rbac.role_options import (
 )
 from mezite.core.rbac.roles import role_allows_verb
 from mezite.core.rbac.session_mfa import SessionProof
-from mezite.services.identity import AgentIdentity, Identity, UserIdentity, is_pinned_here
+from mezite.services.address_pins import is_pinned_here
+from mezite.services.identity import AgentIdentity, Identity, UserIdentity
 from mezite.services.missing_proof import ask_for, lacking_by_login, lacking_mfa
 
 __all__ = [
@@ -43,6 +44,11 @@ AGENT_VERBS = frozenset({"agent.renew", "agent.heartbeat", "agent.report", "agen
 
 AGENTS_ONLY = "agent."
 """What no user may, administrators neither: it is said with an agent's certificate about that agent."""
+
+_NO_DEVICE = (
+    "your roles ask for a trusted device, which no browser can show: ask an administrator for a role without "
+    "require_trusted_device on this application"
+)
 
 _NO_LOGIN = "no role of yours allows any login on this node"
 
@@ -111,6 +117,8 @@ class Decision:
     """The factor that the session needs and that the context does not prove; the strictest over the logins."""
     unproven: tuple[str, ...] = ()
     """On `nodes.connect`: those of `logins` that need it, sorted."""
+    max_session_ttl: int = 0
+    """On `apps.connect`: seconds after which a session at the application ends, however it is used."""
 
 
 def authorize(identity: Identity, verb: str, resource: Resource, context: AccessContext) -> Decision:
@@ -268,7 +276,7 @@ def _app_decision(identity: UserIdentity, resource: Resource, context: AccessCon
         )
     options = strictest(role.options for role in granting)
     needs = lacking_mfa(options, identity, resource, context)
-    reason = _app_objection(options, context) or _objection(options, identity, context)
+    reason = _app_objection(options, identity, context) or _objection(options, identity, context)
     if needs is not SessionMfa.NONE and not context.asks_proof:
         reason = reason or ask_for(needs)
     return Decision(
@@ -278,17 +286,20 @@ def _app_decision(identity: UserIdentity, resource: Resource, context: AccessCon
         decision_id=context.decision_id,
         idle_timeout=0 if reason else options.idle_timeout,
         max_connections=0 if reason else options.max_connections,
+        max_session_ttl=0 if reason else options.max_session_ttl,
         needs_mfa=needs,
     )
 
 
-def _app_objection(options: RoleOptions, context: AccessContext) -> str:
+def _app_objection(options: RoleOptions, identity: UserIdentity, context: AccessContext) -> str:
     """What cannot be asked of whoever connects is refused, not left out (page on application access)."""
-    if context.over_tcp and options.require_trusted_device:
-        return "your roles ask for a trusted device, which a TCP application cannot check"
     if context.over_tcp and options.require_session_mfa is not SessionMfa.NONE:
         return "your roles ask for a second factor for each session, which a TCP application cannot ask for"
-    return ""
+    if not options.require_trusted_device:
+        return ""
+    if context.over_tcp:
+        return "your roles ask for a trusted device, which a TCP application cannot check"
+    return "" if identity.device_id else _NO_DEVICE
 
 
 def _request_decision(identity: UserIdentity, resource: Resource, context: AccessContext) -> Decision:

@@ -15,16 +15,15 @@ from typing import Any, NoReturn, TypeVar, cast, final
 import attrs
 
 from mezite.core.certificates.identity import PeerKind
-from mezite.core.certificates.source_address import client_address as parse_client_address
-from mezite.core.certificates.source_address import parse_source_addresses, source_address_matches
 from mezite.core.certificates.verified import VerifiedPeer, VerifiedUserCertificate
 from mezite.core.rbac.app_grants import AppGrants
 from mezite.core.rbac.evaluator import NodeGrants
 from mezite.core.rbac.request_rules import with_nodes
 from mezite.core.rbac.roles import BUILT_IN_ROLES, Role
-from mezite.net.addresses import split_host_port
+from mezite.services.address_pins import own_block
 from mezite.services.requested_access import NOTHING_REQUESTED, RequestedAccess
 from mezite.storage.agents import AgentRow
+from mezite.storage.app_sessions import AppSessionRow
 from mezite.storage.devices import DeviceRow
 from mezite.storage.machine_identities import MachineRow
 from mezite.storage.users import UserRow
@@ -36,9 +35,8 @@ __all__ = [
     "Identity",
     "UserIdentity",
     "agent_of_peer",
-    "is_pinned_here",
-    "own_block",
     "user_as_now",
+    "user_of_app_session",
     "user_of_machine",
     "user_of_peer",
     "user_of_session",
@@ -52,6 +50,7 @@ class CredentialKind(Enum):
     """What was verified."""
 
     SESSION = "session"
+    APP_SESSION = "application session"
     TLS_CERTIFICATE = "tls certificate"
     SSH_CERTIFICATE = "ssh certificate"
     MACHINE = "machine identity"
@@ -100,7 +99,10 @@ class UserIdentity(_NotPickled, metaclass=_MadeHere):
     expires_at: int
     """When the credential ends, milliseconds since 1970."""
     session_hash: str = ""
-    """The stored hash of the web session, for logging out; empty for certificates."""
+    """The stored hash of the web session, for logging out; empty for certificates. Of an application session: that of
+    the web session it came from, and cannot outlive."""
+    app_session: str = ""
+    """The id of the application session; empty for other credentials."""
     logins: tuple[str, ...] | None = None
     """The principals of the SSH certificate: an upper bound on logins. None: the credential sets no bound."""
     serial: str = ""
@@ -189,20 +191,6 @@ def _user(
     )
 
 
-def own_block(client_address: str) -> str:
-    """Return the address of `ip:port` as a block to pin to; empty when it is no address."""
-    try:
-        return str(parse_client_address(split_host_port(client_address, 0)[0]))
-    except ValueError:
-        return ""
-
-
-def is_pinned_here(pinned_to: str, client_address: str) -> bool:
-    """Whether the peer at `ip:port` is in the blocks of `pinned_to`; nobody is in none."""
-    here = own_block(client_address)
-    return bool(pinned_to and here) and source_address_matches(parse_source_addresses(pinned_to), here)
-
-
 def _traits(user: UserRow) -> dict[str, tuple[str, ...]]:
     return {key: tuple(values) for key, values in user.traits.items()}
 
@@ -245,6 +233,28 @@ def user_of_machine(
         credential=CredentialKind.MACHINE,
         expires_at=now + machine.max_ttl_seconds * 1000,
         pinned_to=pinned_to,
+    )
+
+
+def user_of_app_session(
+    session: AppSessionRow, origin: WebSessionRow, user: UserRow, definitions: tuple[Role, ...]
+) -> UserIdentity:
+    """Make the identity behind an application session that was found by the hash of its secret and its host.
+
+    `origin` is the web session it came from: the address of that login is what it is pinned to.
+
+    :raises ValueError: one of them is another user's, or the session came from another one.
+    """
+    if not session.user_name == origin.user_name == user.name or session.web_session != origin.token_hash:
+        raise ValueError("the application session belongs to another user or login")
+    return _user(
+        user,
+        definitions,
+        credential=CredentialKind.APP_SESSION,
+        expires_at=min(session.ends_at, origin.expires_at),
+        session_hash=origin.token_hash,
+        app_session=session.id,
+        pinned_to=own_block(origin.client_ip),
     )
 
 

@@ -11,7 +11,7 @@ from mezite.services.identity import UserIdentity, user_as_now
 from mezite.services.requested_access import requested_access
 from mezite.services.role_definitions import definitions
 from mezite.services.trusted_device import trusted_device
-from mezite.storage import users, web_sessions
+from mezite.storage import app_sessions, users, web_sessions
 from mezite.storage.users import UserRow
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def _as_now(conn: Connection, identity: UserIdentity, known: _Known, now: int) -
     hashed = identity.session_hash
     if hashed and web_sessions.get_live(conn, token_hash=hashed, now=now) is None:
         return "the session has ended: log in again"
+    if identity.app_session and app_sessions.is_revoked(conn, id=identity.app_session):
+        return "the session at this application was ended: open it again"
     requested = requested_access(conn, identity.name, roles, identity.requested.request_ids, now=now)
     device_id = trusted_device(conn, identity.name, identity.device_id)
     return user_as_now(identity, user, roles, requested, device_id)

@@ -39,6 +39,7 @@ class LiveKind(enum.Enum):
     SSH = "ssh"
     WEBSOCKET = "websocket"
     APP = "application"
+    """A request, a WebSocket or a connection that goes on to an application."""
     USER_TUNNEL = "user tunnel"
     AGENT_TUNNEL = "agent tunnel"
 

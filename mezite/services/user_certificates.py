@@ -11,6 +11,7 @@ from mezite.core.audit.event_types import EventType
 from mezite.core.certificates.keys import InvalidKeyError
 from mezite.core.certificates.ssh import NO_LOGIN_PRINCIPAL
 from mezite.core.rbac.evaluator import all_logins
+from mezite.services.address_pins import own_block
 from mezite.services.audit_log import AuditLog
 from mezite.services.authority_keys import USER_CERTIFICATE_S
 from mezite.services.authorization import session_permissions
@@ -20,7 +21,7 @@ from mezite.services.certificate_authority import (
     UserCertificates,
 )
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
-from mezite.services.identity import CredentialKind, UserIdentity, own_block
+from mezite.services.identity import CredentialKind, UserIdentity
 from mezite.services.sources import Sources
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 
 from mezite.storage.errors import AlreadyExistsError
 from mezite.storage.one_time import ConsumeFailure, consume_once
@@ -27,7 +27,6 @@ __all__ = [
     "get_live",
     "insert",
     "insert_code",
-    "note_factor",
 ]
 
 
@@ -40,14 +39,10 @@ class AppLoginRow:
     host: str
     """The application's."""
     target: str
-    """Path and query, as the browser asked for them."""
+    """The URL that the browser asked for: where it goes at the end."""
     client_ip: str
     created_at: int
     expires_at: int
-    factor: str = ""
-    """The second factor that was shown for this login; empty for none."""
-    proved_by: str | None = None
-    """The web session (its hash) in which it was shown."""
     used_at: int | None = None
 
 
@@ -81,13 +76,6 @@ def get_live(conn: Connection, *, token_hash: str, now: int) -> AppLoginRow | No
     columns = logins.c
     wanted = (columns.token_hash == token_hash, columns.used_at.is_(None), columns.expires_at > now)
     return first_row(AppLoginRow, conn.execute(select(logins).where(*wanted)))
-
-
-def note_factor(conn: Connection, *, token_hash: str, factor: str, web_session: str) -> bool:
-    """Remember the factor that was shown for it, and in which session; False when it is unknown or used."""
-    wanted = (logins.c.token_hash == token_hash, logins.c.used_at.is_(None))
-    statement = update(logins).where(*wanted).values(factor=factor, proved_by=web_session)
-    return conn.execute(statement).rowcount == 1
 
 
 def consume(conn: Connection, *, token_hash: str, now: int) -> AppLoginRow | ConsumeFailure:

@@ -67,8 +67,6 @@ async def test_a_login_is_used_once(db):
     assert [row for row in found if isinstance(row, AppLoginRow)] == [attrs.evolve(LOGIN, used_at=NOW)]
     assert found.count(ConsumeFailure.USED) == 19
     assert await db.read(app_logins.get_live, token_hash=KEY, now=NOW) is None
-    note = {"token_hash": KEY, "factor": "totp", "web_session": WEB}
-    assert not await db.write(app_logins.note_factor, **note)
 
 
 async def test_a_login_expires(db):
@@ -79,13 +77,6 @@ async def test_a_login_expires(db):
     assert consumed is ConsumeFailure.EXPIRED
     await db.write(app_logins.delete_stale, before=NOW + 11)
     assert await db.read(app_logins.count_live, now=NOW) == 0
-
-
-async def test_a_factor_is_noted(db):
-    await db.write(app_logins.insert, login=LOGIN)
-    assert await db.write(app_logins.note_factor, token_hash=KEY, factor="totp", web_session=WEB)
-    row = await db.write(app_logins.consume, token_hash=KEY, now=NOW)
-    assert (row.factor, row.proved_by) == ("totp", WEB)
 
 
 async def test_a_code_is_used_once(people):

@@ -86,6 +86,9 @@ class EventType(enum.Enum):
     APP_ENABLED = "app.enabled", "T6003I", "An application was enabled"
     APP_DISABLED = "app.disabled", "T6004I", "An application was disabled"
     APP_REQUEST = "app.request", "T6010I", "A request was forwarded to an application"
+    APP_LOGIN = "app.login", "T6020I", "A user's browser came to an application with a session of its own"
+    APP_LOGIN_FAILED = "app.login.failed", "T6021W", "A browser that came to an application was refused"
+    APP_LOGOUT = "app.logout", "T6022I", "A browser's session at an application was ended"
     APP_SESSION_START = "app.session.start", "T6011I", "A connection to an application began"
     APP_SESSION_END = "app.session.end", "T6012I", "A connection to an application ended"
 

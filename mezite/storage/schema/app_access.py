@@ -20,9 +20,6 @@ app_logins = Table(
     Column("client_ip", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
-    # The second factor that was shown for this very login, and the web session in which.
-    Column("factor", Text, nullable=False, server_default=""),
-    Column("proved_by", Text),
     Column("used_at", BigInteger),
     CheckConstraint(HASH_LENGTH, name="token_hash"),
     Index("ix_app_logins_expires_at", "expires_at"),

@@ -27,8 +27,6 @@ def _logins() -> None:
         sa.Column("client_ip", sa.Text, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
-        sa.Column("factor", sa.Text, nullable=False, server_default=""),
-        sa.Column("proved_by", sa.Text),
         sa.Column("used_at", sa.BigInteger),
         sa.PrimaryKeyConstraint("token_hash", name="pk_app_logins"),
         sa.CheckConstraint("length(token_hash) = 64", name=op.f("ck_app_logins_token_hash")),
