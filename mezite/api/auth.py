@@ -7,15 +7,16 @@ import attrs
 
 from mezite import __version__
 from mezite.api.pb.mezite.v1 import auth_pb2 as pb
+from mezite.api.proofs import proof_in
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
 from mezite.api.signed_trust import signed_trust
 from mezite.services.access_requests import AccessRequests
 from mezite.services.certificate_authority import CertificateAuthorities
-from mezite.services.errors import InvalidRequestError, UnauthenticatedError
+from mezite.services.errors import UnauthenticatedError
 from mezite.services.factor_codes import ShownCode
 from mezite.services.login import LoginRefusedError, LoginService
-from mezite.services.password_rules import WeakPasswordError
+from mezite.services.password_change import PasswordChange
 from mezite.services.self_probes import PROBE_HEADER, SelfProbes, Sighting
 from mezite.services.sources import Sources
 from mezite.services.user_certificates import UserCertificateService
@@ -34,6 +35,7 @@ class AuthApi:
     authorities: CertificateAuthorities
     sources: Sources
     requests: AccessRequests
+    password: PasswordChange
     probes: SelfProbes = attrs.field(factory=SelfProbes)
 
     def methods(self) -> list[RpcMethod]:
@@ -126,17 +128,13 @@ class AuthApi:
         self, request: pb.ChangePasswordRequest, context: CallContext
     ) -> pb.ChangePasswordResponse:
         """Replace the caller's own password; all other sessions of theirs end."""
-        try:
-            await self.login.change_password(
-                user_of(context),
-                old=request.old_password,
-                new=request.new_password,
-                client_address=context.peer.client_address,
-            )
-        except WeakPasswordError as weak:
-            raise InvalidRequestError(str(weak)) from None
-        except LoginRefusedError as refused:
-            raise UnauthenticatedError(str(refused), event_id=refused.event_id) from None
+        await self.password.change(
+            user_of(context),
+            old=request.old_password,
+            new=request.new_password,
+            proof=proof_in(request.proof),
+            client_address=context.peer.client_address,
+        )
         return pb.ChangePasswordResponse()
 
     async def log_out(self, _request: pb.LogoutRequest, context: CallContext) -> pb.LogoutResponse:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable
 import attrs
 
 from mezite.api.pb.mezite.v1 import factors_pb2 as pb
+from mezite.api.proofs import proof_in
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
 from mezite.services.errors import InvalidRequestError
-from mezite.services.factor_codes import ShownCode
 from mezite.services.factor_services import FactorServices
-from mezite.services.fresh_proof import Proof
 from mezite.storage.factors import FactorKind, FactorRow
 
 __all__ = ["FactorsApi"]
@@ -57,7 +56,7 @@ class FactorsApi:
     async def begin_totp(self, request: pb.BeginTotpRequest, context: CallContext) -> pb.BeginTotpResponse:
         """A secret that becomes a factor."""
         begun = await self.factors.own.begin_totp(
-            user_of(context), _proof(request.proof), client_address=context.peer.client_address
+            user_of(context), proof_in(request.proof), client_address=context.peer.client_address
         )
         return pb.BeginTotpResponse(
             challenge_id=begun.challenge_id.reveal(), secret=begun.secret.reveal(), uri=begun.uri.reveal()
@@ -82,7 +81,7 @@ class FactorsApi:
         await self.factors.own.remove(
             user_of(context),
             request.id,
-            _proof(request.proof),
+            proof_in(request.proof),
             client_address=context.peer.client_address,
         )
         return pb.RemoveFactorResponse()
@@ -92,7 +91,7 @@ class FactorsApi:
     ) -> pb.CreateRecoveryCodesResponse:
         """Ten new ones."""
         codes = await self.factors.own.new_recovery_codes(
-            user_of(context), _proof(request.proof), client_address=context.peer.client_address
+            user_of(context), proof_in(request.proof), client_address=context.peer.client_address
         )
         return pb.CreateRecoveryCodesResponse(codes=[code.reveal() for code in codes])
 
@@ -134,8 +133,3 @@ def _message(row: FactorRow) -> pb.Factor:
         created_at_ms=row.created_at,
         last_used_at_ms=row.last_used_at or 0,
     )
-
-
-def _proof(proof: pb.Proof) -> Proof:
-    code = ShownCode(totp=proof.totp, recovery_code=proof.recovery_code)
-    return Proof(code=code, password=proof.password)

@@ -4,25 +4,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 import click
 
 from mezite.api.pb.mezite.v1 import factors_pb2 as pb
-from mezite.cli.errors import CliError, run_command
+from mezite.cli.errors import run_command
 from mezite.cli.escapes import escape_controls
 from mezite.cli.factor_rows import FACTOR_COLUMNS, factor_rows, factors_page
 from mezite.cli.lazy_group import CommandGroup
 from mezite.cli.output import OutputFormat, format_option, print_record, print_rows
-from mezite.cli.prompts import ask_password
-from mezite.cli.second_factor import ask_code, code_field, mfa_code_option, needed_proofs
+from mezite.cli.proven_call import proven
+from mezite.cli.second_factor import mfa_code_option
 from mezite.cli.user_session import open_api
 
 __all__ = ["mfa"]
 
 _SERVICE = "/mezite.v1.FactorService/"
-_T = TypeVar("_T")
 
 
 @click.group(cls=CommandGroup, help="Your second factors.")
@@ -47,7 +44,7 @@ def add(kind: str, name: str, password_stdin: bool, mfa_code: str) -> None:
     if kind == "webauthn":
         _add_in_browser()
         return
-    begun = _proven(_begin_totp, mfa_code=mfa_code, password_stdin=password_stdin)
+    begun = proven(_begin_totp, mfa_code=mfa_code, password_stdin=password_stdin)
     click.echo("Scan this with an authenticator app, or type the secret into it:\n")
     if sys.stdout.isatty():
         click.echo(qr_code(begun.uri))
@@ -84,7 +81,7 @@ def remove(factor_id: str, mfa_code: str) -> None:
                 pb.RemoveFactorResponse,
             )
 
-    _proven(call, mfa_code=mfa_code)
+    proven(call, mfa_code=mfa_code)
     click.echo(f"removed {factor_id}")
 
 
@@ -102,7 +99,7 @@ def recovery_codes(mfa_code: str, output_format: OutputFormat) -> None:
                 pb.CreateRecoveryCodesResponse,
             )
 
-    codes = list(_proven(call, mfa_code=mfa_code).codes)
+    codes = list(proven(call, mfa_code=mfa_code).codes)
     if output_format is OutputFormat.TEXT:
         _print_codes(codes)
     else:
@@ -130,22 +127,6 @@ def _print_codes(codes: list[str]) -> None:
 
 def _add_in_browser() -> None:
     click.echo(f"Security keys are added in the browser:\n{factors_page(run_command(_list))}")
-
-
-def _proven(
-    call: Callable[[pb.Proof], Awaitable[_T]], *, mfa_code: str = "", password_stdin: bool = False
-) -> _T:
-    """Call; when the hub wants to see again that it is the user, ask for what it takes and call again."""
-    try:
-        return run_command(call, pb.Proof(**code_field(mfa_code)))
-    except CliError as error:
-        proofs = needed_proofs(error)
-        if not proofs or proofs == ["login"]:
-            raise
-    if "password" in proofs:
-        password = ask_password("Your password", None, from_stdin=password_stdin)
-        return run_command(call, pb.Proof(password=password.reveal()))
-    return run_command(call, pb.Proof(**code_field(ask_code(proofs).reveal())))
 
 
 async def _list() -> pb.ListFactorsResponse:

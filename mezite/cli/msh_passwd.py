@@ -8,24 +8,32 @@ import sys
 import click
 
 from mezite.api.pb.mezite.v1 import auth_pb2 as pb
-from mezite.cli.errors import EXIT_USAGE, CliError, run_command
+from mezite.api.pb.mezite.v1.factors_pb2 import Proof
+from mezite.cli.errors import EXIT_USAGE, CliError
 from mezite.cli.prompts import ask_password, confirm_new_password
+from mezite.cli.proven_call import proven
+from mezite.cli.second_factor import mfa_code_option
 from mezite.cli.user_session import open_api
 from mezite.core.secret import Secret
 
 __all__ = ["passwd"]
 
 
-@click.command(help="Change your password; your other sessions end.")
+@click.command(help="Change your password; your other sessions end. Who has a second factor shows it.")
 @click.option(
     "--password-stdin",
     is_flag=True,
     help="Read the old and the new password, a line each, from standard input.",
 )
-def passwd(password_stdin: bool) -> None:
-    """Ask for the old one and twice for the new one."""
+@mfa_code_option
+def passwd(password_stdin: bool, mfa_code: str) -> None:
+    """Ask for the old one and twice for the new one, and for a code if the hub wants one."""
     old, new = _from_stdin() if password_stdin else _asked()
-    run_command(_change, old, new)
+
+    async def change(proof: Proof) -> None:
+        await _change(old, new, proof)
+
+    proven(change, mfa_code=mfa_code)
     click.echo("password changed", err=True)
 
 
@@ -54,7 +62,7 @@ def _from_stdin() -> tuple[Secret, Secret]:
     return Secret(lines[0]), Secret(lines[1])
 
 
-async def _change(old: Secret, new: Secret) -> None:
-    request = pb.ChangePasswordRequest(old_password=old.reveal(), new_password=new.reveal())
+async def _change(old: Secret, new: Secret, proof: Proof) -> None:
+    request = pb.ChangePasswordRequest(old_password=old.reveal(), new_password=new.reveal(), proof=proof)
     async with open_api() as hub:
         await hub.unary("/mezite.v1.AuthService/ChangePassword", request, pb.ChangePasswordResponse)

@@ -44,15 +44,7 @@ __all__ = ["open_api", "probe_balancer"]
 def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> GrpcServer:
     """Make the server; its doors are declared in `verbs`."""
     methods = [
-        *AuthApi(
-            login=ground.login,
-            certificates=services.certificates,
-            authorities=ground.authorities,
-            sources=ground.sources,
-            probes=services.probes,
-            requests=services.requests,
-        ).methods(),
-        *KeyLoginApi(key_login=services.factors.key_login).methods(),
+        *_login(ground, services),
         *DoctorApi(partial(probe_balancer, ground, services)).methods(),
         *EnrollmentApi(
             enrollment=ground.enrollment,
@@ -95,6 +87,19 @@ def _roles(ground: Ground) -> list[RpcMethod]:
     explainer = AccessExplainer(database=ground.database, sources=ground.sources, locks=ground.lock_feed)
     trial = RoleTrial(database=ground.database, sources=ground.sources)
     return [*RolesApi(catalog, trial).methods(), *AccessExplainApi(explainer).methods()]
+
+
+def _login(ground: Ground, services: HubServices) -> list[RpcMethod]:
+    auth = AuthApi(
+        login=ground.login,
+        certificates=services.certificates,
+        authorities=ground.authorities,
+        sources=ground.sources,
+        probes=services.probes,
+        requests=services.requests,
+        password=services.factors.password,
+    )
+    return [*auth.methods(), *KeyLoginApi(key_login=services.factors.key_login).methods()]
 
 
 def _tokens(ground: Ground, services: HubServices) -> list[RpcMethod]:

@@ -14,6 +14,7 @@ from mezite.services.factors import OwnFactors
 from mezite.services.fresh_proof import FreshProof
 from mezite.services.key_login import KeyLogin
 from mezite.services.login import LoginService
+from mezite.services.password_change import PasswordChange
 from mezite.services.relying_party import RelyingParty, relying_party
 from mezite.services.security_keys import SecurityKeys
 from mezite.services.session_proof import SessionProofs
@@ -33,6 +34,7 @@ class FactorServices:
     own: OwnFactors
     administration: FactorAdministration
     sessions: SessionProofs
+    password: PasswordChange
 
 
 def open_factor_services(
@@ -66,6 +68,7 @@ def open_factor_services(
             cluster=cluster,
         ),
         administration=FactorAdministration(database=database, audit=audit),
+        password=PasswordChange(login=login, proof=proof),
         sessions=SessionProofs(
             database=database,
             login=login,

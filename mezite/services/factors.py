@@ -19,7 +19,7 @@ from mezite.services.fresh_proof import FreshProof, Proof, binding_of
 from mezite.services.identity import UserIdentity
 from mezite.services.security_keys import AskedFor, KeyChallenge, SecurityKeys
 from mezite.services.sources import Sources
-from mezite.storage import factors, recovery_codes, users
+from mezite.storage import factors, mfa_challenges, recovery_codes, users, web_sessions
 from mezite.storage.database import Database
 from mezite.storage.errors import AlreadyExistsError
 from mezite.storage.factors import FactorKind, FactorRow
@@ -226,6 +226,8 @@ class OwnFactors:
         def store(conn: Connection) -> bool:
             # The user's row first, as a login does: neither sees half of the other.
             users.lock_row(conn, name=identity.name)
+            if not factors.kinds_of_user(conn, user_name=identity.name):
+                _end_what_a_password_began(conn, identity, now)
             factors.insert(conn, factor=factor)
             has_codes = recovery_codes.count_unused(conn, user_name=identity.name) > 0
             if not has_codes:
@@ -254,6 +256,14 @@ class OwnFactors:
             factor_id=factor.id,
             factor_name=factor.name,
         )
+
+
+def _end_what_a_password_began(conn: Connection, identity: UserIdentity, now: int) -> None:
+    """With the first factor the password alone counts for nothing any more: neither the sessions that were begun with
+    it, which may be somebody else's, nor an enrolment that it was the proof for (threat E8).
+    """
+    web_sessions.revoke_of_user(conn, user_name=identity.name, now=now, keep=identity.session_hash)
+    mfa_challenges.delete_of_user(conn, user_name=identity.name)
 
 
 def _add_totp(identity: UserIdentity) -> AskedFor:

@@ -71,9 +71,18 @@ class FreshProof:
         :raises ProofRequiredError: nothing was shown. :raises UnauthenticatedError: what was shown is wrong; it counts
             like a wrong password.
         """
+        if not await self.codes.kinds(identity.name):
+            await self._require_password(identity, proof, client_address)
+            return
+        await self.require_factor(identity, proof, client_address=client_address)
+
+    async def require_factor(self, identity: UserIdentity, proof: Proof, *, client_address: str) -> None:
+        """The same, and pass without a proof where there is no factor yet: the caller asks for the password itself.
+
+        :raises ProofRequiredError: and UnauthenticatedError as `require`.
+        """
         kinds = await self.codes.kinds(identity.name)
         if not kinds:
-            await self._require_password(identity, proof, client_address)
             return
         session = await self._session(identity)
         if session is not None and self._is_fresh(session.factor_at):

@@ -302,7 +302,8 @@ class LoginService:
     async def change_password(
         self, identity: UserIdentity, *, old: str, new: str, client_address: str
     ) -> None:
-        """Replace the caller's own password and end all other sessions of theirs.
+        """Replace the caller's own password and end all other sessions of theirs. `PasswordChange` asks for a second
+        factor first.
 
         :raises WeakPasswordError: the new one is too short.
         :raises LoginRefusedError: the old one is wrong.
@@ -327,9 +328,7 @@ class LoginService:
             # that has shown the old password and not yet its key ends too.
             invites.delete_of_user(conn, user_name=name)
             mfa_challenges.delete_of_user(conn, user_name=name)
-            for session in web_sessions.list_live(conn, user_name=name, now=now):
-                if session.token_hash != except_session:
-                    web_sessions.revoke(conn, token_hash=session.token_hash, now=now)
+            web_sessions.revoke_of_user(conn, user_name=name, now=now, keep=except_session)
             return True
 
         return await self._database.write(store)

@@ -104,9 +104,11 @@ def revoke(conn: Connection, *, token_hash: str, now: int) -> bool:
     return revoked
 
 
-def revoke_of_user(conn: Connection, *, user_name: str, now: int) -> int:
-    """Revoke every session of the user; how many were not revoked before."""
-    statement = update(sessions).where(sessions.c.user_name == user_name, sessions.c.revoked_at.is_(None))
+def revoke_of_user(conn: Connection, *, user_name: str, now: int, keep: str = "") -> int:
+    """Revoke every session of the user but the one with the hash `keep`; how many were not revoked before."""
+    statement = update(sessions).where(
+        sessions.c.user_name == user_name, sessions.c.revoked_at.is_(None), sessions.c.token_hash != keep
+    )
     revoked = conn.execute(statement.values(revoked_at=now)).rowcount
     if revoked:
         access_changes.note(conn, AccessChange.SESSIONS)

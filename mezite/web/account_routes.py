@@ -15,6 +15,7 @@ from mezite.services.errors import InvalidRequestError, UnauthenticatedError
 from mezite.services.factor_codes import ShownCode
 from mezite.services.identity import UserIdentity
 from mezite.services.login import LoginRefusedError, LoginService
+from mezite.services.password_change import PasswordChange
 from mezite.services.password_rules import WeakPasswordError
 from mezite.services.user_certificates import UserCertificateService
 from mezite.web import browser_session
@@ -22,6 +23,7 @@ from mezite.web.certificate_answers import certificates_answer
 from mezite.web.device_routes import DEVICE_FIELDS, shown_device
 from mezite.web.json_body import read_fields, texts
 from mezite.web.login_answers import LoginAnswers
+from mezite.web.proof_field import shown_proof
 from mezite.web.route_table import RouteTable, bearer_token, client_address
 
 __all__ = ["AccountRoutes"]
@@ -29,7 +31,7 @@ __all__ = ["AccountRoutes"]
 
 @attrs.frozen(kw_only=True)
 class AccountRoutes:
-    """`login`, `logout`, `invites/accept`, `certificates`."""
+    """`login`, `logout`, `password`, `invites/accept`, `certificates`."""
 
     login: LoginService
     certificates: UserCertificateService
@@ -37,12 +39,14 @@ class AccountRoutes:
     requests: AccessRequests
     devices: Devices
     answers: LoginAnswers
+    password: PasswordChange
 
     def add_to(self, table: RouteTable) -> None:
         """Declare the routes."""
         table.public("POST", "/v1/webapi/login", self._login, "account.login", "account")
         table.public("POST", "/v1/webapi/invites/accept", self._accept_invite, "account.invite", "account")
         table.private("POST", "/v1/webapi/logout", self._logout, "self.logout", "account")
+        table.private("POST", "/v1/webapi/password", self._change_password, "self.password.change", "account")
         table.private(
             "POST", "/v1/webapi/certificates", self._certificates, "self.certificates.issue", "account"
         )
@@ -81,6 +85,17 @@ class AccountRoutes:
         if bearer_token() is None:
             browser_session.forget()
         return {"ended": ended}
+
+    async def _change_password(self, identity: UserIdentity) -> dict[str, Any]:
+        fields = await read_fields({"old_password": str, "new_password": str}, optional={"proof": dict})
+        await self.password.change(
+            identity,
+            old=fields["old_password"],
+            new=fields["new_password"],
+            proof=shown_proof(fields),
+            client_address=client_address(),
+        )
+        return {"changed": True}
 
     async def _certificates(self, identity: UserIdentity) -> dict[str, Any]:
         fields = await read_fields(

@@ -87,6 +87,7 @@ def create_app(services: WebServices, verbs: VerbRegistry, pages: BuiltPages | N
         requests=services.requests,
         devices=services.devices,
         answers=answers,
+        password=services.factors.password,
     ).add_to(table)
     FactorRoutes(factors=services.factors, answers=answers).add_to(table)
     SessionRoutes(sessions=services.sessions, factors=services.factors.own).add_to(table)

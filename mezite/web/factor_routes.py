@@ -3,23 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import quart
 
-from mezite.services.errors import InvalidRequestError, UnauthenticatedError
-from mezite.services.factor_codes import ShownCode
+from mezite.services.errors import UnauthenticatedError
 from mezite.services.factor_services import FactorServices
 from mezite.services.factors import Enrolled
-from mezite.services.fresh_proof import Proof
 from mezite.services.identity import UserIdentity
 from mezite.services.login import LoginRefusedError
 from mezite.services.security_keys import KeyChallenge
 from mezite.storage.factors import FactorRow
 from mezite.web.json_body import read_fields
 from mezite.web.login_answers import LoginAnswers
+from mezite.web.proof_field import shown_proof
 from mezite.web.route_table import RouteTable, client_address
 
 __all__ = ["FactorRoutes"]
@@ -74,7 +72,7 @@ class FactorRoutes:
         return _challenge(await self.factors.proof.begin(identity))
 
     async def _begin_key(self, identity: UserIdentity) -> dict[str, Any]:
-        proof = _proof(await read_fields({}, optional={"proof": dict}))
+        proof = shown_proof(await read_fields({}, optional={"proof": dict}))
         return _challenge(await self.factors.own.begin_key(identity, proof, client_address=client_address()))
 
     async def _finish_key(self, identity: UserIdentity) -> dict[str, Any]:
@@ -96,13 +94,13 @@ class FactorRoutes:
         }
 
     async def _remove(self, identity: UserIdentity) -> dict[str, Any]:
-        proof = _proof(await read_fields({}, optional={"proof": dict}))
+        proof = shown_proof(await read_fields({}, optional={"proof": dict}))
         factor_id = (quart.request.view_args or {})["id"]
         await self.factors.own.remove(identity, factor_id, proof, client_address=client_address())
         return {"removed": True}
 
     async def _begin_totp(self, identity: UserIdentity) -> dict[str, Any]:
-        proof = _proof(await read_fields({}, optional={"proof": dict}))
+        proof = shown_proof(await read_fields({}, optional={"proof": dict}))
         begun = await self.factors.own.begin_totp(identity, proof, client_address=client_address())
         return {
             "challenge_id": begun.challenge_id.reveal(),
@@ -122,7 +120,7 @@ class FactorRoutes:
         return _enrolled(enrolled)
 
     async def _codes(self, identity: UserIdentity) -> dict[str, Any]:
-        proof = _proof(await read_fields({}, optional={"proof": dict}))
+        proof = shown_proof(await read_fields({}, optional={"proof": dict}))
         codes = await self.factors.own.new_recovery_codes(identity, proof, client_address=client_address())
         return {"codes": [code.reveal() for code in codes]}
 
@@ -146,32 +144,3 @@ def _enrolled(enrolled: Enrolled) -> dict[str, Any]:
         "factor": _factor(enrolled.factor),
         "recovery_codes": [code.reveal() for code in enrolled.recovery_codes],
     }
-
-
-_TEXTS = ("totp", "recovery_code", "password")
-
-
-def _proof(fields: Mapping[str, Any]) -> Proof:
-    """Read the field `proof`: at most one of `totp`, `recovery_code`, `password` and `webauthn`."""
-    given = fields.get("proof", {})
-    if len(given) > 1:
-        raise InvalidRequestError("field 'proof' holds more than one proof: send one")
-    for name, value in given.items():
-        if name in _TEXTS and isinstance(value, str):
-            if name == "password":
-                return Proof(password=value)
-            return Proof(code=ShownCode(**{name: value}))
-        if name == "webauthn" and isinstance(value, dict):
-            return _key_proof(value)
-        raise InvalidRequestError(f"field 'proof' has one of {', '.join(_TEXTS)} or webauthn")
-    return Proof()
-
-
-def _key_proof(given: Mapping[str, Any]) -> Proof:
-    match given:
-        case {"challenge_id": str(challenge_id), "credential": dict(credential)} if len(given) == 2:
-            return Proof(challenge_id=challenge_id, credential=credential)
-        case _:
-            raise InvalidRequestError(
-                "the proof 'webauthn' has challenge_id and credential, from proof/begin"
-            )

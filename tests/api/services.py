@@ -48,6 +48,7 @@ def all_methods(world: World) -> list[RpcMethod]:
             authorities=world.authorities,
             sources=world.sources,
             requests=world.requests,
+            password=world.factors.password,
         ),
         KeyLoginApi(key_login=world.factors.key_login),
         AccessRequestsApi(world.requests),

@@ -270,6 +270,20 @@ def test_passwd(somebody: Somebody) -> None:
     assert somebody.login(password=new).code == 0
 
 
+def test_passwd_with_a_second_factor(protected: Somebody) -> None:
+    """Threat E8: a certificate and the password are not enough."""
+    new, lines = "another horse battery", f"{PASSWORD}\nanother horse battery\n"
+    assert protected.login(f"--mfa-code={protected.code()}").code == 0
+    asked = protected.msh("passwd", "--password-stdin", stdin=lines)
+    assert asked.code == 2
+    assert "give --mfa-code or MEZITE_MFA_CODE" in asked.err
+    changed = protected.msh(
+        "passwd", "--password-stdin", f"--mfa-code={protected.recovery_codes[0]}", stdin=lines
+    )
+    assert changed.code == 0, changed.err
+    assert protected.login(f"--mfa-code={protected.recovery_codes[1]}", password=new).code == 0
+
+
 @pytest.mark.parametrize("stdin", ["", "one\n", "one\n\n", "one\ntwo\nthree\n"])
 def test_passwd_with_other_lines(somebody: Somebody, stdin: str) -> None:
     result = somebody.msh("passwd", "--password-stdin", stdin=stdin)

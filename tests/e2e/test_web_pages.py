@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from mezite.core.totp import STEP_SECONDS, totp_code
+from mezite.storage.schema import web_sessions
 from tests.chromium import chromium, open_tab
 from tests.hub.live_hub import PASSWORD, live_hub
 
@@ -145,6 +147,33 @@ async def test_a_security_key(browser, tmp_path):
         await tab.run("document.querySelector('ul.list .danger').click()")
         await tab.shows("is removed.")
         await tab.shows("Add your first factor")
+
+
+async def test_a_new_password(browser, tmp_path):
+    """Threats E8, E14: with the old one and the factor; whoever else was logged in is out."""
+    async with at_hub(browser, tmp_path) as (hub, tab), open_tab(browser) as other:
+        await tab.add_authenticator()
+        await user(hub)
+        await log_in(other, hub)
+        await other.shows("Only a password protects your account")
+        await log_in(tab, hub, path="/account/factors")
+        await tab.click("Security key or passkey")
+        await prove(tab)
+        await tab.shows("Your other sessions have ended")
+        await other.click("Sessions")
+        await other.shows("Your session has ended")
+        # Five minutes later.
+        await hub.hub.ground.database.write(
+            lambda conn: conn.execute(update(web_sessions).values(factor_at=1))
+        )
+        await tab.click("Password")
+        await tab.fill("Old password", PASSWORD)
+        await tab.fill("New password", "another horse battery")
+        await tab.fill("The same again", "another horse battery")
+        await tab.press("Enter")
+        await tab.shows("Confirm that it is you")
+        await tab.click("Use the security key")
+        await tab.shows("Your password is changed")
 
 
 async def test_sessions_end_where_they_are_listed(browser, tmp_path):

@@ -11,7 +11,7 @@ from mezite.services.factor_administration import FactorCounts
 from mezite.services.factors import MAX_FACTORS, MAX_NAME
 from mezite.services.fresh_proof import NO_PROOF
 from mezite.services.security_keys import CHALLENGE_MS
-from mezite.storage import factors, recovery_codes
+from mezite.storage import factors, recovery_codes, web_sessions
 from mezite.storage.factors import FactorKind, FactorRow
 from mezite.storage.secret_box import SecretBox
 from tests.services.second_factors import WITH_PASSWORD, Telephone, add_key, add_totp, log_in, refusal
@@ -172,3 +172,24 @@ async def test_administrators_see_and_reset(world):
     for call in (administration.listed("nobody"), administration.reset("nobody", FactorKind.TOTP, **reset)):
         with pytest.raises(NotFoundError):
             await call
+
+
+async def test_the_first_factor_ends_what_a_password_began_e8(world):
+    """Whoever knew the password may sit in a session, or have begun to enrol a telephone of their own."""
+    alice, thief = await world.user("alice"), await world.session("alice")
+    begun = await begin(world, thief)
+    phone = await add_totp(world, alice)
+    assert await world.database.read(web_sessions.get_live, token_hash=alice.session_hash, now=START)
+    assert not await world.database.read(web_sessions.get_live, token_hash=thief.session_hash, now=START)
+    with pytest.raises(InvalidRequestError, match="is over"):
+        await finish(world, thief, begun.challenge_id.reveal(), telephone(world, begun).code())
+    # Those that were begun with the factor stay when there is a second one.
+    later = await world.session_with("alice", totp=phone.fresh_code())
+    await add_key(world, alice, NO_PROOF)
+    assert await world.database.read(web_sessions.get_live, token_hash=later.session_hash, now=START)
+
+
+async def test_a_certificate_that_adds_the_first_factor_keeps_no_session(world):
+    alice = await world.user("alice")
+    await add_totp(world, await world.by_certificate(await world.issue(alice)))
+    assert not await world.database.read(web_sessions.list_live, user_name="alice", now=START)

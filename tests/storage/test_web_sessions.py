@@ -55,7 +55,10 @@ async def test_revoking_a_users_sessions_leaves_those_of_others(people):
         await people.write(web_sessions.insert, session=session(number))
     await people.write(web_sessions.insert, session=session(3, user_name="bob"))
     await people.write(web_sessions.revoke, token_hash=session(0).token_hash, now=NOW)
-    assert await people.write(web_sessions.revoke_of_user, user_name="alice", now=NOW) == 2
+    kept = session(1).token_hash
+    assert await people.write(web_sessions.revoke_of_user, user_name="alice", now=NOW, keep=kept) == 1
+    assert await people.read(web_sessions.get_live, token_hash=kept, now=NOW) is not None
+    assert await people.write(web_sessions.revoke_of_user, user_name="alice", now=NOW) == 1
     assert await people.read(web_sessions.list_live, now=NOW) == [session(3, user_name="bob")]
 
 

@@ -154,3 +154,22 @@ async def test_wrong_passwords_at_the_first_step(world, app):
             )
             assert answer.status == 401
             assert error(answer)["message"].startswith("wrong user name or password")
+
+
+async def test_a_new_password(world, app):
+    """With the factor of who has one, and over this door as over the others (threat E8)."""
+    phone = await add_totp(world, await world.user("alice"))
+    started = await log_in(world, totp=phone.fresh_code())
+    world.clock.now += FRESH_MS
+    wanted = {"old_password": PASSWORD, "new_password": "another horse battery"}
+    async with browsing(app, started.token.reveal()) as browser:
+        needed = await browser.post("password", wanted)
+        assert (needed.status, error(needed)["proofs"]) == (403, ["totp", "recovery_code"])
+        proof = {"proof": {"totp": phone.fresh_code()}}
+        wrong = await browser.post("password", {**wanted, **proof, "old_password": "wrong horse battery"})
+        assert (wrong.status, error(wrong)["message"].partition(" (")[0]) == (
+            401,
+            "wrong user name or password",
+        )
+        assert document(await browser.post("password", wanted)) == {"changed": True}
+    await log_in(world, password="another horse battery", totp=phone.fresh_code())

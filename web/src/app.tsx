@@ -9,6 +9,7 @@ import { FactorsPage } from "./pages/factors";
 import { InvitePage } from "./pages/invite";
 import { LoginPage } from "./pages/login";
 import { OverviewPage } from "./pages/overview";
+import { PasswordPage } from "./pages/password";
 import { SessionsPage } from "./pages/sessions";
 import { Door, Failure } from "./parts";
 import { navigate, type Path, usePath } from "./router";
@@ -18,6 +19,7 @@ import { Shell } from "./shell";
 const PAGES: Partial<Record<Path, FunctionComponent>> = {
   "/": OverviewPage,
   "/account/factors": FactorsPage,
+  "/account/password": PasswordPage,
   "/account/sessions": SessionsPage,
 };
 

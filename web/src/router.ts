@@ -3,7 +3,14 @@
 
 import { useEffect, useState } from "preact/hooks";
 
-export const PATHS = ["/", "/login", "/invite", "/account/factors", "/account/sessions"] as const;
+export const PATHS = [
+  "/",
+  "/login",
+  "/invite",
+  "/account/factors",
+  "/account/password",
+  "/account/sessions",
+] as const;
 
 export type Path = (typeof PATHS)[number];
 

@@ -10,6 +10,7 @@ import { useSession } from "./session";
 const PLACES: [Path, string][] = [
   ["/", "Overview"],
   ["/account/factors", "Second factors"],
+  ["/account/password", "Password"],
   ["/account/sessions", "Sessions"],
 ];
 

@@ -23,7 +23,9 @@ export function FactorsPage() {
     load().catch((caught: Error) => setError(caught.message));
   }, [load, setError]);
 
-  const changed = async (text: string, recoveryCodes: string[] = []) => {
+  const changed = async (said: string, recoveryCodes: string[] = []) => {
+    const isFirst = known?.factors.length === 0;
+    const text = isFirst ? `${said} Your other sessions have ended.` : said;
     setTotp(null);
     setCodes(recoveryCodes);
     setNote(text.charAt(0).toUpperCase() + text.slice(1));

@@ -42,20 +42,27 @@ export function InvitePage({ ping, onEntered }: Props) {
       <Title focus={false}>Choose a password</Title>
       <p>You have been invited to this cluster. The link works once.</p>
       <Form action="Set password and log in" onSubmit={accept}>
-        <NewPassword password={password} onPassword={setPassword} again={again} onAgain={setAgain} />
+        <NewPassword
+          password={password}
+          onPassword={setPassword}
+          again={again}
+          onAgain={setAgain}
+          autofocus
+        />
       </Form>
     </Door>
   );
 }
 
 interface NewPasswordProps {
+  autofocus?: boolean;
   password: string;
   onPassword: (text: string) => void;
   again: string;
   onAgain: (text: string) => void;
 }
 
-export function NewPassword({ password, onPassword, again, onAgain }: NewPasswordProps) {
+export function NewPassword({ password, onPassword, again, onAgain, autofocus = false }: NewPasswordProps) {
   const missing = MIN_PASSWORD - [...password].length;
   const hint =
     password === ""
@@ -74,7 +81,7 @@ export function NewPassword({ password, onPassword, again, onAgain }: NewPasswor
         minLength={MIN_PASSWORD}
         maxLength={1024}
         required
-        autofocus
+        autofocus={autofocus}
       />
       <PasswordField
         label="The same again"
