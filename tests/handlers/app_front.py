@@ -82,6 +82,14 @@ class Dialed:
                 return
 
 
+@attrs.frozen
+class Ada:
+    """As much of a user as the proxy asks for; a real one takes a database and a credential."""
+
+    name: str = "ada"
+    app_session: str = "session-1"
+
+
 @attrs.define(eq=False)
 class Site:
     """Everything between a browser and an application."""
@@ -93,6 +101,8 @@ class Site:
     nursery: trio.Nursery
     network: MemoryNetwork = attrs.field(factory=MemoryNetwork)
     identity: UserIdentity | None = None
+    note: Callable[[Scope], None] = lambda _scope: None
+    """Told of each request that the gate lets through."""
     scopes: list[trio.CancelScope] = attrs.field(factory=list)
     """Of the requests, as the gate holds them."""
     _clients: int = 0
@@ -118,6 +128,7 @@ class Site:
     async def gate(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What stands before the proxy, without its questions."""
         scope = {**scope, "headers": without_reserved(scope["headers"])}
+        self.note(scope)
         with trio.CancelScope() as cut:
             self.scopes.append(cut)
             await self.proxy.forward(self.app, self.identity, scope, receive, send)
