@@ -19,12 +19,14 @@ __all__ = ["check"]
 def check(config: str) -> None:
     """Print notes and a closing line; problems leave as ConfigProblems or KeypairError and end with exit code 2."""
     # What checks a certificate takes a tenth of a second to import; `mezhub --help` need not wait for it.
+    from mezite.hub.apps_certificate import check_apps_certificate, configured_apps_keypair  # noqa: PLC0415
     from mezite.hub.web_certificate import configured_keypair, keypair_notes  # noqa: PLC0415
 
     loaded = load_hub_config(config, os.environ)
     now = time.time_ns() // 1_000_000
     keypair = configured_keypair(loaded, now)
     notes = hub_notes(loaded, os.environ)
+    notes += check_apps_certificate(loaded, keypair, configured_apps_keypair(loaded, now))
     for note in notes if keypair is None else [*notes, *keypair_notes(loaded, keypair, now)]:
         click.echo(f"note: {note}")
     click.echo(f"{config}: the configuration is valid")

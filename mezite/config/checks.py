@@ -170,13 +170,26 @@ AGENT_CHECKS = (
 # instead. Each goes with its feature: tests/config/test_checks.py compares this list with the code.
 NOT_OBEYED_YET: Mapping[str, str] = {
     "ssh.enabled": "proxy.ssh_listen_addr is always bound",
-    "proxy.apps_keypair": "applications are not served",
     "proxy.apps_oidc_connector": "applications are not served",
     "recording": "sessions are not recorded",
     "audit": "audit events are kept for ever",
     "hub": "hubs do not talk to each other",
 }
 AGENT_NOT_OBEYED_YET: Mapping[str, str] = {}
+
+
+def _apps_notes(config: HubConfig) -> list[str]:
+    """What is set for applications and does nothing."""
+    proxy = config.proxy
+    if proxy.apps_keypair.cert_file is None:
+        return []
+    if proxy.apps_domain is None:
+        return ["proxy.apps_keypair: has no effect without proxy.apps_domain"]
+    if proxy.tls_mode == "off":
+        return [
+            "proxy.apps_keypair: has no effect with proxy.tls_mode off: the load balancer shows the certificate"
+        ]
+    return []
 
 
 def hub_notes(config: HubConfig, environ: Mapping[str, str]) -> list[str]:
@@ -191,6 +204,7 @@ def hub_notes(config: HubConfig, environ: Mapping[str, str]) -> list[str]:
         notes.append("proxy.apps_domain: applications are not served yet: their hosts answer with status 503")
     if config.ca_key_passphrase is None:
         notes.append("ca_key_passphrase is not set: the CA's private keys are stored unencrypted")
+    notes += _apps_notes(config)
     return notes + _not_obeyed(config, NOT_OBEYED_YET) + _unknown_variables(environ)
 
 

@@ -96,7 +96,13 @@ async def open_hub(config: HubConfig, sources: Sources) -> AsyncIterator[Hub]:
     """
     async with open_ground(config, sources) as ground:
         names, addresses = served_names(config)
-        tls = HubTls(authorities=ground.authorities, hub_id=ground.hub_id, names=names, addresses=addresses)
+        tls = HubTls(
+            authorities=ground.authorities,
+            hub_id=ground.hub_id,
+            names=names,
+            addresses=addresses,
+            apps_domain=config.proxy.apps_domain,
+        )
         show_configured_keypair(tls, config, sources.now())
         yield _wire(config, ground, tls)
 
@@ -140,7 +146,12 @@ def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
 
 
 def _apps_domain(config: HubConfig, tls: HubTls) -> AppsDomain:
-    return AppsDomain(name=config.proxy.apps_domain, hub_names=_own_names(config, tls))
+    shows = config.proxy.enabled and config.proxy.tls_mode != "off"
+    return AppsDomain(
+        name=config.proxy.apps_domain,
+        hub_names=_own_names(config, tls),
+        certificate_names=(lambda: tls.apps_names) if shows else None,
+    )
 
 
 def _own_names(config: HubConfig, tls: HubTls) -> frozenset[str]:

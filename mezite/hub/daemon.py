@@ -20,6 +20,7 @@ from mezite.config.kinds import ListenAddress
 from mezite.config.schema import HubConfig
 from mezite.core.audit.event_types import EventType
 from mezite.core.errors import ExplainedError
+from mezite.hub.apps_certificate import warn_of_unreachable_apps
 from mezite.hub.assembly import Hub, open_hub
 from mezite.hub.hub_identity import renew_certificates, show_configured_keypair
 from mezite.hub.ports import Port, make_ports
@@ -99,6 +100,7 @@ async def run_hub(
         connections_are_over = trio.Event()
         await services.start(_keep_audit_log, hub, connections_are_over)
         await hub.services.connections.end_leftovers()
+        await warn_of_unreachable_apps(hub.services.apps)
         services.start_soon(hub.services.leases.run)
         services.start_soon(hub.services.watch.run)
         services.start_soon(hub.services.connections.keep_places)

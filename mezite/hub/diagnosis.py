@@ -19,6 +19,7 @@ from mezite.config.kinds import ListenAddress
 from mezite.config.schema import HubConfig
 from mezite.core.diagnosis import Finding, StepFailedError
 from mezite.core.wrong_doors import Answer
+from mezite.hub.apps_certificate import check_apps_certificate, configured_apps_keypair
 from mezite.hub.balancer_probe import BalancerProbe, run_balancer_probe
 from mezite.hub.own_certificates import own_certificate_check
 from mezite.hub.web_certificate import configured_keypair
@@ -114,7 +115,12 @@ class _HubDoctor:
     async def look_at_keypair(self) -> str:
         """The configuration was read; what is left is the certificate that it names."""
         await trio.lowlevel.checkpoint()
-        keypair = configured_keypair(self.config, self.sources.now())
+        now = self.sources.now()
+        keypair, apps_keypair = (
+            configured_keypair(self.config, now),
+            configured_apps_keypair(self.config, now),
+        )
+        check_apps_certificate(self.config, keypair, apps_keypair)
         cluster = f"cluster {self.config.cluster_name}"
         return cluster if keypair is None else f"{cluster}, certificate of {', '.join(keypair.names)}"
 

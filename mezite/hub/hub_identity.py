@@ -21,6 +21,7 @@ from mezite.core import alpn
 from mezite.core.certificates.keys import PrivateKey, generate_ed25519, generate_p256, private_key_pem
 from mezite.core.errors import ExplainedError
 from mezite.core.names import InvalidNameError, check_agent_id
+from mezite.hub.apps_certificate import check_apps_certificate, configured_apps_keypair
 from mezite.hub.web_certificate import Keypair, configured_keypair, keypair_notes
 from mezite.net.tls_contexts import load_identity, mutual_server_context, server_context
 from mezite.services.authority_keys import HUB_LIFETIME_S
@@ -97,7 +98,12 @@ def served_names(config: HubConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
     addresses: list[str] = []
     for candidate in dict.fromkeys(candidates):
         (addresses if _is_address(candidate) else names).append(candidate)
-    return (*names, "*.localhost"), tuple(addresses)
+    wildcards = (
+        ["*.localhost"]
+        if config.proxy.apps_domain is None
+        else [f"*.{config.proxy.apps_domain}", "*.localhost"]
+    )
+    return (*names, *dict.fromkeys(wildcards)), tuple(addresses)
 
 
 @attrs.frozen
@@ -121,11 +127,16 @@ class HubTls:
         hub_id: str,
         names: tuple[str, ...],
         addresses: tuple[str, ...],
+        apps_domain: str | None = None,
     ) -> None:
         self._authorities = authorities
         self._hub_id = hub_id
         self._names = names
         self._addresses = addresses
+        self._apps_domain = apps_domain
+        self._apps: ssl.SSLContext | None = None
+        self.apps_names = names
+        """The names of the certificate that applications are shown, lower case."""
         self.keys = HubKeys()
         self.certificates = self._issue()
         self.web_names: tuple[str, ...] = ()
@@ -133,6 +144,7 @@ class HubTls:
         self._own_web = server_context(
             self.certificates.tls_certificate_pem, private_key_pem(self.keys.tls), (alpn.HTTP1,)
         )
+        self._own_web.sni_callback = self._choose
         self.web = self._own_web
         """For browsers and outer TLS sessions; another object after each `show`."""
         self._trust()
@@ -170,14 +182,31 @@ class HubTls:
         for context in (self._own_web, self.grpc, self.tunnel, self.connect):
             self._show(context)
 
-    def show(self, web_keypair: Keypair | None) -> None:
-        """Show browsers this pair, or this hub's own certificate, from the next handshake on.
+    def show(self, web_keypair: Keypair | None, apps_keypair: Keypair | None = None) -> None:
+        """Show browsers this pair, or this hub's own certificate, from the next handshake on; applications another one.
 
         Connections that exist keep what they have.
         """
-        # A fresh context: one that has shown an RSA certificate keeps it beside a later one with another kind of key.
-        self.web = self._own_web if web_keypair is None else web_keypair.context((alpn.HTTP1,))
+        # Fresh contexts: one that has shown an RSA certificate keeps it beside a later one with another kind of key.
+        web = self._own_web if web_keypair is None else web_keypair.context((alpn.HTTP1,))
+        web.sni_callback = self._choose
+        self._apps = None if apps_keypair is None else apps_keypair.context((alpn.HTTP1,))
+        self.web = web
         self.web_names = () if web_keypair is None else web_keypair.names
+        pair = apps_keypair or web_keypair
+        self.apps_names = self._names if pair is None else tuple(name.lower() for name in pair.names)
+
+    def _choose(self, handshake: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
+        """Show who asks for an application the certificate for those, if there is one.
+
+        What is shown decides about nothing else: whom a request is for says its Host field alone.
+        """
+        if self._apps is not None and name is not None and self._is_application(name.lower()):
+            handshake.context = self._apps
+
+    def _is_application(self, name: str) -> bool:
+        own = name in self._names or name in (each.lower() for each in self.web_names)
+        return not own and name.endswith(f".{self._apps_domain}")
 
     def _issue(self) -> HubCertificates:
         return self._authorities.issue_hub(
@@ -193,15 +222,17 @@ class HubTls:
 
 
 def show_configured_keypair(tls: HubTls, config: HubConfig, now: int) -> None:
-    """Read what `proxy.keypair` names, and show it; this hub's own certificate where the mode is another.
+    """Read what `proxy.keypair` and `proxy.apps_keypair` name, and show it; this hub's own certificate otherwise.
 
     :raises KeypairError: the files cannot be used; what was shown before stays.
     """
-    keypair = configured_keypair(config, now)
-    tls.show(keypair)
+    keypair, apps_keypair = configured_keypair(config, now), configured_apps_keypair(config, now)
+    notes = check_apps_certificate(config, keypair, apps_keypair)
+    tls.show(keypair, apps_keypair)
     if keypair is not None:
-        for note in keypair_notes(config, keypair, now):
-            _log.warning("certificate", extra={"note": note})
+        notes += keypair_notes(config, keypair, now)
+    for note in notes:
+        _log.warning("certificate", extra={"note": note})
 
 
 async def renew_certificates(tls: HubTls, sources: Sources) -> NoReturn:

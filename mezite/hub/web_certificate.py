@@ -16,12 +16,12 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from mezite.config.schema import HubConfig
+from mezite.config.schema import HubConfig, KeypairConfig
 from mezite.core.errors import ExplainedError
 from mezite.core.timestamps import format_timestamp
 from mezite.net.tls_contexts import server_context
 
-__all__ = ["Keypair", "KeypairError", "configured_keypair", "keypair_notes"]
+__all__ = ["Keypair", "KeypairError", "configured_keypair", "keypair_notes", "read_keypair"]
 
 MAX_FILE_BYTES = 1024 * 1024
 """A long chain has 20 KB; this is no certificate file but a mistake."""
@@ -29,7 +29,8 @@ MAX_FILE_BYTES = 1024 * 1024
 EXPIRES_SOON_MS = 14 * 24 * 3600 * 1000
 """Two weeks: automatic renewal happens a month ahead, so something has not worked."""
 
-CERTIFICATE, KEY = "proxy.keypair.cert_file", "proxy.keypair.key_file"
+WEB = "proxy.keypair"
+CERTIFICATE, KEY = f"{WEB}.cert_file", f"{WEB}.key_file"
 
 
 class KeypairError(ExplainedError):
@@ -63,13 +64,22 @@ def configured_keypair(config: HubConfig, now: int) -> Keypair | None:
     proxy = config.proxy
     if not proxy.enabled or proxy.tls_mode != "file":
         return None
-    if proxy.keypair.cert_file is None or proxy.keypair.key_file is None:
+    return read_keypair(WEB, proxy.keypair, now)
+
+
+def read_keypair(section: str, files: KeypairConfig, now: int) -> Keypair:
+    """Read the two files that stand in a section of the configuration.
+
+    :raises KeypairError: they cannot be read, do not fit together, or are not valid now.
+    """
+    if files.cert_file is None or files.key_file is None:
         raise AssertionError("config/checks.py demands both files")
-    certificate_pem = _read(CERTIFICATE, proxy.keypair.cert_file)
-    key_pem = _read(KEY, proxy.keypair.key_file)
-    leaf = _leaf(certificate_pem, proxy.keypair.cert_file)
-    _check_key(leaf, key_pem, proxy.keypair.key_file)
-    _check_time(leaf, proxy.keypair.cert_file, now)
+    certificate, key = f"{section}.cert_file {files.cert_file}", f"{section}.key_file {files.key_file}"
+    certificate_pem = _read(certificate, files.cert_file)
+    key_pem = _read(key, files.key_file)
+    leaf = _leaf(certificate_pem, certificate)
+    _check_key(leaf, key_pem, key, f"{section}.cert_file")
+    _check_time(leaf, certificate, now)
     pair = Keypair(
         certificate_pem=certificate_pem,
         key_pem=key_pem,
@@ -81,7 +91,7 @@ def configured_keypair(config: HubConfig, now: int) -> Keypair | None:
         pair.context(())
     except ssl.SSLError as error:
         raise KeypairError(
-            f"{CERTIFICATE} {proxy.keypair.cert_file} cannot be used",
+            f"{certificate} cannot be used",
             (error.reason or str(error)).lower().replace("_", " "),
             "get a certificate with a P-256 or RSA-2048 key and a chain of certificates in PEM",
         ) from None
@@ -111,7 +121,7 @@ def _covers(name: str, host: str) -> bool:
     return name[1:].lower() == f".{host.partition('.')[2]}"
 
 
-def _read(key: str, path: str) -> bytes:
+def _read(what: str, path: str) -> bytes:
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -120,31 +130,27 @@ def _read(key: str, path: str) -> bytes:
             PermissionError: "let the user that mezhub runs as read it",
             FileNotFoundError: "give the path of a PEM file",
         }.get(type(error), "give the path of a readable PEM file")
-        raise KeypairError(
-            f"{key} {path} cannot be read", (error.strerror or str(error)).lower(), hint
-        ) from None
+        raise KeypairError(f"{what} cannot be read", (error.strerror or str(error)).lower(), hint) from None
     if len(content) > MAX_FILE_BYTES:
-        raise KeypairError(
-            f"{key} {path} cannot be used", "it is larger than 1 MiB", "give the path of a PEM file"
-        )
+        raise KeypairError(f"{what} cannot be used", "it is larger than 1 MiB", "give the path of a PEM file")
     return content
 
 
-def _leaf(pem: bytes, path: str) -> x509.Certificate:
+def _leaf(pem: bytes, what: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificates(pem)[0]
     except ValueError:
         raise KeypairError(
-            f"{CERTIFICATE} {path} cannot be used",
+            f"{what} cannot be used",
             "it has no certificate in PEM",
             "it must begin with the server's certificate, then the chain",
         ) from None
 
 
-def _check_key(leaf: x509.Certificate, key_pem: bytes, path: str) -> None:
-    what = f"{KEY} {path} cannot be used"
+def _check_key(leaf: x509.Certificate, key_pem: bytes, key: str, certificate: str) -> None:
+    what = f"{key} cannot be used"
     try:
-        key = load_pem_private_key(key_pem, None)
+        private_key = load_pem_private_key(key_pem, None)
     except TypeError:
         raise KeypairError(
             what, "it is encrypted", "store it without a passphrase, readable by mezhub only"
@@ -152,16 +158,16 @@ def _check_key(leaf: x509.Certificate, key_pem: bytes, path: str) -> None:
     except (ValueError, UnsupportedAlgorithm):
         raise KeypairError(what, "it has no private key in PEM", "give the key's own file") from None
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    if key.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
+    if private_key.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
         raise KeypairError(
             what,
-            "it is not the key of the first certificate in proxy.keypair.cert_file",
+            f"it is not the key of the first certificate in {certificate}",
             "give the files of one pair, and the server's certificate ahead of the chain",
         )
 
 
-def _check_time(leaf: x509.Certificate, path: str, now: int) -> None:
-    what = f"{CERTIFICATE} {path} cannot be used"
+def _check_time(leaf: x509.Certificate, certificate: str, now: int) -> None:
+    what = f"{certificate} cannot be used"
     begin, end = _milliseconds(leaf.not_valid_before_utc), _milliseconds(leaf.not_valid_after_utc)
     if now > end:
         raise KeypairError(what, f"it expired at {format_timestamp(end)}", "renew it")

@@ -129,6 +129,20 @@ def test_check_looks_at_the_certificate_too(tmp_path: Path) -> None:
         )
 
 
+def test_check_names_the_wildcard_that_applications_need(tmp_path: Path) -> None:
+    key = ecdsa_key()
+    pair = write_pair(tmp_path, certificate(key, "hub.example.com"), key_pem(key))
+    files = {"cert_file": pair.cert_file, "key_file": pair.key_file}
+    proxy = {"tls_mode": "file", "keypair": files, "apps_domain": "apps.example.com"}
+    config = write_config(tmp_path, proxy=proxy)
+    for command in ("check", "start"):
+        bad = run("mezhub", command, "--config", str(config))
+        assert (bad.code, bad.out) == (2, "")
+        assert "get one for *.apps.example.com" in bad.err.splitlines()[-1]
+    looked = run("mezhub", "doctor", "--config", str(config))
+    assert "get one for *.apps.example.com" in looked.out
+
+
 # --- ca-pin --------------------------------------------------------------------------------------------------
 
 

@@ -222,6 +222,19 @@ def test_every_key_is_obeyed_or_listed_as_not(config_class, listed):
         assert is_listed != is_used, f"{key.path}: listed {is_listed}, used {is_used}"
 
 
+def test_notes_about_a_certificate_for_applications_that_nobody_sees():
+    pair = {
+        "proxy_apps_keypair_cert_file": "/c",
+        "proxy_apps_keypair_key_file": "/k",
+        "ca_key_passphrase": "x",
+    }
+    assert "no effect without proxy.apps_domain" in hub_notes(accepted(**pair), {})[0]
+    domain = accepted(**pair, proxy_apps_domain="apps.example.com", proxy_tls_mode="off")
+    assert any("no effect with proxy.tls_mode off" in note for note in hub_notes(domain, {}))
+    domain = accepted(**pair, proxy_apps_domain="apps.example.com")
+    assert not any("apps_keypair" in note for note in hub_notes(domain, {}))
+
+
 def test_notes_name_variables_that_nothing_reads():
     environ = {"MEZITE_PROXY_LISTEN_ADR": "x", "MEZITE_PASSWORD": "x", "MEZITE_NODE_NAME": "x", "PATH": "x"}
     notes = hub_notes(accepted(ca_key_passphrase="x"), environ)
