@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""User authentication with certificates only (RFC 4252), for the transport's thread.
+"""User authentication with certificates (RFC 4252), for the transport's thread; questions may follow.
 
 It takes the place of paramiko's handler, which ends the connection when an agent offers a key of a type it
 does not know, and which hands the offered key about as if it were proven (threat A2). Here a grant comes into
@@ -15,6 +15,7 @@ import attrs
 
 from mezite.ssh.errors import AuthenticationRefusedError, PeerProtocolError
 from mezite.ssh.limits import SshLimits
+from mezite.ssh.login_dialogue import InfoResponse, ProofWanted
 from mezite.ssh.policy import Refusal, SshGrant
 from mezite.ssh.signatures import CERTIFICATE_ALGORITHMS, verify_possession
 from mezite.ssh.wire import WireReader, boolean, string
@@ -26,6 +27,8 @@ _log = logging.getLogger("mezite.ssh")
 SERVICE_ACCEPT, USERAUTH_REQUEST, FAILURE, SUCCESS, BANNER, PK_OK = 6, 50, 51, 52, 53, 60
 #: Longest login name that is looked at; Linux stops at 32, directories at less than this.
 LOGIN_CHARACTERS = 256
+
+PUBLICKEY, KEYBOARD = "publickey", "keyboard-interactive"
 
 Authenticate = Callable[[str, bytes], SshGrant | Refusal]
 
@@ -48,7 +51,7 @@ class _KeyRequest:
 
 class UserAuthentication:
     """One connection's authentication. ``send`` takes payloads; ``refused`` is told of proven, refused
-    logins.
+    logins; ``tell`` of a client that is ready for questions, and of its answers.
     """
 
     def __init__(
@@ -58,11 +61,16 @@ class UserAuthentication:
         limits: SshLimits,
         send: Callable[[bytes], None],
         refused: Callable[[RefusedLogin], None],
+        tell: Callable[[ProofWanted | InfoResponse], None],
     ) -> None:
         self._authenticate = authenticate
         self._limits = limits
         self._send = send
         self._refused = refused
+        self._tell = tell
+        self._half_way: SshGrant | None = None
+        self._in_dialogue = False
+        self._prompts: int | None = None
         self._login: str | None = None
         self._requests = 0
         self._failures = 0
@@ -93,7 +101,10 @@ class UserAuthentication:
         if self._login not in (None, login):
             raise AuthenticationRefusedError("the login name changed between attempts")
         self._login = login
-        if method != "publickey" or not self._plausible(login):
+        if self._half_way is not None:
+            self._start_dialogue(method, session_id)
+            return None
+        if method != PUBLICKEY or not self._plausible(login):
             self._fail(counts=method != "none")
             return None
         signed = message.boolean()
@@ -106,6 +117,34 @@ class UserAuthentication:
         else:
             return self._answer_proof(request, session_id)
         return None
+
+    def _start_dialogue(self, method: str, session_id: bytes) -> None:
+        """A client that is half way: only questions lead on."""
+        if self._in_dialogue:
+            raise AuthenticationRefusedError("the questions were left without an answer")
+        if method != KEYBOARD:
+            self._fail()
+            return
+        assert self._half_way is not None
+        self._in_dialogue = True
+        self._tell(ProofWanted(self._half_way, session_id))
+
+    def send_question(self, payload: bytes, *, prompts: int) -> None:
+        """Send INFO_REQUEST with so many prompts. From any thread, one question at a time."""
+        self._prompts = prompts
+        self._send(payload)
+
+    def receive_answers(self, message: WireReader) -> None:
+        """Take INFO_RESPONSE, which must answer the question that was asked (RFC 4256 section 3.4)."""
+        prompts, self._prompts = self._prompts, None
+        if prompts is None:
+            raise PeerProtocolError("message 61 answers no question")
+        self._count_request()
+        if message.uint32() != prompts:
+            raise PeerProtocolError("another number of answers than of questions")
+        answers = tuple(message.text() for _ in range(prompts))
+        message.finish()
+        self._tell(InfoResponse(answers))
 
     @staticmethod
     def _plausible(login: str) -> bool:
@@ -138,7 +177,11 @@ class UserAuthentication:
             return None
         answer = self._ask(request)
         if isinstance(answer, SshGrant):
-            return answer
+            if not answer.needs_proof:
+                return answer
+            self._half_way = answer
+            self._send(bytes((FAILURE,)) + string(KEYBOARD) + boolean(True))
+            return None
         if answer.explain:
             self._explain(request.login, answer.message)
         self._fail()
@@ -166,4 +209,5 @@ class UserAuthentication:
         self._failures += counts
         if self._failures > self._limits.login_failures:
             raise AuthenticationRefusedError("too many authentication failures")
-        self._send(bytes((FAILURE,)) + string("publickey") + boolean(False))
+        methods = PUBLICKEY if self._half_way is None else KEYBOARD
+        self._send(bytes((FAILURE,)) + string(methods) + boolean(False))

@@ -22,11 +22,18 @@ from mezite.ssh.algorithms import HostIdentity
 from mezite.ssh.authentication import Authenticate, RefusedLogin
 from mezite.ssh.channel import Channel
 from mezite.ssh.channel_table import ChannelTable, OpenRequest
-from mezite.ssh.errors import ConnectionLostError, IdleTooLongError, PeerProtocolError, SshError
+from mezite.ssh.errors import (
+    AuthenticationRefusedError,
+    ConnectionLostError,
+    IdleTooLongError,
+    PeerProtocolError,
+    SshError,
+)
 from mezite.ssh.limits import Slot, SshLimits, StartupLimiter
+from mezite.ssh.login_dialogue import InfoResponse, LoginDialogue, ProofWanted, Prove
 from mezite.ssh.mailbox import Mailbox, TrioWaker
 from mezite.ssh.messages import ConnectionMessage
-from mezite.ssh.policy import SshGrant
+from mezite.ssh.policy import Refusal, SshGrant
 from mezite.ssh.thread_bridge import ThreadBridge
 from mezite.ssh.transport import Authenticated, KeyExchange, ServerTransport, TransportEnded
 from mezite.ssh.wire import WireReader
@@ -49,6 +56,8 @@ class Admission:
     source: str
     """The client's address."""
     on_authenticated: Callable[[SshGrant], None] | None = None
+    prove: Prove | None = None
+    """Asked where a certificate is not enough; without it nobody gets in then."""
 
 
 class ConnectionHandler(Protocol):
@@ -98,7 +107,8 @@ class ServerConnection:
         self._ended = False
         self.channels = ChannelTable(self, limits)
         self._slot: Slot | None = None
-        self._on_authenticated: Callable[[SshGrant], None] | None = None
+        self._admission = Admission(None, "")
+        self._dialogue: LoginDialogue | None = None
         self.error: Exception | None = None
         """Why the connection ended, when not by the peer's wish."""
 
@@ -111,7 +121,7 @@ class ServerConnection:
         Owns the stream. When this returns or is cancelled, all tasks of the connection have ended, its thread
         has ended and the stream is closed; cancelled, the peer is not told.
         """
-        self._on_authenticated = admission.on_authenticated
+        self._admission = admission
         try:
             if admission.limiter is not None:
                 self._slot = admission.limiter.take(
@@ -261,6 +271,8 @@ class ServerConnection:
             case KeyExchange(running=running) if self._login_done:
                 seconds = self._limits.key_exchange_seconds if running else math.inf
                 self._watchdog.deadline = trio.current_time() + seconds
+            case ProofWanted() | InfoResponse():
+                self._receive_dialogue(item)
             case Authenticated(grant=grant):
                 self._login_done = True
                 self._watchdog.deadline = math.inf
@@ -272,11 +284,34 @@ class ServerConnection:
             case RefusedLogin():
                 self._handler.login_refused(item)
 
+    def _receive_dialogue(self, item: ProofWanted | InfoResponse) -> None:
+        if isinstance(item, ProofWanted):
+            self._watchdog.deadline = trio.current_time() + self._limits.proof_seconds
+            self.start_soon(self._hold_dialogue, item)
+        elif self._dialogue is not None:
+            self._dialogue.answered(item)
+
+    async def _hold_dialogue(self, wanted: ProofWanted) -> None:
+        self._dialogue = LoginDialogue(wanted.session_id, self._transport.send_question)
+        refusal: Refusal | None = Refusal(message="nobody here can ask for what is missing")
+        try:
+            if self._admission.prove is not None:
+                refusal = await self._admission.prove(wanted.grant, self._dialogue)
+        except EOFError:
+            return  # the client has left in the middle
+        except Exception:  # noqa: BLE001 - logged; the answer is no
+            _log.exception("the dialogue failed; access is denied")
+        if refusal is None:
+            self._transport.finish_authentication(wanted.grant)
+            return
+        self._handler.login_refused(RefusedLogin(wanted.grant.login, refusal.message))
+        self.disconnect(AuthenticationRefusedError(refusal.message))
+
     def _admit(self, grant: SshGrant) -> None:
         if self._slot is not None:
             self._slot.release()
-        if self._on_authenticated is not None:
-            self._on_authenticated(grant)
+        if self._admission.on_authenticated is not None:
+            self._admission.on_authenticated(grant)
         self._handler.authenticated(grant)
 
     def _receive_message(self, payload: bytes) -> None:

@@ -21,6 +21,8 @@ class SshLimits:
     login_grace_seconds: float = 25
     """From the first byte until authenticated (threat A11). OpenSSH waits 120 s for people who type
     passwords; here only keys are accepted, and a stranger is gone within 30 s."""
+    proof_seconds: float = 190
+    """How long the dialogue after a good certificate may take: the hub gives the person three minutes."""
     key_exchange_seconds: float = 30
     """One later key exchange, from our KEXINIT to the new keys (threat A7)."""
     flush_seconds: float = 2

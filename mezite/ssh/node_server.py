@@ -16,6 +16,7 @@ from mezite.ssh.connection import Admission, ServerConnection
 from mezite.ssh.errors import IdleTooLongError, SshError
 from mezite.ssh.forwarding import Forwarding
 from mezite.ssh.limits import SshLimits, StartupLimiter
+from mezite.ssh.login_dialogue import Prove
 from mezite.ssh.messages import OpenFailure
 from mezite.ssh.policy import (
     ChannelKind,
@@ -64,8 +65,10 @@ async def serve_node_ssh(
     policy: NodePolicy,
     peer: PeerAddress,
     on_authenticated: Callable[[SshGrant], None] | None = None,
+    prove: Prove | None = None,
 ) -> None:
-    """Serve one connection; owns ``stream``.
+    """Serve one connection; owns ``stream``. ``prove`` is asked where the policy says that a certificate is
+    not enough.
 
     Returns when the client has left; :exc:`SshError` says why the connection was ended otherwise. When this
     returns or is cancelled no task, thread, descriptor or program of the connection is left, except programs
@@ -80,7 +83,7 @@ async def serve_node_ssh(
         limits=service.limits,
     )
     server.attach(connection)
-    await connection.run(Admission(service.startup, peer.client_ip, on_authenticated))
+    await connection.run(Admission(service.startup, peer.client_ip, on_authenticated, prove))
 
 
 class _NodeConnection:

@@ -47,6 +47,8 @@ class SshGrant:
     """Seconds since the epoch, from the certificate. The policy refuses channels after it."""
     force_command: str | None = None
     """Run instead of whatever the client asks for."""
+    needs_proof: bool = False
+    """The certificate is not enough: something has to be shown in a dialogue before the login is let in."""
 
 
 @attrs.frozen(kw_only=True)

@@ -42,7 +42,7 @@ __all__ = ["Authenticated", "ServerTransport", "TransportEnded"]
 SOFTWARE_VERSION = "OpenSSH_9.9-mezite"
 
 DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG, SERVICE_REQUEST, EXT_INFO = 1, 2, 3, 4, 5, 7
-KEXINIT, NEWKEYS, USERAUTH_REQUEST, USERAUTH_SUCCESS = 20, 21, 50, 52
+KEXINIT, NEWKEYS, USERAUTH_REQUEST, USERAUTH_SUCCESS, USERAUTH_INFO_RESPONSE = 20, 21, 50, 52, 61
 KEX_METHOD = range(30, 50)
 CONNECTION = range(80, 128)
 #: Messages held during a key exchange: a reply to each of the packets that may still be in flight from an
@@ -75,7 +75,8 @@ class KeyExchange:
 class ServerTransport(paramiko.Transport):
     """One connection's transport. Its items for the Trio side, in order: payloads (``bytes``) of the
     connection protocol,
-    :class:`KeyExchange`, :class:`RefusedLogin`, :class:`Authenticated`, at last :class:`TransportEnded`.
+    :class:`KeyExchange`, :class:`RefusedLogin`, :class:`ProofWanted` and :class:`InfoResponse`,
+    :class:`Authenticated`, at last :class:`TransportEnded`.
     """
 
     _preferred_kex = algorithms.KEX
@@ -121,7 +122,11 @@ class ServerTransport(paramiko.Transport):
         self.server_mode = True
         self.server_key_dict = {algorithms.HOST_CERTIFICATE_TYPE: algorithms.HostCertKey(host)}
         self._authentication = UserAuthentication(
-            authenticate, limits=limits, send=self.send_payload, refused=mailbox.deliver
+            authenticate,
+            limits=limits,
+            send=self.send_payload,
+            refused=mailbox.deliver,
+            tell=mailbox.deliver,
         )
         self.auth_handler = cast("Any", self)  # any but None, or _parse_newkeys makes paramiko's own
         self.active = True
@@ -292,16 +297,22 @@ class ServerTransport(paramiko.Transport):
             assert self.session_id is not None
             grant = self._authentication.receive_request(WireReader(payload, 1), self.session_id)
             if grant is not None:
-                self._finish_authentication(grant)
+                self.finish_authentication(grant)
+        elif kind == USERAUTH_INFO_RESPONSE:
+            self._authentication.receive_answers(WireReader(payload, 1))
         elif kind != EXT_INFO:
             raise PeerProtocolError(f"message {kind} before authentication")
 
-    def _finish_authentication(self, grant: SshGrant) -> None:
-        """The only place that sets ``authenticated``."""
-        self.authenticated = True
-        self.packetizer.packet_limit = self._limits.packet_bytes
+    def finish_authentication(self, grant: SshGrant) -> None:
+        """The only place that sets ``authenticated``: the thread after a certificate, Trio after a dialogue."""
         self._mailbox.deliver(Authenticated(grant))
+        self.packetizer.packet_limit = self._limits.packet_bytes
+        self.authenticated = True
         self.send_payload(bytes((USERAUTH_SUCCESS,)))
+
+    def send_question(self, payload: bytes, *, prompts: int) -> None:
+        """Ask the client something in a dialogue; its answer comes as an item."""
+        self._authentication.send_question(payload, prompts=prompts)
 
     # ---- paramiko's other doors, closed -----------------------------------------------------------------
 

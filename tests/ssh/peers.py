@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from mezite.ssh.errors import SshError
 from mezite.ssh.jump_server import JumpService, OpenNode, serve_jump_ssh
 from mezite.ssh.limits import SshLimits
+from mezite.ssh.login_dialogue import Prove
 from mezite.ssh.node_server import HostIdentity, NodeService, serve_node_ssh
 from mezite.ssh.policy import (
     ChannelKind,
@@ -117,6 +118,7 @@ class TestPolicy:
     asked: list[tuple[ChannelKind, str]] = attrs.field(factory=list)
     offers: list[tuple[str, bytes]] = attrs.field(factory=list)
     expires_at: float | None = None
+    needs_proof: bool = False
 
     def authenticate(self, login: str, certificate: bytes) -> SshGrant | Refusal:
         self.offers.append((login, certificate))
@@ -138,6 +140,7 @@ class TestPolicy:
             certificate_id=str(parsed.serial),
             expires_at=parsed.valid_before if self.expires_at is None else self.expires_at,
             force_command=self.force_command,
+            needs_proof=self.needs_proof,
         )
 
     def authorize_channel(self, grant: SshGrant, kind: ChannelKind, target: str) -> Refusal | None:
@@ -244,12 +247,22 @@ class Server:
         return await run(command, data=data, seconds=seconds)
 
 
+def asking(folder: Path, answer: str) -> dict[str, str]:
+    """The environment in which ssh asks a program that prints ``answer``; what it was asked is in the file
+    ``asked``.
+    """
+    script = folder / "askpass"
+    script.write_text(f'#!/bin/sh\necho "$1" >> {folder / "asked"}\necho "{answer}"\n')
+    script.chmod(0o700)
+    return {**os.environ, "SSH_ASKPASS": str(script), "SSH_ASKPASS_REQUIRE": "force"}
+
+
 async def run(
-    command: list[str], *, data: bytes = b"", seconds: float = 20
+    command: list[str], *, data: bytes = b"", seconds: float = 20, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     with trio.fail_after(seconds):
         return await trio.run_process(
-            command, stdin=data, capture_stdout=True, capture_stderr=True, check=False
+            command, stdin=data, capture_stdout=True, capture_stderr=True, check=False, env=env
         )
 
 
@@ -306,6 +319,7 @@ async def running_node(
     limits: SshLimits | None = None,
     policy: TestPolicy | None = None,
     logins: tuple[str, ...] = (ME,),
+    prove: Prove | None = None,
     **changes,
 ) -> AsyncIterator[Server]:
     authority = Authority(policy.ca) if policy else Authority()
@@ -328,7 +342,7 @@ async def running_node(
         server.connections += 1
         server.active += 1
         try:
-            await serve_node_ssh(stream, service, policy=policy, peer=peer_of(stream))
+            await serve_node_ssh(stream, service, policy=policy, peer=peer_of(stream), prove=prove)
         except SshError as error:
             errors.append(error)
         finally:

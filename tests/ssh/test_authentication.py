@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from mezite.ssh.authentication import RefusedLogin, UserAuthentication
 from mezite.ssh.errors import AuthenticationRefusedError, PeerProtocolError
 from mezite.ssh.limits import SshLimits
+from mezite.ssh.login_dialogue import InfoResponse, ProofWanted
 from mezite.ssh.policy import Refusal, SshGrant
-from mezite.ssh.wire import WireReader, boolean, string
+from mezite.ssh.wire import WireReader, boolean, string, uint32
 from tests.ssh.peers import ME, Authority, blob_of, issue, run, running_node
 from tests.ssh.raw_client import certified_key, raw_client
 
@@ -39,6 +40,7 @@ class Attempt:
         self.policy = self.authority.policy()
         self.sent: list[bytes] = []
         self.refused: list[RefusedLogin] = []
+        self.told: list[ProofWanted | InfoResponse] = []
         self.key = ed25519.Ed25519PrivateKey.generate()
         self.certificate = blob_of(issue(self.authority.ca, self.key, [ME]))
         self.machine = UserAuthentication(
@@ -46,6 +48,7 @@ class Attempt:
             limits=SshLimits(**limits),
             send=self.sent.append,
             refused=self.refused.append,
+            tell=self.told.append,
         )
 
     def start(self):
@@ -125,6 +128,82 @@ def test_reason_is_told_only_after_the_proof():
     assert attempt.prove(login="daemon") is None
     assert attempt.kinds == [PK_OK, FAILURE, BANNER, FAILURE, FAILURE]  # explained once
     assert attempt.refused == [RefusedLogin("daemon", "login daemon is not allowed for you")] * 2
+
+
+KEYBOARD = (string("keyboard-interactive"), string(""), string(""))
+
+
+def half_way(**limits) -> Attempt:
+    """A client whose certificate is good and not enough."""
+    attempt = Attempt(**limits)
+    attempt.policy.needs_proof = True
+    attempt.start()
+    assert attempt.prove() is None
+    assert attempt.sent == [bytes((FAILURE,)) + string("keyboard-interactive") + boolean(True)]
+    attempt.sent.clear()
+    return attempt
+
+
+def answers(*texts: str, count: int | None = None) -> WireReader:
+    said = b"".join(string(text) for text in texts)
+    return WireReader(uint32(len(texts) if count is None else count) + said)
+
+
+def test_a_certificate_that_is_not_enough_e8():
+    attempt = half_way()
+    assert attempt.told == []
+    assert attempt.prove() is None  # once more: still half way
+    assert attempt.sent == [bytes((FAILURE,)) + string("keyboard-interactive") + boolean(False)]
+    assert attempt.ask(*KEYBOARD) is None
+    (wanted,) = attempt.told
+    assert (wanted.grant.login, wanted.session_id) == (ME, SESSION)
+    attempt.machine.send_question(b"question", prompts=1)
+    attempt.machine.receive_answers(answers("123456"))
+    assert attempt.told[1:] == [InfoResponse(("123456",))]
+
+
+def test_questions_only_after_the_certificate():
+    attempt = Attempt().start()
+    assert attempt.ask(*KEYBOARD) is None
+    assert attempt.told == []
+    assert attempt.kinds == [FAILURE]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "response", "text"),
+    [
+        (None, answers(), "answers no question"),
+        (1, answers(), "another number of answers"),
+        (0, answers("123456"), "another number of answers"),
+        (1, answers("123456", count=2**32 - 1), "another number of answers"),
+        (1, WireReader(uint32(1)), "shorter"),
+        (1, WireReader(uint32(1) + string("1") + b"x"), "longer"),
+        (1, WireReader(uint32(1) + string(b"\xff")), "UTF-8"),
+    ],
+)
+def test_answers_that_fit_no_question(prompts, response, text):
+    attempt = half_way()
+    attempt.ask(*KEYBOARD)
+    if prompts is not None:
+        attempt.machine.send_question(b"question", prompts=prompts)
+    with pytest.raises(PeerProtocolError, match=text):
+        attempt.machine.receive_answers(response)
+
+
+def test_each_question_has_one_answer():
+    attempt = half_way()
+    attempt.ask(*KEYBOARD)
+    attempt.machine.send_question(b"question", prompts=0)
+    attempt.machine.receive_answers(answers())
+    with pytest.raises(PeerProtocolError, match="no question"):
+        attempt.machine.receive_answers(answers())
+
+
+def test_who_leaves_the_questions_is_out():
+    attempt = half_way()
+    attempt.ask(*KEYBOARD)
+    with pytest.raises(AuthenticationRefusedError, match="without an answer"):
+        attempt.ask(*KEYBOARD)
 
 
 @pytest.mark.parametrize(
