@@ -16,6 +16,7 @@ import trio
 from mezite.agent.app_channels import AppChannels
 from mezite.agent.hub_api import HubApi
 from mezite.agent.identity_store import AgentIdentityFiles, StoredIdentity
+from mezite.agent.login_proof import LoginProof
 from mezite.agent.node_policy import HubDecision, NodePolicyOfConnection
 from mezite.agent.session_reports import SessionReports
 from mezite.agent.trust import TrustNews
@@ -210,9 +211,11 @@ class Agent:
             limits=SshLimits(idle_seconds=decision.idle_timeout),
         )
         peer = PeerAddress(client_ip=decision.client_ip, client_port=decision.client_port)
+        proof = LoginProof(self.api, decision.connection_id)
         try:
             # The start of a session is reported before it begins: the way there is open when the login is through.
             with self.api.expecting_calls():
-                await serve_node_ssh(await pending.accept(), service, policy=policy, peer=peer)
+                stream = await pending.accept()
+                await serve_node_ssh(stream, service, policy=policy, peer=peer, prove=proof.prove)
         except SshError as error:
             _log.info("SSH connection ended", extra={"reason": str(error), "user_name": decision.user})

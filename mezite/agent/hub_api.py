@@ -17,12 +17,14 @@ import attrs
 import trio
 from google.protobuf.message import Message
 
-from mezite.api.client import ApiClient, RpcError
+from mezite.api.client import ApiClient, RpcError, StatusCode
 from mezite.api.pb.mezite.v1 import enrollment_pb2 as pb
+from mezite.api.pb.mezite.v1 import session_proofs_pb2
 
 __all__ = ["HubApi", "HubApiError"]
 
 _SERVICE = "/mezite.v1.EnrollmentService/"
+_PROOFS = "/mezite.v1.LoginProofService/"
 
 WAIT_SECONDS = 10
 """How long a call waits for a tunnel when there is none: a hub restart takes a few seconds."""
@@ -32,6 +34,9 @@ _Response = TypeVar("_Response", bound=Message)
 
 class HubApiError(Exception):
     """A call could not be made or was refused; the text is the hub's."""
+
+    is_wrong_answer = False
+    """What the person has shown is not good: they may try again."""
 
 
 @attrs.define(eq=False)
@@ -111,13 +116,35 @@ class HubApi:
         """:raises HubApiError: refused or no hub."""
         await self._call("ReportRefusal", request, pb.ReportRefusalResponse)
 
-    async def _call(self, name: str, request: Message, response_type: type[_Response]) -> _Response:
+    async def begin_login_proof(
+        self, request: session_proofs_pb2.BeginLoginProofRequest
+    ) -> session_proofs_pb2.PendingProof:
+        """:raises HubApiError: the login must not go on."""
+        return await self._call("BeginLoginProof", request, session_proofs_pb2.PendingProof, _PROOFS)
+
+    async def answer_login_proof(
+        self, request: session_proofs_pb2.AnswerLoginProofRequest
+    ) -> session_proofs_pb2.ProofState:
+        """:raises HubApiError: the code is wrong, which it says, or refused or no hub."""
+        return await self._call("AnswerLoginProof", request, session_proofs_pb2.ProofState, _PROOFS)
+
+    async def await_login_proof(
+        self, request: session_proofs_pb2.AwaitLoginProofRequest
+    ) -> session_proofs_pb2.ProofState:
+        """:raises HubApiError: refused or no hub."""
+        return await self._call("AwaitLoginProof", request, session_proofs_pb2.ProofState, _PROOFS)
+
+    async def _call(
+        self, name: str, request: Message, response_type: type[_Response], service: str = _SERVICE
+    ) -> _Response:
         with self.expecting_calls():
             client = await self._usable_client(name)
             try:
-                return await client.unary(_SERVICE + name, request, response_type)
+                return await client.unary(service + name, request, response_type)
             except RpcError as error:
-                raise HubApiError(error.message or str(error)) from error
+                failure = HubApiError(error.message or str(error))
+                failure.is_wrong_answer = error.status is StatusCode.UNAUTHENTICATED
+                raise failure from error
 
     async def _usable_client(self, name: str) -> ApiClient:
         with trio.move_on_after(WAIT_SECONDS):

@@ -17,6 +17,8 @@ __all__ = ["HubDecision", "NodePolicyOfConnection"]
 
 _FORWARDING = frozenset({ChannelKind.DIRECT_TCPIP, ChannelKind.TCPIP_FORWARD})
 
+_EVERY_LOGIN = "*"
+
 _FILE_COPY_SUBSYSTEMS = frozenset({"sftp"})
 
 
@@ -33,6 +35,8 @@ class HubDecision:
     client_port: int
     idle_timeout: int = 0
     """Seconds without a byte of any session after which the connection ends; 0: never."""
+    unproven: frozenset[str] = frozenset()
+    """Logins for which a second factor has to be shown to the hub before anybody is let in; `*`: all of them."""
 
     @classmethod
     def of_header(cls, header: ChannelHeader) -> HubDecision:
@@ -47,6 +51,7 @@ class HubDecision:
             client_ip=host.strip("[]"),
             client_port=int(port) if _is_number(port, 5) else 0,
             idle_timeout=_seconds(header.attributes.get("idle_timeout", "0")),
+            unproven=_names(header.attributes.get("unproven", "")),
         )
 
 
@@ -124,6 +129,7 @@ class NodePolicyOfConnection:
             certificate_id=str(verified.serial),
             expires_at=float(verified.valid_before),
             force_command=verified.force_command,
+            needs_proof=not self._decision.unproven.isdisjoint((login, _EVERY_LOGIN)),
         )
 
     def _explain(self, refused: CertificateRefused, login: str) -> str:

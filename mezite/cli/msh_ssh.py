@@ -169,7 +169,11 @@ def choose_login(wanted: str | None, principals: Sequence[str]) -> str:
 
 def client_options(current: CurrentProfile) -> list[str]:
     """Return the options with which ssh, scp and sftp find the node and trust it, and use no other key."""
-    settings = {**node_settings(current), "PreferredAuthentications": "publickey"}
+    settings = {
+        **node_settings(current),
+        # The second is for the factor that a role may ask for after the certificate.
+        "PreferredAuthentications": "publickey,keyboard-interactive",
+    }
     options = ["-F", "none"]
     for name, value in settings.items():
         options += ["-o", f"{name}={value}"]

@@ -26,6 +26,7 @@ from mezite.api.requests import AccessRequestsApi
 from mezite.api.roles import RolesApi
 from mezite.api.rpc import RpcMethod
 from mezite.api.server import GrpcServer
+from mezite.api.session_proofs import SessionProofsApi
 from mezite.api.sessions import SessionsApi
 from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
@@ -34,6 +35,8 @@ from mezite.hub.ground import Ground
 from mezite.hub.own_certificates import own_certificate_check
 from mezite.hub.services import HubServices
 from mezite.services.access_explain import AccessExplainer
+from mezite.services.login_proofs import LoginProofs
+from mezite.services.proofs_ahead import ProofsAhead
 from mezite.services.role_trial import RoleTrial
 from mezite.services.roles import RoleCatalog
 from mezite.services.verb_registry import VerbRegistry
@@ -57,7 +60,7 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
             factors=services.factors.administration,
             invite_url=services.addresses.invite_url,
         ).methods(),
-        *FactorsApi(factors=services.factors, web_url=services.addresses.web_url).methods(),
+        *_factors(ground, services),
         *_roles(ground),
         *_connectors(services).methods(),
         *AccessRequestsApi(services.requests).methods(),
@@ -105,6 +108,22 @@ def _login(ground: Ground, services: HubServices) -> list[RpcMethod]:
 def _tokens(ground: Ground, services: HubServices) -> list[RpcMethod]:
     machines = MachineIdentitiesApi(services.machines, services.addresses.advertised)
     return [*TokensApi(ground.enrollment).methods(), *machines.methods()]
+
+
+def _factors(ground: Ground, services: HubServices) -> list[RpcMethod]:
+    proofs = services.factors.sessions
+    sessions = SessionProofsApi(
+        logins=LoginProofs(connections=services.connections, proofs=proofs, live=services.live),
+        ahead=ProofsAhead(
+            database=ground.database,
+            proofs=proofs,
+            audit=ground.audit,
+            sources=ground.sources,
+            locks=ground.lock_feed,
+        ),
+    )
+    own = FactorsApi(factors=services.factors, web_url=services.addresses.web_url)
+    return [*own.methods(), *sessions.methods()]
 
 
 def _access(ground: Ground, services: HubServices) -> ApiAccess:

@@ -34,6 +34,7 @@ from mezite.services.node_session_control import NodeSessionControl
 from mezite.services.own_sessions import OwnSessions
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.self_probes import SelfProbes
+from mezite.services.session_proof import SessionProofs
 from mezite.services.sso_services import SsoGround, SsoServices, open_sso
 from mezite.services.tunnel_leases import TunnelLeases
 from mezite.services.tunnel_registry import TunnelRegistry
@@ -97,11 +98,12 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
     )
     addresses = _addresses(config)
     requests = AccessRequests(database=database, audit=audit, sources=sources)
+    factors = _factors(config, ground, addresses)
     return HubServices(
         registry=registry,
         connections=connections,
         leases=_leases(ground, registry),
-        access=_node_access(ground, registry, connections, live),
+        access=_node_access(ground, registry, connections, live, factors.sessions),
         directory=_directory(ground, registry),
         apps=catalog,
         launcher=_launcher(ground, registry, catalog, addresses),
@@ -122,7 +124,7 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
         requests=requests,
         webhooks=_webhooks(config, ground, requests),
         devices=Devices(database=database, audit=audit, sources=sources, cluster=config.cluster_name),
-        factors=_factors(config, ground, addresses),
+        factors=factors,
         housekeeping=Housekeeping(database=database, sources=sources),
         assertions=AppAssertions(authorities=ground.authorities, issuer=addresses.web_url, sources=sources),
         app_requests=AppRequestLog(audit=audit, sources=sources),
@@ -150,7 +152,11 @@ def _directory(ground: Ground, registry: TunnelRegistry) -> NodeDirectory:
 
 
 def _node_access(
-    ground: Ground, registry: TunnelRegistry, connections: LiveConnections, live: LiveAccess
+    ground: Ground,
+    registry: TunnelRegistry,
+    connections: LiveConnections,
+    live: LiveAccess,
+    proofs: SessionProofs,
 ) -> NodeAccess:
     return NodeAccess(
         database=ground.database,
@@ -160,6 +166,7 @@ def _node_access(
         connections=connections,
         locks=ground.lock_feed,
         live=live,
+        proofs=proofs,
     )
 
 

@@ -153,9 +153,9 @@ class LiveConnections:
         :raises AccessDeniedError: the user may not, as things are now, with the login or the certificate that the
             agent has found; the whole connection is cut.
         """
-        connection = self._connection(agent, report.connection_id)
+        connection = self.of_agent(agent, report.connection_id)
         if report.kind in FORWARDING:
-            self._check_login(connection, report)
+            await self._check_login(connection, report)
             await self._emit_forward(connection, report)
             return
         if not 0 < len(report.session_id) <= MAX_SESSION_ID:
@@ -168,7 +168,7 @@ class LiveConnections:
             raise InvalidRequestError(
                 f"a session is a shell, exec or subsystem, not {report.kind!r}"
             ) from None
-        self._check_login(connection, report)
+        await self._check_login(connection, report)
         session = NewNodeSession(
             session_id=report.session_id,
             connection_id=connection.connection_id,
@@ -196,13 +196,20 @@ class LiveConnections:
             pty=report.pty,
         )
 
-    def _check_login(self, connection: LiveConnection, report: SessionReport) -> None:
-        """Ask again now that the login is known: stock clients name it to the agent only."""
+    async def _check_login(self, connection: LiveConnection, report: SessionReport) -> None:
+        """Ask again now that the login is known: stock clients name it to the agent only.
+
+        What had to be shown was shown by now, or the agent is too old to have asked for it (threat E8).
+        """
         entry = connection.entry
         entry.context = attrs.evolve(
-            entry.context, login=report.login[:MAX_LOGIN], serial=report.certificate_serial[:MAX_SERIAL]
+            entry.context,
+            login=report.login[:MAX_LOGIN],
+            serial=report.certificate_serial[:MAX_SERIAL],
+            asks_proof=False,
         )
         if not self._live.ask(entry):
+            await self._emit_denial(connection, report.login, entry.reason)
             raise AccessDeniedError(entry.reason)
 
     async def session_ended(
@@ -234,14 +241,7 @@ class LiveConnections:
 
     async def refused(self, agent: AgentIdentity, connection_id: str, *, login: str, reason: str) -> str:
         """Record that the agent refused a login; return the event's id. :raises NotFoundError: as above."""
-        connection = self._connection(agent, connection_id)
-        return await self._audit.emit(
-            EventType.ACCESS_DENIED,
-            **connection.audit_fields(),
-            success=False,
-            error_message=reason[:512],
-            login=login[:MAX_LOGIN],
-        )
+        return await self._emit_denial(self.of_agent(agent, connection_id), login, reason)
 
     async def finish(self, connection: LiveConnection) -> None:
         """End what the agent has not reported as ended. Runs to its end even while the hub shuts down."""
@@ -266,11 +266,21 @@ class LiveConnections:
             await self._emit_end(row, reason="the hub was restarted")
         return len(rows)
 
-    def _connection(self, agent: AgentIdentity, connection_id: str) -> LiveConnection:
+    def of_agent(self, agent: AgentIdentity, connection_id: str) -> LiveConnection:
+        """Return a connection that this hub gave to this agent. :raises NotFoundError: there is none."""
         connection = self._connections.get(connection_id)
         if connection is None or connection.agent_id != agent.agent_id:
             raise NotFoundError(f"connection {connection_id} is not one of this agent's")
         return connection
+
+    async def _emit_denial(self, connection: LiveConnection, login: str, reason: str) -> str:
+        return await self._audit.emit(
+            EventType.ACCESS_DENIED,
+            **connection.audit_fields(),
+            success=False,
+            error_message=reason[:512],
+            login=login[:MAX_LOGIN],
+        )
 
     async def _emit_forward(self, connection: LiveConnection, report: SessionReport) -> None:
         await self._audit.emit(

@@ -15,6 +15,7 @@ from mezite.core.mux.connection import ChannelHeader
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.core.names import InvalidNameError, check_node_name
 from mezite.core.rbac.locks import NO_LOCKS
+from mezite.core.rbac.role_options import SessionMfa
 from mezite.core.timestamps import format_timestamp
 from mezite.net.mux_channel import MuxChannel
 from mezite.net.mux_session import ChannelRejectedError, TunnelClosedError
@@ -31,6 +32,7 @@ from mezite.services.identity import UserIdentity
 from mezite.services.live_access import LiveAccess, LiveEntry, LiveKind
 from mezite.services.live_connections import LiveConnection, LiveConnections
 from mezite.services.lock_feed import LockFeed
+from mezite.services.session_proof import SessionProofs
 from mezite.services.sources import Sources
 from mezite.services.tunnel_registry import Tunnel, TunnelRegistry
 from mezite.storage import agents
@@ -44,6 +46,9 @@ DIAL_SECONDS = 15
 
 MAX_NAME = 253
 """What is kept and repeated of a name that a user has made up; the longest that a node can have."""
+
+EVERY_LOGIN = "*"
+"""In place of the logins that need a second factor, when all do; no login is called so."""
 
 MAX_LOGINS_BYTES = 2048
 """The header of a channel has 4 KiB for everything."""
@@ -62,11 +67,13 @@ class NodeAccess:
         sources: Sources,
         locks: LockFeed,
         live: LiveAccess,
+        proofs: SessionProofs,
     ) -> None:
         self._database = database
         self._registry = registry
         self._locks = locks
         self._live = live
+        self._proofs = proofs
         self._connections = connections
         self._audit = audit
         self._sources = sources
@@ -79,7 +86,8 @@ class NodeAccess:
 
         The channel is closed when the block ends, and what the agent has not reported as ended is ended (H4). When the
         connection is cut because the user may not go on, the channel is reset with the reason on both sides (E14); if
-        the block does not end by that, it is cancelled soon after.
+        the block does not end by that, it is cancelled soon after. Where roles ask for a second factor that was not
+        shown ahead, the agent is told to ask for it before it lets anybody in (E8).
 
         :raises UnauthenticatedError: the credential has expired meanwhile.
         :raises NotFoundError: there is no such node, or none that this user may know of; audited.
@@ -95,32 +103,25 @@ class NodeAccess:
             login=login or None,
             locks=self._locks.current,
             agent_id="" if agent is None else agent.agent_id,
+            asks_proof=True,
         )
         decision = await self._decide(identity, node_name, agent, context)
         if agent is None:
             raise AssertionError("an unknown node was allowed")
         tunnel = self._tunnel_of(agent)
-        connection_id = self._sources.new_id()
+        if decision.needs_mfa is not SessionMfa.NONE:
+            context = await self._with_proof(identity, node_name, decision, context)
+            decision = await self._decide(identity, node_name, agent, context)
         entry = LiveEntry(
             kind=LiveKind.SSH,
             identity=identity,
             verb="nodes.connect",
             resource=Resource(kind="node", name=node_name, labels=agent.labels),
             context=context,
-            name=connection_id,
+            name=self._sources.new_id(),
             ends_at=identity.expires_at,
         )
-        connection = LiveConnection(
-            entry=entry,
-            connection_id=connection_id,
-            agent_id=agent.agent_id,
-            node_name=node_name,
-            labels=agent.labels,
-            user_name=identity.name,
-            user_roles=identity.roles,
-            client_address=client_address,
-            decision_id=decision.decision_id,
-        )
+        connection = _connection_of(identity, agent, decision, entry)
         header = _header(connection, decision, identity, login)
         async with self._place(connection, decision, context):
             channel = await self._open(tunnel, header, agent)
@@ -161,6 +162,13 @@ class NodeAccess:
             error_message=reason,
             login=(context.login or "")[:MAX_NAME],
         )
+
+    async def _with_proof(
+        self, identity: UserIdentity, node_name: str, decision: Decision, context: AccessContext
+    ) -> AccessContext:
+        """The circumstances with what the user has shown ahead, if anything."""
+        proof = await self._proofs.take_for_node(identity, node_name, decision.unproven, decision.needs_mfa)
+        return attrs.evolve(context, proof=proof)
 
     async def _find(self, node_name: str) -> AgentRow | None:
         try:
@@ -246,14 +254,41 @@ class NodeAccess:
             ) from None
 
 
+def _connection_of(
+    identity: UserIdentity, agent: AgentRow, decision: Decision, entry: LiveEntry
+) -> LiveConnection:
+    return LiveConnection(
+        entry=entry,
+        connection_id=entry.name,
+        agent_id=agent.agent_id,
+        node_name=agent.node_name,
+        labels=agent.labels,
+        user_name=identity.name,
+        user_roles=identity.roles,
+        client_address=entry.context.client_address,
+        decision_id=decision.decision_id,
+    )
+
+
 def _header(
     connection: LiveConnection, decision: Decision, identity: UserIdentity, login: str | None
 ) -> ChannelHeader:
-    logins = login or ",".join(decision.logins)
-    if len(logins) > MAX_LOGINS_BYTES:
+    logins, unproven = login or ",".join(decision.logins), ",".join(decision.unproven)
+    if unproven and (login is not None or decision.unproven == decision.logins):
+        unproven = EVERY_LOGIN
+    if len(logins) + len(unproven) > MAX_LOGINS_BYTES:
         raise InvalidRequestError(
             "you have too many logins on this node to connect without naming one: use USER@NODE"
         )
+    attributes = {
+        "idle_timeout": str(decision.idle_timeout),
+        "logins": logins,
+        "permissions": ",".join(decision.permissions),
+        "decision_id": decision.decision_id,
+    }
+    if unproven:
+        # An agent that does not know of it is refused when it reports the session.
+        attributes["unproven"] = unproven
     return ChannelHeader(
         kind="ssh",
         target=connection.node_name,
@@ -261,10 +296,5 @@ def _header(
         client_address=connection.client_address,
         trace_id=connection.connection_id,
         deadline_ms=DIAL_SECONDS * 1000,
-        attributes={
-            "idle_timeout": str(decision.idle_timeout),
-            "logins": logins,
-            "permissions": ",".join(decision.permissions),
-            "decision_id": decision.decision_id,
-        },
+        attributes=attributes,
     )

@@ -10,7 +10,6 @@ import attrs
 
 from mezite.core.audit.event_types import EventType
 from mezite.core.rbac.role_document import RoleProblems, parse_role, role_document
-from mezite.core.rbac.role_options import SessionMfa
 from mezite.core.rbac.roles import BUILT_IN_ROLES, Role
 from mezite.services.audit_log import AuditLog
 from mezite.services.authorization import unenforced
@@ -150,8 +149,6 @@ def checked_role(document: str) -> Role:
     if role.name in BUILT_IN_ROLES:
         raise ConflictError(f"role {role.name} is built in: choose another name")
     pending = unenforced(role.options)
-    if role.options.require_session_mfa is not SessionMfa.NONE:
-        pending.append("require_session_mfa")  # no door asks for it yet: sessions would only be refused
     if pending:
         raise InvalidRequestError(
             f"spec.options.{pending[0]}: this version does not enforce it yet; leave it out or use its default"

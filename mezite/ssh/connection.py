@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 import attrs
@@ -125,7 +126,9 @@ class ServerConnection:
         try:
             if admission.limiter is not None:
                 self._slot = admission.limiter.take(
-                    admission.source, now=trio.current_time(), dismiss=self._make_room
+                    admission.source,
+                    now=trio.current_time(),
+                    dismiss=partial(self.disconnect, ConnectionLostError("others wait to log in")),
                 )
             self._transport.start()
             async with trio.open_nursery() as outer:
@@ -134,7 +137,7 @@ class ServerConnection:
         finally:
             self._bridge.close()
             self._mailbox.close()
-            await self._join()
+            await _join(self._transport)
             if self._slot is not None:
                 self._slot.release()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + self._limits.flush_seconds):
@@ -154,22 +157,10 @@ class ServerConnection:
             self.channels.lose_all()
             self._bridge.close()
 
-    async def _join(self) -> None:
-        # The bridge is closed: the thread is on its way out. To get there it needs its turn at the interpreter, and
-        # joining it would hold up all other connections until then; when hundreds are cut at once, for seconds.
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _JOIN_SECONDS):
-            while self._transport.is_alive():  # noqa: ASYNC110 - a thread that ends sets no event after it
-                await trio.sleep(_JOIN_LOOK_SECONDS)
-        if self._transport.is_alive():
-            _log.error("a transport thread did not end")
-
     def disconnect(self, error: SshError) -> None:
         """End the connection and tell the peer why."""
         self.error = self.error or error
         self._transport.disconnect(error)
-
-    def _make_room(self) -> None:
-        self.disconnect(ConnectionLostError("others wait to log in"))
 
     def start_soon(self, function: Callable[..., Awaitable[None]], *args: object) -> None:
         """Run a task of this connection behind an error wall: what it raises is logged and ends only
@@ -292,7 +283,7 @@ class ServerConnection:
             self._dialogue.answered(item)
 
     async def _hold_dialogue(self, wanted: ProofWanted) -> None:
-        self._dialogue = LoginDialogue(wanted.session_id, self._transport.send_question)
+        self._dialogue = LoginDialogue(wanted.session_id, self._transport.authentication.send_question)
         refusal: Refusal | None = Refusal(message="nobody here can ask for what is missing")
         try:
             if self._admission.prove is not None:
@@ -332,3 +323,13 @@ class ServerConnection:
     def receive_open(self, request: OpenRequest) -> None:
         """A client asks for a channel."""
         self._handler.open_channel(request)
+
+
+async def _join(transport: ServerTransport) -> None:
+    # The bridge is closed: the thread is on its way out. To get there it needs its turn at the interpreter, and
+    # joining it would hold up all other connections until then; when hundreds are cut at once, for seconds.
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + _JOIN_SECONDS):
+        while transport.is_alive():  # noqa: ASYNC110 - a thread that ends sets no event after it
+            await trio.sleep(_JOIN_LOOK_SECONDS)
+    if transport.is_alive():
+        _log.error("a transport thread did not end")

@@ -121,7 +121,7 @@ class ServerTransport(paramiko.Transport):
         self.packetizer.rekey_bytes = limits.rekey_bytes
         self.server_mode = True
         self.server_key_dict = {algorithms.HOST_CERTIFICATE_TYPE: algorithms.HostCertKey(host)}
-        self._authentication = UserAuthentication(
+        self.authentication = UserAuthentication(
             authenticate,
             limits=limits,
             send=self.send_payload,
@@ -292,14 +292,14 @@ class ServerTransport(paramiko.Transport):
                 raise PeerProtocolError(f"message {kind} has no place after authentication")
             self.send_payload(bytes((UNIMPLEMENTED,)) + uint32(self.packetizer.last_sequence))
         elif kind == SERVICE_REQUEST:
-            self._authentication.receive_service_request(WireReader(payload, 1))
+            self.authentication.receive_service_request(WireReader(payload, 1))
         elif kind == USERAUTH_REQUEST:
             assert self.session_id is not None
-            grant = self._authentication.receive_request(WireReader(payload, 1), self.session_id)
+            grant = self.authentication.receive_request(WireReader(payload, 1), self.session_id)
             if grant is not None:
                 self.finish_authentication(grant)
         elif kind == USERAUTH_INFO_RESPONSE:
-            self._authentication.receive_answers(WireReader(payload, 1))
+            self.authentication.receive_answers(WireReader(payload, 1))
         elif kind != EXT_INFO:
             raise PeerProtocolError(f"message {kind} before authentication")
 
@@ -309,10 +309,6 @@ class ServerTransport(paramiko.Transport):
         self.packetizer.packet_limit = self._limits.packet_bytes
         self.authenticated = True
         self.send_payload(bytes((USERAUTH_SUCCESS,)))
-
-    def send_question(self, payload: bytes, *, prompts: int) -> None:
-        """Ask the client something in a dialogue; its answer comes as an item."""
-        self._authentication.send_question(payload, prompts=prompts)
 
     # ---- paramiko's other doors, closed -----------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from mezite.web.cluster_routes import ClusterRoutes
 from mezite.web.device_routes import DeviceRoutes
 from mezite.web.factor_routes import FactorRoutes
 from mezite.web.login_answers import LoginAnswers
+from mezite.web.proof_routes import ProofRoutes
 from mezite.web.request_routes import RequestRoutes
 from mezite.web.route_table import RouteTable
 from mezite.web.session_routes import SessionRoutes
@@ -90,6 +91,7 @@ def create_app(services: WebServices, verbs: VerbRegistry, pages: BuiltPages | N
         password=services.factors.password,
     ).add_to(table)
     FactorRoutes(factors=services.factors, answers=answers).add_to(table)
+    ProofRoutes(proofs=services.factors.sessions).add_to(table)
     SessionRoutes(sessions=services.sessions, factors=services.factors.own).add_to(table)
     RequestRoutes(requests=services.requests).add_to(table)
     SsoRoutes(sso=services.sso, answers=answers, authorities=services.authorities).add_to(table)

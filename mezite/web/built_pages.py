@@ -21,7 +21,15 @@ __all__ = ["APP_PATHS", "APP_POLICY", "BuiltPages"]
 
 FOLDER = Path(__file__).parent / "dist"
 
-APP_PATHS = ("/", "/login", "/invite", "/account/factors", "/account/password", "/account/sessions")
+APP_PATHS = (
+    "/",
+    "/login",
+    "/invite",
+    "/account/factors",
+    "/account/password",
+    "/account/sessions",
+    "/approve",
+)
 """`PATHS` in `web/src/router.ts`."""
 
 APP_POLICY = (

@@ -134,7 +134,7 @@ def test_ssh_is_told_where_and_whom_to_trust(tmp_path: Path) -> None:
     assert given["UserKnownHostsFile"] == f'"{tmp_path}/hub.example.com/known_hosts"'
     assert given["StrictHostKeyChecking"] == "yes"
     assert given["ProxyCommand"].endswith(" proxy ssh --login=%r %h:%p")
-    assert given["PreferredAuthentications"] == "publickey"
+    assert given["PreferredAuthentications"] == "publickey,keyboard-interactive"
     assert "IdentityAgent" not in given, "ssh -A would have no agent to forward"
 
 

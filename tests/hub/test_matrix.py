@@ -27,6 +27,7 @@ from mezite.api.pb.mezite.v1 import (
     nodes_pb2,
     requests_pb2,
     roles_pb2,
+    session_proofs_pb2,
     sessions_pb2,
     tokens_pb2,
     users_pb2,
@@ -85,6 +86,24 @@ RPCS = {
         AGENT, enrollment_pb2.ReportSessionEndRequest(), NOT_FOUND
     ),
     f"{MEZITE}EnrollmentService/ReportRefusal": rpc(AGENT, enrollment_pb2.ReportRefusalRequest(), NOT_FOUND),
+    f"{MEZITE}LoginProofService/BeginLoginProof": rpc(
+        AGENT, session_proofs_pb2.BeginLoginProofRequest(), BAD
+    ),
+    f"{MEZITE}LoginProofService/AnswerLoginProof": rpc(
+        AGENT, session_proofs_pb2.AnswerLoginProofRequest(), BAD
+    ),
+    f"{MEZITE}LoginProofService/AwaitLoginProof": rpc(
+        AGENT, session_proofs_pb2.AwaitLoginProofRequest(), BAD
+    ),
+    f"{MEZITE}SessionProofService/BeginSessionProof": rpc(
+        USERS, session_proofs_pb2.BeginSessionProofRequest(), BAD
+    ),
+    f"{MEZITE}SessionProofService/AnswerSessionProof": rpc(
+        USERS, session_proofs_pb2.AnswerSessionProofRequest(), NOT_FOUND
+    ),
+    f"{MEZITE}SessionProofService/AwaitSessionProof": rpc(
+        USERS, session_proofs_pb2.AwaitSessionProofRequest(), OK
+    ),
     f"{MEZITE}UserService/CreateUser": rpc(ADMIN, users_pb2.CreateUserRequest(), BAD),
     f"{MEZITE}UserService/ListUsers": rpc(ADMIN, users_pb2.ListUsersRequest(), OK),
     f"{MEZITE}UserService/GetUser": rpc(ADMIN, users_pb2.GetUserRequest(), NOT_FOUND),
@@ -214,11 +233,17 @@ ROUTES = {
     "POST /v1/webapi/sso/device/decide": (ALL, 400),
     "POST /v1/webapi/sso/client/begin": (ALL, 400),
     "POST /v1/webapi/sso/client/finish": (ALL, 400),
+    "GET /v1/webapi/proofs/<id>": (USERS, 404),
+    "POST /v1/webapi/proofs/<id>/webauthn/begin": (USERS, 404),
+    "POST /v1/webapi/proofs/<id>/webauthn/finish": (USERS, 400),
+    "POST /v1/webapi/proofs/<id>/totp": (USERS, 400),
+    "POST /v1/webapi/proofs/<id>/refuse": (USERS, 404),
     "POST /v1/webapi/devices/challenge": (USERS, 200),
     "GET /": (ALL, 200),
     "GET /login": (ALL, 200),
     "GET /account/factors": (ALL, 200),
     "GET /account/password": (ALL, 200),
+    "GET /approve": (ALL, 200),
     "GET /account/sessions": (ALL, 200),
     "GET /assets/<name>": (ALL, 404),
     "GET /pages/invite.js": (ALL, 200),

@@ -78,8 +78,7 @@ async def test_a_role_that_users_have_is_not_deleted(world):
         (document("Dev"), "metadata.name: role name 'Dev' is not allowed"),
         (document(labels={"env": "^($"}), "spec.allow.node_labels.env: label 'env': .* is not a regular"),
         (" " * (MAX_DOCUMENT + 1), "larger than 64 KiB"),
-        (document(options={"require_session_mfa": "totp"}), "spec.options.require_session_mfa: .* does not"),
-        (document(options={"record_session": "off"}), "spec.options.record_session"),
+        (document(options={"record_session": "off"}), "spec.options.record_session: .* does not enforce"),
     ],
 )
 async def test_what_is_no_role_is_not_stored(world, text, why):

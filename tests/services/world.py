@@ -263,6 +263,9 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
     )
     connections = LiveConnections(hub_id=hub_id, live=live, **common)
     certificates = UserCertificateService(authorities=authorities, audit=audit, sources=sources)
+    factors = open_factor_services(
+        cluster=CLUSTER, box=box, codes=codes, login=login, web_url=lambda: WEB_URL, **common
+    )
     return World(
         path=path,
         clock=clock,
@@ -275,13 +278,18 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         registry=registry,
         connections=connections,
         leases=TunnelLeases(registry=registry, hub_id=hub_id, **common),
-        access=NodeAccess(registry=registry, connections=connections, locks=lock_feed, live=live, **common),
+        access=NodeAccess(
+            registry=registry,
+            connections=connections,
+            locks=lock_feed,
+            live=live,
+            proofs=factors.sessions,
+            **common,
+        ),
         directory=NodeDirectory(registry=registry, locks=lock_feed, **common),
         codes=codes,
         box=box,
-        factors=open_factor_services(
-            cluster=CLUSTER, box=box, codes=codes, login=login, web_url=lambda: WEB_URL, **common
-        ),
+        factors=factors,
         certificates=certificates,
         authenticator=Authenticator(
             database=database, authorities=authorities, sources=sources, locks=lock_feed

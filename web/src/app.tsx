@@ -5,6 +5,7 @@
 import type { FunctionComponent } from "preact";
 import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
 import { ping as askPing, me as askWho, type Me, onSessionEnd, type Ping } from "./api";
+import { ApprovePage } from "./pages/approve";
 import { FactorsPage } from "./pages/factors";
 import { InvitePage } from "./pages/invite";
 import { LoginPage } from "./pages/login";
@@ -21,6 +22,7 @@ const PAGES: Partial<Record<Path, FunctionComponent>> = {
   "/account/factors": FactorsPage,
   "/account/password": PasswordPage,
   "/account/sessions": SessionsPage,
+  "/approve": ApprovePage,
 };
 
 interface Known {

@@ -10,6 +10,7 @@ export const PATHS = [
   "/account/factors",
   "/account/password",
   "/account/sessions",
+  "/approve",
 ] as const;
 
 export type Path = (typeof PATHS)[number];
