@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two small things that run on the demo's node: a web page and a TCP service that answers.
 
-They listen on loopback only, as an internal application would; `msh ssh -L` is the way to them.
+They listen on loopback only, as an internal application would; `msh app login` and `msh ssh -L` are the ways to them.
 """
 
 from __future__ import annotations

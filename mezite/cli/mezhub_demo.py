@@ -27,11 +27,14 @@ from mezite.config.kinds import ListenAddress
 from mezite.config.schema import AgentConfig, AuthConfig, DiagConfig, HubConfig, ProxyConfig
 from mezite.core.secret import Secret
 from mezite.hub.daemon import RunningHub, run_hub
+from mezite.services.app_registration import AppRegistration
 from mezite.services.sources import system_sources
 
 __all__ = ["demo"]
 
 NODE = "demo-node"
+TCP_APP = "shout"
+APPS_DOMAIN = "apps.localhost"
 LOCAL = "127.0.0.1"
 ONLINE_SECONDS = 30
 """A tunnel on loopback comes up in tenths of a second; a busy machine may take longer."""
@@ -126,16 +129,23 @@ async def _watch_signals(scope: trio.CancelScope) -> None:
 async def _start(folder: Path, nursery: trio.Nursery, stop: trio.Event) -> _Demo:
     sources = system_sources()
     anywhere = ListenAddress(LOCAL, 0)
+    proxy = ProxyConfig(
+        listen_addr=anywhere,
+        ssh_listen_addr=anywhere,
+        tunnel_listen_addr=anywhere,
+        apps_domain=APPS_DOMAIN,
+    )
     config = HubConfig(
         cluster_name="demo",
         data_dir=str(folder / "hub"),
         auth=AuthConfig(listen_addr=anywhere),
-        proxy=ProxyConfig(listen_addr=anywhere, ssh_listen_addr=anywhere, tunnel_listen_addr=anywhere),
+        proxy=proxy,
         diag=DiagConfig(listen_addr=anywhere),
     )
     hub: RunningHub = await nursery.start(_run_hub, config, stop)
     apps: DemoApps = await nursery.start(serve_demo_apps)
     running = await _create_user(folder, hub, apps)
+    await _register(hub, apps)
     token = await hub.hub.ground.enrollment.create_token(
         roles=("node",), ttl_seconds=3600, labels={"env": "demo"}, by="demo"
     )
@@ -188,6 +198,16 @@ async def _create_user(folder: Path, hub: RunningHub, apps: DemoApps) -> _Demo:
     )
 
 
+async def _register(hub: RunningHub, apps: DemoApps) -> None:
+    registration = AppRegistration(
+        name=TCP_APP,
+        uri=f"tcp://{LOCAL}:{apps.tcp_port}",
+        labels={"env": "demo"},
+        agent_hostnames=(NODE,),
+    )
+    await hub.hub.services.apps.register(registration, by="demo", client_address=f"{LOCAL}:0")
+
+
 async def _wait_online(hub: RunningHub) -> None:
     with trio.move_on_after(ONLINE_SECONDS):
         await hub.hub.services.registry.wait_tunnel()
@@ -233,7 +253,7 @@ def _say_what_next(running: _Demo) -> None:
     {msh} ssh {running.user}@{NODE}
     {msh} ssh {running.user}@{NODE} uname -a
     {msh} ssh -N -L 8080:127.0.0.1:{running.apps.web_port} {NODE}     # then open http://localhost:8080
-    {msh} ssh -N -L 7000:127.0.0.1:{running.apps.tcp_port} {NODE}     # then: nc localhost 7000
+    {msh} app login {TCP_APP} --port 7000     # then: nc localhost 7000
     {msh} config > {home}/ssh_config && ssh -F {home}/ssh_config {NODE}.demo
     {mezctl} --auth-server={running.auth} audit ls
 

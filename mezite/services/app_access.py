@@ -231,7 +231,7 @@ class AppAccess:
         if not app.enabled:
             reason = "an administrator has disabled it"
         elif app.protocol is not AppProtocol.TCP:
-            reason = f"it is a web application: open https://{app.public_addr} in a browser (`msh app open {app.name}`)"
+            reason = f"it is a web application: `msh app open {app.name}` opens it in a browser"
         else:
             return
         event_id = await self._audit_denial(attempt, reason)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -109,10 +110,30 @@ def test_it_says_what_to_type_and_ends_when_it_is_told(tmp_path: Path) -> None:
         )
         assert result.returncode == 0, (line, result.stderr)
         assert result.stdout
+    assert "msh app login shout --port 7000" in shown
+    assert shouted(home.group(1), tmp_path) == b"HELLO\n"
     demo.send_signal(signal.SIGINT)
     code, _out, err = finish(demo)
     assert (code, err) == (0, "")
     assert settled(tmp_path) == []
+
+
+def shouted(home: str, folder: Path) -> bytes:
+    """What the sample TCP application answers to `hello`, by the way that was printed, at a free port."""
+    environment = clean_environment() | {"MSH_HOME": home, "HOME": str(folder / "home")}
+    command = program("msh", "app", "login", "shout")
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as msh:
+        assert msh.stdout is not None
+        opened = re.fullmatch(r"Tunnel open: 127\.0\.0\.1:([0-9]+) -> shout\n", msh.stdout.readline())
+        try:
+            assert opened is not None
+            client = socket.create_connection(("127.0.0.1", int(opened[1])), SECONDS)
+            with client, client.makefile("rb") as lines:
+                lines.readline()
+                client.sendall(b"hello\n")
+                return lines.readline()
+        finally:
+            msh.kill()
 
 
 def test_a_command_that_is_not_let_end(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import attrs
 
@@ -38,7 +39,14 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 class Daemon:
     """A running program whose log lines can be waited for."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        stdout: IO[str] | int = subprocess.DEVNULL,
+    ) -> None:
         self.log = log
         self._lines: list[str] = []
         self._changed = threading.Condition()
@@ -47,7 +55,7 @@ class Daemon:
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -114,7 +114,7 @@ async def test_what_is_refused_has_its_code_and_reason_and_a_lock_cuts(tmp_path:
             assert missing.text.startswith("application nosuch: not found, or you may not use it")
             web = await refusal(session, to("wiki", **attributes))
             assert web.code is ErrorCode.UNREACHABLE
-            assert "open https://wiki.apps.example.com in a browser" in web.text
+            assert "it is a web application: `msh app open wiki` opens it" in web.text
         offline = await refusal(session, to("offline"))
         assert offline.code is ErrorCode.UNREACHABLE
         assert offline.text == "application offline cannot be reached: its agent is offline (web-9)"
