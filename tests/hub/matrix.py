@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole hub in memory, people and agents with real credentials, and what each door answers them."""
 
+import contextlib
+import secrets
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +26,11 @@ from mezite.core.certificates.keys import (
 )
 from mezite.core.certificates.ssh import authorized_key_line, public_key_blob
 from mezite.core.mux.connection import ChannelHeader, Side
+from mezite.core.rbac.label_matcher import LabelSelector
 from mezite.core.rbac.locks import LockTarget
+from mezite.core.rbac.role_document import role_document
+from mezite.core.rbac.role_options import RoleOptions, SessionMfa
+from mezite.core.rbac.roles import Conditions, Role
 from mezite.handlers.ports.grpc_port import GrpcPort
 from mezite.hub.assembly import Hub, open_hub
 from mezite.net.accept_loop import Connection
@@ -35,11 +42,13 @@ from mezite.net.tls_stream import TlsError, TlsStream
 from mezite.net.websocket_upgrade import UpgradeError, open_websocket
 from mezite.services.enrollment import JoinRequest, secret_part
 from mezite.services.login import token_hash
-from mezite.services.sources import system_sources
+from mezite.services.sources import Sources, system_sources
 from mezite.services.user_certificates import UserCertificateService
-from mezite.storage import agents, apps, audit_events, users, web_sessions
+from mezite.storage import agents, apps, audit_events, roles, users, web_sessions
+from mezite.storage.json_columns import stable_json
 from mezite.storage.users import NewUser
 from mezite.storage.web_sessions import WebSessionKind, WebSessionRow
+from tests.hub.live_hub import CLUSTER, fill
 
 CLIENT = "192.0.2.7:50000"
 HOUR = 3_600_000
@@ -51,13 +60,25 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "admin": ("admin",),
     "disabled user": ("admin",),
     "locked user": ("admin",),
+    "expired user": ("admin",),
+    "user without factor": ("factor",),
 }
 EVERYBODY = ("nobody", *ROLES, "locked agent", "agent")
 
+REQUIREMENTS: Mapping[str, RoleOptions] = {
+    "factor": RoleOptions(require_session_mfa=SessionMfa.ANY),
+    "device": RoleOptions(require_trusted_device=True),
+    "address": RoleOptions(pin_source_ip=True),
+}
+"""Roles by what they ask for; their holders have all that the role `access` gives, and lack this one thing."""
+
+WANTING: Mapping[str, tuple[str, ...]] = {f"user without {name}": (name,) for name in REQUIREMENTS}
+"""Who is known and let in everywhere but where the requirement counts (threat E8)."""
+
 
 def address_of(name: str) -> str:
-    """Everybody calls from an address of their own, or the wrong guesses of all would count together."""
-    return f"192.0.2.{10 + EVERYBODY.index(name)}"
+    """Everybody calls from an address of their own: audit events tell who it was, and wrong guesses count apart."""
+    return f"192.0.2.{10 + (*EVERYBODY, *WANTING).index(name)}"
 
 
 @attrs.frozen(kw_only=True)
@@ -71,41 +92,41 @@ class Person:
     key: PrivateKey | None = None
 
 
+@attrs.define
+class TurnedClock:
+    """The machine's own clock, turned by `offset` milliseconds."""
+
+    offset: int = 0
+
+    def now(self) -> int:
+        return system_sources().now() + self.offset
+
+
 @attrs.define(eq=False)
 class Cluster:
     """The hub and everybody."""
 
     hub: Hub
+    clock: TurnedClock
+    tables: sqlite3.Connection
+    """A look into the database between two visits: one through the hub's threads takes longer than most visits."""
     people: dict[str, Person] = attrs.field(factory=dict)
     sessions: dict[str, str] = attrs.field(factory=dict)
 
     async def enter(self) -> None:
         """Make users and agents, then take away from those that have less than a credential."""
-        certificates = UserCertificateService(
-            authorities=self.hub.ground.authorities,
-            audit=self.hub.ground.audit,
-            sources=self.hub.ground.sources,
-        )
         self.people["nobody"] = Person(name="nobody")
-        for name, roles in ROLES.items():
-            user = name.replace(" ", "-")
-            new = NewUser(name=user, roles=roles, traits={"logins": ("ubuntu",)})
-            await self.hub.ground.database.write(users.insert, user=new, now=self.now)
-            identity = await self.authenticator.by_session(await self.session(user))
-            key = generate_p256()
-            issued = await certificates.issue(
-                identity,
-                ssh_public_key=ssh_line(),
-                tls_public_key_pem=public_key_pem(key.public_key()),
-                ttl_seconds=3600,
-                client_address=CLIENT,
-            )
-            self.people[name] = Person(
-                name=name, user=user, certificate_pem=issued.certificates.tls_certificate_pem, key=key
-            )
+        database = self.hub.ground.database
+        everything = LabelSelector.parse({"*": "*"})
+        allow = Conditions(node_labels=everything, app_labels=everything, logins=("ubuntu",))
+        for name, options in REQUIREMENTS.items():
+            document = stable_json(role_document(Role(name=name, options=options, allow=allow)))
+            await database.write(roles.put, name=name, document=document, now=self.now)
+        for name, given in {**ROLES, **WANTING}.items():
+            self.clock.offset = -2 * HOUR if name == "expired user" else 0
+            self.people[name] = await self.make_user(name, given)
         for name in ("locked agent", "agent"):
             self.people[name] = await self.join(name)
-        database = self.hub.ground.database
         await database.write(users.set_disabled, name="disabled-user", disabled=True, now=self.now)
         locked = await database.read(agents.get_by_name, node_name="locked-agent")
         root = await self.authenticator.by_session(await self.session("admin"))
@@ -115,6 +136,29 @@ class Cluster:
         await database.write(agents.lock, agent_id=locked.agent_id, reason="lost", now=self.now)
         app = App(name="agent", uri="tcp://127.0.0.1:9", protocol="tcp", agent_hostnames=("agent",))
         await database.write(apps.insert, app=app, revision="1", now=self.now)
+
+    async def make_user(self, name: str, given: tuple[str, ...]) -> Person:
+        """A user with certificates of an hour and a session, and then with these roles."""
+        ground, user = self.hub.ground, name.replace(" ", "-")
+        new = NewUser(name=user, traits={"logins": ("ubuntu",)})
+        await ground.database.write(users.insert, user=new, now=self.now)
+        first = () if name in WANTING else given
+        await ground.database.write(users.update, name=user, roles=first, now=self.now)
+        identity = await self.authenticator.by_session(await self.session(user))
+        key = generate_p256()
+        certificates = UserCertificateService(
+            authorities=ground.authorities, audit=ground.audit, sources=ground.sources
+        )
+        issued = await certificates.issue(
+            identity,
+            ssh_public_key=ssh_line(),
+            tls_public_key_pem=public_key_pem(key.public_key()),
+            ttl_seconds=3600,
+            client_address=CLIENT,
+        )
+        await ground.database.write(users.update, name=user, roles=given, now=self.now)
+        pem = issued.certificates.tls_certificate_pem
+        return Person(name=name, user=user, certificate_pem=pem, key=key)
 
     @property
     def now(self) -> int:
@@ -127,9 +171,8 @@ class Cluster:
     async def session(self, user: str) -> str:
         """A session that nobody had to type a password for; always the same, until the user has logged out."""
         token = self.sessions.get(user, "")
-        live = await self.hub.ground.database.read(
-            web_sessions.get_live, token_hash=token_hash(token), now=self.now
-        )
+        found = "SELECT 1 FROM web_sessions WHERE token_hash = ? AND revoked_at IS NULL"
+        live = self.tables.execute(found, [token_hash(token)]).fetchone()
         return token if live is not None else await self.start_session(user)
 
     async def start_session(self, user: str) -> str:
@@ -165,8 +208,7 @@ class Cluster:
 
     async def position(self) -> int:
         """How long the audit chain is now."""
-        head = await self.hub.ground.database.read(audit_events.last, hub_id=self.hub.ground.hub_id)
-        return 0 if head is None else head.seq
+        return int(self.tables.execute("SELECT coalesce(max(seq), 0) FROM audit_events").fetchone()[0])
 
     async def events(self) -> list[AuditEvent]:
         """The whole chain."""
@@ -186,6 +228,16 @@ class Cluster:
             async with open_api_client(stream, ClientOptions(authority="hub")) as client:
                 yield client
 
+    async def has_tls(self, person: Person) -> bool:
+        """Whether the API's port takes the certificate of this person, before anything is asked."""
+        async with self.api_port(f"{address_of(person.name)}:50000") as transport:
+            stream = TlsStream(transport, self._client_context(person, "h2"), server_side=False)
+            try:
+                await stream.do_handshake()
+                return bool(await stream.receive_some())
+            except (TlsError, trio.BrokenResourceError):
+                return False
+
     @asynccontextmanager
     async def api_port(self, client_address: str = CLIENT) -> AsyncIterator[trio.abc.Stream]:
         """A connection to the gRPC port of a hub that allows cleartext too."""
@@ -195,7 +247,7 @@ class Cluster:
             PushbackStream(theirs), client_address, "127.0.0.1:3025", "auth", lambda: None, lambda _ip: None
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(port.handle, connection)
+            nursery.start_soon(served, port, connection)
             yield ours
             nursery.cancel_scope.cancel()
 
@@ -224,7 +276,7 @@ class Cluster:
         headers = [("content-type", "application/json")]
         if person.user:
             headers.append(("authorization", f"Bearer {await self.session(person.user)}"))
-        async with self.web() as stream:
+        async with self.web(person) as stream:
             answer = await request(stream, method, path, headers, body, host="localhost")
         return answer.status
 
@@ -233,7 +285,7 @@ class Cluster:
         headers = []
         if person.user:
             headers.append(("authorization", f"Bearer {await self.session(person.user)}"))
-        async with self.web() as stream:
+        async with self.web(person) as stream:
             try:
                 connection = await open_websocket(stream, "localhost", path, headers=headers)
             except UpgradeError as error:
@@ -242,10 +294,11 @@ class Cluster:
         return 101
 
     @asynccontextmanager
-    async def web(self) -> AsyncIterator[trio.abc.Stream]:
+    async def web(self, person: Person) -> AsyncIterator[trio.abc.Stream]:
         ours, theirs = trio.testing.memory_stream_pair()
+        address = f"{address_of(person.name)}:50000"
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.hub.web.serve, theirs, "https", CLIENT, "127.0.0.1:3080")
+            nursery.start_soon(self.hub.web.serve, theirs, "https", address, "127.0.0.1:3080")
             yield ours
             nursery.cancel_scope.cancel()
 
@@ -253,7 +306,7 @@ class Cluster:
         """Open a channel as msh does: `no tls`, `goodbye CODE`, `rejected CODE` or `accepted`."""
         ours, theirs = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._serve_connect, theirs)
+            nursery.start_soon(self._serve_connect, theirs, person)
             try:
                 stream = TlsStream(ours, self._client_context(person, "mezite-connect/1"), server_side=False)
                 await stream.do_handshake()
@@ -268,7 +321,7 @@ class Cluster:
         """A connection as msh keeps it, for several channels."""
         ours, theirs = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._serve_connect, theirs)
+            nursery.start_soon(self._serve_connect, theirs, person)
             stream = TlsStream(ours, self._client_context(person, "mezite-connect/1"), server_side=False)
             await stream.do_handshake()
             session = MuxSession(stream, Side.DIALER)
@@ -283,14 +336,22 @@ class Cluster:
         cas = [pem.encode() for pem in self.hub.ground.authorities.host_tls_ca_pem]
         return mutual_client_context(cas, person.certificate_pem.encode(), private_key_pem(person.key), alpn)
 
-    async def _serve_connect(self, transport: trio.abc.Stream) -> None:
+    async def _serve_connect(self, transport: trio.abc.Stream, person: Person) -> None:
         stream = TlsStream(transport, self.hub.tls.connect, server_side=True)
         try:
             await stream.do_handshake()
         except (TlsError, trio.BrokenResourceError):
             await trio.aclose_forcefully(transport)
             return
-        await self.hub.user_tunnels.serve(stream, CLIENT)
+        await self.hub.user_tunnels.serve(stream, f"{address_of(person.name)}:50000")
+
+
+async def served(port: GrpcPort, connection: Connection) -> None:
+    """As the accept loop does it: a hand-shake that fails is the peer's business."""
+    try:
+        await port.handle(connection)
+    except TlsError:
+        await trio.aclose_forcefully(connection.stream)
 
 
 async def channel_outcome(stream: TlsStream, kind: str) -> str:
@@ -335,10 +396,13 @@ def ssh_line() -> str:
 @asynccontextmanager
 async def open_cluster(folder: Path) -> AsyncIterator[Cluster]:
     """Everything that `mezhub start` would have, without a port."""
-    config = HubConfig(data_dir=str(folder / "hub"))
-    async with open_hub(config, system_sources()) as hub, trio.open_nursery() as nursery:
+    await fill(folder / "hub")
+    config, clock = HubConfig(data_dir=str(folder / "hub"), cluster_name=CLUSTER), TurnedClock()
+    sources = Sources(now=clock.now, token_bytes=secrets.token_bytes)
+    async with open_hub(config, sources) as hub, trio.open_nursery() as nursery:
         await nursery.start(hub.ground.audit.run)
-        cluster = Cluster(hub)
-        await cluster.enter()
-        yield cluster
+        with contextlib.closing(sqlite3.connect(folder / "hub" / "mezhub.db")) as tables:
+            cluster = Cluster(hub, clock, tables)
+            await cluster.enter()
+            yield cluster
         nursery.cancel_scope.cancel()
