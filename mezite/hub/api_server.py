@@ -69,7 +69,7 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
         *NodesApi(services.directory).methods(),
         *AppsApi(catalog=services.apps, launcher=services.launcher).methods(),
         *LocksApi(services.locks).methods(),
-        *SessionsApi(services.node_sessions).methods(),
+        *SessionsApi(services.node_sessions, services.login_sessions).methods(),
         *AuditApi(ground.audit).methods(),
         *AuthoritiesApi(ground.rotation, ground.authorities).methods(),
         *HealthService().methods(),

@@ -18,6 +18,7 @@ from mezite.services.app_launcher import AppLauncher
 from mezite.services.app_memory import AppMemory
 from mezite.services.app_registration import AppsDomain
 from mezite.services.app_request_log import AppRequestLog
+from mezite.services.app_sessions import AppSessions
 from mezite.services.app_status import AppStatus
 from mezite.services.authentication import Authenticator
 from mezite.services.credential_refusals import CredentialRefusals
@@ -27,6 +28,7 @@ from mezite.services.housekeeping import Housekeeping
 from mezite.services.live_access import LiveAccess
 from mezite.services.live_connections import LiveConnections
 from mezite.services.locks import Locks
+from mezite.services.login_sessions import LoginSessions
 from mezite.services.machine_identities import MachineIdentities
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
@@ -67,6 +69,7 @@ class HubServices:
     locks: Locks
     machines: MachineIdentities
     node_sessions: NodeSessionControl
+    login_sessions: LoginSessions
     watch: AccessWatch
     requests: AccessRequests
     webhooks: Webhooks | None
@@ -119,6 +122,7 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
         watch=watch,
         live=live,
         node_sessions=NodeSessionControl(database=database, audit=audit, watch=watch),
+        login_sessions=_login_sessions(ground, watch),
         locks=Locks(database=database, audit=audit, sources=sources, watch=watch),
         machines=_machines(ground, certificates, watch),
         requests=requests,
@@ -216,6 +220,13 @@ def _machines(ground: Ground, certificates: UserCertificateService, watch: Acces
         sources=ground.sources,
         watch=watch,
         guesses=MachineIdentities.limits(ground.refusals),
+    )
+
+
+def _login_sessions(ground: Ground, watch: AccessWatch) -> LoginSessions:
+    apps = AppSessions(database=ground.database, audit=ground.audit, sources=ground.sources)
+    return LoginSessions(
+        database=ground.database, audit=ground.audit, sources=ground.sources, apps=apps, watch=watch
     )
 
 

@@ -15,7 +15,7 @@ from mezite.storage import web_sessions
 from mezite.storage.database import Database
 from mezite.storage.web_sessions import WebSessionKind, WebSessionRow
 
-__all__ = ["OwnSession", "OwnSessions"]
+__all__ = ["ID_LENGTH", "OwnSession", "OwnSessions", "session_id"]
 
 ID_LENGTH = 32
 """Hex digits of a session's id: 128 bits of the stored hash, from which nobody gets back to the secret."""
@@ -49,7 +49,7 @@ class OwnSessions:
         )
         return [
             OwnSession(
-                id=_id(row),
+                id=session_id(row),
                 kind=row.kind,
                 created_at=row.created_at,
                 expires_at=row.expires_at,
@@ -59,7 +59,7 @@ class OwnSessions:
             for row in rows
         ]
 
-    async def end(self, identity: UserIdentity, session_id: str, *, client_address: str) -> None:
+    async def end(self, identity: UserIdentity, wanted: str, *, client_address: str) -> None:
         """End one of the caller's sessions, which may be the one that asks.
 
         :raises NotFoundError: the caller has no live session of that id.
@@ -67,7 +67,7 @@ class OwnSessions:
         now = self.sources.now()
         rows = await self.database.read(web_sessions.list_live, user_name=identity.name, now=now)
         for row in rows:
-            if _id(row) == session_id and await self._revoke(row.token_hash):
+            if session_id(row) == wanted and await self._revoke(row.token_hash):
                 await self._audit(identity.name, identity.roles, client_address)
                 return
         raise NotFoundError("that session has ended already: reload the list")
@@ -91,5 +91,6 @@ class OwnSessions:
         )
 
 
-def _id(row: WebSessionRow) -> str:
+def session_id(row: WebSessionRow) -> str:
+    """Return by what people name it."""
     return row.token_hash[:ID_LENGTH]

@@ -24,6 +24,7 @@ __all__ = [
     "delete_stale",
     "get",
     "get_live",
+    "get_live_by_prefix",
     "insert",
     "list_live",
     "note_factor",
@@ -76,6 +77,13 @@ def get_live(conn: Connection, *, token_hash: str, now: int) -> WebSessionRow | 
     """The session if it is neither revoked nor expired at `now`, else None."""
     statement = select(sessions).where(sessions.c.token_hash == token_hash, *_live(now))
     return first_row(WebSessionRow, conn.execute(statement))
+
+
+def get_live_by_prefix(conn: Connection, *, prefix: str, now: int) -> WebSessionRow | None:
+    """The live session whose stored hash begins so; None also when there are several."""
+    statement = select(sessions).where(sessions.c.token_hash.startswith(prefix, autoescape=True), *_live(now))
+    found = all_rows(WebSessionRow, conn.execute(statement.limit(2)))
+    return found[0] if len(found) == 1 else None
 
 
 def list_live(

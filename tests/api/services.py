@@ -77,7 +77,7 @@ def all_methods(world: World) -> list[RpcMethod]:
         TokensApi(world.enrollment),
         NodesApi(world.directory),
         LocksApi(world.locks),
-        SessionsApi(world.node_sessions),
+        SessionsApi(world.node_sessions, world.login_sessions),
         AuditApi(world.audit),
         AuthoritiesApi(rotation_of(world), world.authorities),
     )

@@ -47,3 +47,17 @@ async def test_sessions_on_all_hubs(world):
         assert error.status is StatusCode.ALREADY_EXISTS
         error = await call.refused("SessionService/GetSession", pb.GetSessionRequest(id="s-2"))
         assert error.status is StatusCode.NOT_FOUND
+
+
+async def test_logins_of_everybody(world):
+    alice = await world.user("alice")
+    async with calling_as(world) as call:
+        (listed,) = (
+            await call("SessionService/ListLoginSessions", pb.ListLoginSessionsRequest(user_name="alice"))
+        ).sessions
+        assert (listed.kind, listed.user_name, listed.created_at_ms) == ("api", "alice", START)
+        assert listed.id == alice.session_hash[:32]
+        ended = await call("SessionService/RevokeSession", pb.RevokeSessionRequest(id=listed.id))
+        assert ended == listed
+        error = await call.refused("SessionService/RevokeSession", pb.RevokeSessionRequest(id=listed.id))
+        assert error.status is StatusCode.NOT_FOUND

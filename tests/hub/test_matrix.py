@@ -190,6 +190,8 @@ RPCS = {
     f"{MEZITE}SessionService/ListSessions": rpc(ADMIN, sessions_pb2.ListSessionsRequest(), OK),
     f"{MEZITE}SessionService/GetSession": rpc(ADMIN, sessions_pb2.GetSessionRequest(), NOT_FOUND),
     f"{MEZITE}SessionService/KillSession": rpc(ADMIN, sessions_pb2.KillSessionRequest(), NOT_FOUND),
+    f"{MEZITE}SessionService/ListLoginSessions": rpc(ADMIN, sessions_pb2.ListLoginSessionsRequest(), OK),
+    f"{MEZITE}SessionService/RevokeSession": rpc(ADMIN, sessions_pb2.RevokeSessionRequest(), NOT_FOUND),
     f"{MEZITE}DoctorService/TestLoadBalancer": rpc(
         ADMIN, doctor_pb2.TestLoadBalancerRequest(idle_seconds=-1), BAD
     ),

@@ -24,6 +24,7 @@ from mezite.services.accounts import Accounts
 from mezite.services.app_catalog import AppCatalog
 from mezite.services.app_memory import AppMemory
 from mezite.services.app_registration import AppsDomain
+from mezite.services.app_sessions import AppSessions
 from mezite.services.app_status import AppStatus
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
@@ -39,6 +40,7 @@ from mezite.services.live_connections import LiveConnections
 from mezite.services.lock_feed import LockFeed
 from mezite.services.locks import Locks
 from mezite.services.login import LoginService
+from mezite.services.login_sessions import LoginSessions
 from mezite.services.machine_identities import MachineIdentities
 from mezite.services.node_access import NodeAccess
 from mezite.services.node_directory import NodeDirectory
@@ -133,6 +135,7 @@ class World:
     watch: AccessWatch
     locks: Locks
     node_sessions: NodeSessionControl
+    login_sessions: LoginSessions
     codes: FactorCodes
     box: SecretBox
     factors: FactorServices
@@ -309,6 +312,7 @@ async def wired(database: Database, path: Path, clock: Clock, sources: Sources, 
         watch=watch,
         locks=Locks(watch=watch, **common),
         node_sessions=NodeSessionControl(database=database, audit=audit, watch=watch),
+        login_sessions=LoginSessions(apps=AppSessions(**common), watch=watch, **common),
         app_status=AppStatus(database=database, registry=registry, sources=sources),
         apps=AppCatalog(memory=app_memory, locks=lock_feed, domain=apps_domain(), **common),
         **common,
