@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import attrs
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from mezite.core.apps.app import App
@@ -48,15 +47,12 @@ class AppAssertions:
             issuer=self._issuer(),
             audience=app.uri,
             subject=identity.name,
-            roles=tuple(dict.fromkeys(identity.roles)),
+            roles=_by_importance(app, identity),
             app=app.name,
             jti=self._sources.new_id(),
             issued_at=self._sources.now() // 1000,
         )
         assertion = self._active().sign(claims)
-        if len(assertion.roles) < len(claims.roles):
-            claims = attrs.evolve(claims, roles=_by_importance(claims.roles, app, identity))
-            assertion = self._active().sign(claims)
         return [
             (ASSERTION_FIELD, assertion.token.encode("ascii")),
             (USER_FIELD, identity.name.encode("ascii")),
@@ -73,7 +69,7 @@ class AppAssertions:
         return self._signer[1]
 
 
-def _by_importance(roles: tuple[str, ...], app: App, identity: UserIdentity) -> tuple[str, ...]:
+def _by_importance(app: App, identity: UserIdentity) -> tuple[str, ...]:
     """Those that let the user in come first: they are the last to be missing where a user has very many."""
     letting_in = {role.name for role in identity.definitions if role.allow.app_labels.matches(app.labels)}
-    return tuple(sorted(roles, key=lambda name: name not in letting_in))
+    return tuple(sorted(dict.fromkeys(identity.roles), key=lambda name: name not in letting_in))

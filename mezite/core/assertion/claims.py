@@ -16,6 +16,8 @@ LIFETIME_S = 60
 ROLES_OMITTED = "roles_omitted"
 """The claim that says how many roles are missing. There only when some are."""
 
+COMPACT = json.JSONEncoder(separators=(",", ":"))
+
 
 def check_roles(instance: object, attribute: object, roles: tuple[str, ...]) -> None:
     for role in roles:
@@ -60,4 +62,4 @@ def payload(claims: AssertionClaims, roles: Sequence[str]) -> bytes:
     }
     if len(roles) < len(claims.roles):
         members[ROLES_OMITTED] = len(claims.roles) - len(roles)
-    return json.dumps(members, separators=(",", ":")).encode("ascii")
+    return COMPACT.encode(members).encode("ascii")

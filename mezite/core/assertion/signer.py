@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import attrs
-import jwt.algorithms
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from mezite.core.assertion.claims import AssertionClaims, payload
 from mezite.core.certificates.jwk import key_id
@@ -18,10 +19,11 @@ __all__ = ["MAX_TOKEN", "Assertion", "AssertionSigner", "AssertionTooLongError"]
 MAX_TOKEN = 1500
 """Bytes. Many servers take 8 KiB of header fields in all, cookies included."""
 
-SIGNATURE_BYTES = 64
+NUMBER_BYTES = 32
+SIGNATURE_BYTES = 2 * NUMBER_BYTES
 """Two numbers of P-256 (RFC 7518 section 3.4)."""
 
-ES256 = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256)
+ES256 = ECDSA(hashes.SHA256())
 
 
 class AssertionTooLongError(ValueError):
@@ -59,7 +61,9 @@ class AssertionSigner:
             roles = self._fitting(claims)
             body = payload(claims, roles)
         signed = b".".join((self._header, encode(body)))
-        token = b".".join((signed, encode(ES256.sign(signed, self._key))))
+        numbers = decode_dss_signature(self._key.sign(signed, ES256))
+        signature = b"".join(number.to_bytes(NUMBER_BYTES, "big") for number in numbers)
+        token = b".".join((signed, encode(signature)))
         return Assertion(token.decode("ascii"), tuple(roles))
 
     def _fitting(self, claims: AssertionClaims) -> tuple[str, ...]:

@@ -64,6 +64,10 @@ FIELDS = (
 )
 """The fields of every event, in the order in which they are shown; ``details`` follow, sorted."""
 
+# Made once: an event is written twice for each request to an application.
+SHOWN = json.JSONEncoder(separators=(",", ":"))
+CANONICAL = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
+
 
 class InvalidEventError(ValueError):
     """JSON that is not an audit event; the message names the field."""
@@ -129,7 +133,7 @@ class AuditEvent:
 
     def to_json(self) -> str:
         """One line of JSON: FIELDS in their order, then the details sorted by name."""
-        return json.dumps(document(self), separators=(",", ":"))
+        return SHOWN.encode(document(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "AuditEvent":
@@ -155,7 +159,7 @@ def document(event: AuditEvent) -> dict[str, object]:
 
 def canonical_bytes(event: AuditEvent) -> bytes:
     """What is hashed: JSON in ASCII with all keys sorted and no spaces, equal for equal events."""
-    return json.dumps(document(event), separators=(",", ":"), sort_keys=True).encode("ascii")
+    return CANONICAL.encode(document(event)).encode("ascii")
 
 
 def chain_hash(prev_hash: str, event_bytes: bytes) -> str:
