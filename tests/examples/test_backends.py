@@ -7,6 +7,7 @@ import hmac
 import http.server
 import importlib.util
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -154,3 +155,12 @@ def test_strangers_cannot_make_it_fetch_over_and_over(answers, hub):
     found = answers(*(("/", token) for token in tokens), ("/", good()), ("/", good(key=STRANGER)))
     assert [status for status, _ in found] == [401] * 20 + [200, 200]
     assert hub.fetched == 1
+
+
+def test_the_page_about_it_says_what_is_so():
+    """The piece of Python in the documentation runs as it stands."""
+    page = (BACKENDS.parent.parent / "docs" / "applications.md").read_text(encoding="utf-8")
+    (block,) = (text for text in re.findall(r"```python\n(.*?)```", page, re.S) if "verify_assertion" in text)
+    names = {"time": time, "key_set_json": json.dumps({"keys": [JWK]}), "token": good()}
+    exec(compile(block, "applications.md", "exec"), names)
+    assert (names["caller"].user, names["caller"].roles) == ("alice", ("access", "auditor"))
