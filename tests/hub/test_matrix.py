@@ -279,6 +279,8 @@ CHANNELS = {
         "access": "rejected UNREACHABLE",
         "admin": "rejected UNREACHABLE",
         **dict.fromkeys(WANTING, "rejected REFUSED"),
+        # Asked for as soon as the node is there.
+        "user without factor": "rejected UNREACHABLE",
         **STRANGERS,
     },
     # To an application whose agent is offline; the same.
