@@ -26,8 +26,11 @@ class AccessExplainApi:
     async def explain(
         self, request: pb.ExplainAccessRequest, _context: CallContext
     ) -> pb.ExplainAccessResponse:
-        """Why somebody may, or may not, log in somewhere."""
-        answer = await self._explainer.explain(request.user, request.node, request.login)
+        """Why somebody may, or may not, log in somewhere or use an application."""
+        if request.app:
+            answer = await self._explainer.explain_app(request.user, request.app)
+        else:
+            answer = await self._explainer.explain(request.user, request.node, request.login)
         return pb.ExplainAccessResponse(
             allowed=answer.allowed,
             reason=answer.reason,

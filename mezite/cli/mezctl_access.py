@@ -20,15 +20,24 @@ def access() -> None:
     """Group only."""
 
 
-@access.command(help="Say whether a user may log in on a node, why, and what would change it.")
+@access.command(
+    help="Say whether a user may log in on a node or use an application, why, and what would change it."
+)
 @click.option("--user", required=True, metavar="U", help="The user.")
-@click.option("--node", required=True, metavar="N", help="The node.")
-@click.option("--login", required=True, metavar="L", help="The account on the node.")
+@click.option("--node", default="", metavar="N", help="The node.")
+@click.option("--login", default="", metavar="L", help="The account on the node.")
+@click.option("--app", default="", metavar="A", help="The application, instead of a node and a login.")
 @format_option
 @click.pass_context
-def explain(ctx: click.Context, user: str, node: str, login: str, output_format: OutputFormat) -> None:
+def explain(
+    ctx: click.Context, user: str, node: str, login: str, app: str, output_format: OutputFormat
+) -> None:
     """Print the decision and its ground; a denial is an answer too, and no failure."""
-    request = pb.ExplainAccessRequest(user=user, node=node, login=login)
+    if app and (node or login):
+        raise click.UsageError("--app stands alone: an application has no node and no login")
+    if not app and not (node and login):
+        raise click.UsageError("give --node and --login, or --app")
+    request = pb.ExplainAccessRequest(user=user, node=node, login=login, app=app)
     answer = run_command(_explain, auth_server(ctx), request)
     record = {
         "allowed": answer.allowed,

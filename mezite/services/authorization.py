@@ -35,6 +35,7 @@ __all__ = [
     "find_lock",
     "holder_subjects",
     "session_permissions",
+    "tcp_objection",
     "unenforced",
     "user_subjects",
 ]
@@ -292,14 +293,21 @@ def _app_decision(identity: UserIdentity, resource: Resource, context: AccessCon
 
 
 def _app_objection(options: RoleOptions, identity: UserIdentity, context: AccessContext) -> str:
-    """What cannot be asked of whoever connects is refused, not left out (page on application access)."""
-    if context.over_tcp and options.require_session_mfa is not SessionMfa.NONE:
-        return "your roles ask for a second factor for each session, which a TCP application cannot ask for"
-    if not options.require_trusted_device:
-        return ""
     if context.over_tcp:
+        return tcp_objection(options)
+    return _NO_DEVICE if options.require_trusted_device and not identity.device_id else ""
+
+
+def tcp_objection(options: RoleOptions) -> str:
+    """Return why roles with these options open no TCP application; empty when they do.
+
+    What cannot be asked of whoever connects is refused, not left out (page on application access).
+    """
+    if options.require_session_mfa is not SessionMfa.NONE:
+        return "your roles ask for a second factor for each session, which a TCP application cannot ask for"
+    if options.require_trusted_device:
         return "your roles ask for a trusted device, which a TCP application cannot check"
-    return "" if identity.device_id else _NO_DEVICE
+    return ""
 
 
 def _request_decision(identity: UserIdentity, resource: Resource, context: AccessContext) -> Decision:

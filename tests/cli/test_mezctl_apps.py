@@ -120,3 +120,13 @@ def test_what_cannot_be(hub: HubInThread, arguments: tuple[str, ...], code: int,
     refused = hub.mezctl(*REGISTER, *arguments)
     assert (refused.code, refused.out, why in refused.err) == (code, "", True), refused.err
     assert hub.mezctl("apps", "ls", "--format=json").json == []
+
+
+def test_explaining(hub: HubInThread) -> None:
+    assert hub.mezctl("apps", "register", "--name=wiki", "--uri=http://wiki").code == 0
+    answer = hub.mezctl("access", "explain", "--user=root", "--app=wiki", "--format=json").json
+    assert (answer["allowed"], answer["rule"], answer["logins"]) == (True, "allow.app_labels", {})
+    for wrong in (("--app=wiki", "--node=n"), ("--node=n",), ()):
+        refused = hub.mezctl("access", "explain", "--user=root", *wrong)
+        assert (refused.code, "--app" in refused.err) == (2, True)
+    assert hub.mezctl("apps", "rm", "wiki").code == 0

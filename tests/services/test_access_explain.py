@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+
 import pytest
 
 from mezite.core.rbac.locks import LockTarget
 from mezite.services.access_explain import AccessExplainer
+from mezite.services.app_registration import AppRegistration
 from mezite.services.errors import NotFoundError
 from mezite.storage import agents, roles, users
 from tests.services.test_roles import document, put
@@ -118,3 +121,75 @@ async def test_a_lock_comes_before_what_the_roles_say(world, target, name):
     assert not answer.allowed
     assert answer.reason == made.row.lock().reason
     assert answer.would_flip == f"lift lock {made.row.id}"
+
+
+# --- applications ---------------------------------------------------------------------------------------------------
+
+
+async def explain_app(world, user="alice", app="grafana"):
+    explainer = AccessExplainer(database=world.database, sources=world.sources, locks=world.lock_feed)
+    return await explainer.explain_app(user, app)
+
+
+async def register(world, name, uri, **labels):
+    registration = AppRegistration(name=name, uri=uri, labels=labels)
+    await world.apps.register(registration, by="root", client_address=CLIENT)
+
+
+async def app_role(world, **spec):
+    role = {"kind": "role", "version": "v1", "metadata": {"name": "apps"}, "spec": spec}
+    await world.roles.put(json.dumps(role), by="root", client_address=CLIENT)
+    await world.user("alice", ("apps",), ())
+
+
+async def test_an_application(world):
+    await register(world, "grafana", "http://g", env="prod", team="a")
+    await app_role(world, allow={"app_labels": {"env": ["prod", "dev"]}})
+    answer = await explain_app(world)
+    assert (answer.allowed, answer.role, answer.rule) == (True, "apps", "allow.app_labels")
+    assert (answer.labels, answer.logins) == ({"env": "prod"}, {})
+    assert answer.would_flip == "take role apps from the user"
+
+
+async def test_an_application_of_others(world):
+    await register(world, "grafana", "http://g", env="secret")
+    await app_role(world, allow={"app_labels": {"env": ["prod"]}})
+    answer = await explain_app(world)
+    assert (answer.allowed, answer.reason) == (False, "no role allows this application")
+    assert answer.would_flip == "set the label env=prod on it"
+    with pytest.raises(NotFoundError, match="application wiki does not exist"):
+        await explain_app(world, app="wiki")
+    with pytest.raises(NotFoundError, match="user bob does not exist"):
+        await explain_app(world, user="bob")
+
+
+async def test_what_stands_in_the_way_at_an_application(world):
+    await register(world, "grafana", "http://g", env="prod")
+    await register(world, "redis", "tcp://redis:6379", env="prod")
+    await app_role(world, allow={"app_labels": {"*": "*"}}, options={"require_trusted_device": True})
+    answer = await explain_app(world)
+    assert (answer.allowed, answer.reason) == (True, "role apps allows it, from a trusted device")
+    tcp = await explain_app(world, app="redis")
+    assert not tcp.allowed
+    assert tcp.reason == "the roles ask for a trusted device, which a TCP application cannot check"
+    assert tcp.would_flip == "take the option out of the roles"
+    await world.apps.set_enabled("grafana", False, by="root", client_address=CLIENT)
+    off = await explain_app(world)
+    assert (off.allowed, off.reason) == (False, "application grafana is disabled")
+    assert off.would_flip == "`mezctl apps enable grafana`"
+    root = await world.user("root", ("admin",))
+    await world.locks.create(LockTarget.USER, "alice", message="lost", by=root, client_address=CLIENT)
+    assert (await explain_app(world)).would_flip.startswith("lift lock ")
+
+
+async def test_a_second_factor_is_named_and_tcp_cannot_ask_for_it(world):
+    await register(world, "grafana", "http://g", env="prod")
+    await register(world, "redis", "tcp://redis:6379", env="prod")
+    await app_role(world, allow={"app_labels": {"*": "*"}}, options={"require_session_mfa": "webauthn"})
+    answer = await explain_app(world)
+    assert (answer.allowed, answer.reason) == (True, "role apps allows it; each session needs MFA (webauthn)")
+    tcp = await explain_app(world, app="redis")
+    assert (tcp.allowed, tcp.reason) == (
+        False,
+        "the roles ask for a second factor for each session, which a TCP application cannot ask for",
+    )
