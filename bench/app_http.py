@@ -1,0 +1,465 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests to an application through hub, tunnel and agent against nginx ``proxy_pass`` through ``ssh -R``, in pairs.
+
+    python -m bench.app_http [--rounds 5] [--requests 5000] [--megabytes 256] [--profile FILE]
+
+Ours: h2load -> TLS -> hub process (front, fields with a fresh assertion, proxy) -> mutual TLS 1.3 and the multiplexer
+-> agent process -> nginx. Theirs: h2load -> TLS -> nginx with 32 kept connections -> ``ssh -R`` -> the same nginx.
+Sessions of browsers and the audit log are not in it. Processor time is that of all between client and last nginx.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import cProfile
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import attrs
+import trio
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from bench.machine import cpu_seconds, descendants, median, print_facts, quantile, resident_bytes
+from bench.plain_sshd import plain_sshd, wait_for_port
+from bench.tunnel_vs_ssh import ALPN, PROCESSES, Pems, running
+from mezite.agent.app_channels import AppChannels
+from mezite.core.apps.app import App
+from mezite.core.assertion.claims import AssertionClaims
+from mezite.core.assertion.signer import AssertionSigner
+from mezite.core.http1.client_fields import without_reserved
+from mezite.core.mux.connection import Side
+from mezite.core.mux.header import ChannelHeader
+from mezite.handlers.app_http import AppProxy
+from mezite.handlers.web_front import OF_APPLICATIONS
+from mezite.net.asgi_types import Receive, Scope, Send
+from mezite.net.byte_streams import PushbackStream
+from mezite.net.dialer import dial
+from mezite.net.heap import keep_large_blocks
+from mezite.net.http1_server import serve_http1
+from mezite.net.mux_session import MuxSession
+from mezite.net.socket_options import tune_connection
+from mezite.net.tls_contexts import mutual_client_context, mutual_server_context, server_context
+from mezite.net.tls_stream import TlsStream
+from mezite.services.app_dialing import AppConnection
+from mezite.services.app_request_log import AppRequest
+from mezite.services.sources import system_sources
+from mezite.testing.certificates import ThrowAwayCa
+from mezite.testing.ports import free_port
+from mezite.testing.self_signed import self_signed_pem
+
+HOST = "wiki.apps.example"
+FIELDS = {
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0",
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Accept-Language": "en-GB,en;q=0.9",
+    "Cookie": "__Host-mezite_app=" + "0" * 64 + "; theme=dark",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "same-origin",
+}
+"""As a browser asks."""
+
+
+@attrs.frozen
+class User:
+    """As much of one as the proxy asks for."""
+
+    name: str = "ada"
+    app_session: str = "session"
+
+
+# -- the hub and the agent, reduced to the way of a request
+
+
+async def run_hub(pems: Pems, target: str, pipe: Connection) -> None:
+    sources = system_sources()
+    app = App(name="wiki", uri=f"http://{target}", public_addr=HOST, agent_hostnames=("node-1",))
+    signer = AssertionSigner(ec.generate_private_key(ec.SECP256R1()))
+    browsers, tunnels = [(await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in range(2)]
+    pipe.send([listener.socket.getsockname()[1] for listener in (browsers, tunnels)])
+    transport = await tunnels.accept()
+    tune_connection(transport)
+    context = mutual_server_context(pems.certificate, pems.key, [pems.ca], ALPN)
+    tunnel = TlsStream(transport, context, server_side=True)
+    await tunnel.do_handshake()
+    session = MuxSession(tunnel, Side.ACCEPTER)
+
+    def fields(app: App, _user: object) -> list[tuple[bytes, bytes]]:
+        claims = AssertionClaims(
+            issuer="https://hub.example",
+            audience=app.uri,
+            subject="ada",
+            roles=("access", "dev"),
+            app=app.name,
+            jti=sources.new_id(),
+            issued_at=sources.now() // 1000,
+        )
+        token = signer.sign(claims).token.encode()
+        return [
+            (b"Mezite-Jwt-Assertion", token),
+            (b"X-Mezite-User", b"ada"),
+            (b"X-Mezite-Roles", b"access,dev"),
+        ]
+
+    async def record(_request: AppRequest) -> None:
+        """The audit log has a bench of its own."""
+
+    async def open_app(_app: App, **_told: str) -> AppConnection:
+        channel = await session.open_channel(ChannelHeader(kind="app", target=target, deadline_ms=5000))
+        return AppConnection(stream=channel, agent_id="id", agent="node-1")
+
+    proxy = AppProxy(open=open_app, identity_fields=fields, record=record, sources=sources)  # type: ignore[arg-type]
+
+    async def gate(scope: Scope, receive: Receive, send: Send) -> None:
+        scope = {**scope, "headers": without_reserved(scope["headers"])}
+        await proxy.forward(app, User(), scope, receive, send)  # type: ignore[arg-type]
+
+    web = server_context(*self_signed_pem(HOST), ["http/1.1"])
+
+    async def serve(client: trio.SocketStream) -> None:
+        tune_connection(client)
+        stream = TlsStream(client, web, server_side=True)
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.do_handshake()
+            await serve_http1(
+                PushbackStream(stream),
+                gate,
+                scheme="https",
+                client="203.0.113.9:5000",
+                server="192.0.2.1:443",
+                rules_of=lambda _host: OF_APPLICATIONS,
+            )
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(session.run)
+        await nursery.start(proxy.run)
+        pipe.send("ready")
+        await trio.serve_listeners(serve, [browsers])
+
+
+async def run_agent(pems: Pems, tunnel_port: int) -> None:
+    context = mutual_client_context([pems.ca], pems.certificate, pems.key, ALPN)
+    stream = TlsStream(await dial(f"127.0.0.1:{tunnel_port}", 0), context, server_side=False)
+    await stream.do_handshake()
+    session, channels = MuxSession(stream, Side.DIALER), AppChannels()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(session.run)
+        while True:
+            nursery.start_soon(serve_channel, channels, await session.accept_channel())
+
+
+async def serve_channel(channels: AppChannels, pending) -> None:
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        await channels.serve(pending)
+
+
+def hub_process(pems: Pems, target: str, pipe: Connection, profile: str | None) -> None:
+    keep_large_blocks()
+    if profile is None:
+        trio.run(run_hub, pems, target, pipe)
+        return
+    profiler = cProfile.Profile()
+
+    def stop(*_arguments: object) -> None:
+        profiler.disable()
+        profiler.dump_stats(profile)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    profiler.enable()
+    trio.run(run_hub, pems, target, pipe)
+
+
+def agent_process(pems: Pems, tunnel_port: int) -> None:
+    keep_large_blocks()
+    trio.run(run_agent, pems, tunnel_port)
+
+
+# -- routes
+
+
+@attrs.frozen
+class Route:
+    name: str
+    port: int
+    pids: tuple[int, ...]
+
+    def cpu(self) -> float:
+        return cpu_seconds(pid for root in self.pids for pid in descendants(root))
+
+    def memory(self) -> list[int]:
+        return [resident_bytes(pid) for pid in self.pids]
+
+
+@contextlib.contextmanager
+def through_mezite(target: str, profile: str | None) -> Iterator[Route]:
+    ca = ThrowAwayCa(int(time.time()))
+    authority = attrs.evolve(ca.hub(), certificate=ca.host_tls_ca).certificate_pem
+    sides = [Pems(authority, side.certificate_pem, side.key_pem) for side in (ca.hub(), ca.agent())]
+    here, there = PROCESSES.Pipe()
+    with running(hub_process, sides[0], target, there, profile) as hub:
+        there.close()
+        web_port, tunnel_port = here.recv()
+        with running(agent_process, sides[1], tunnel_port) as agent:
+            here.recv()
+            yield Route("mezite", web_port, (hub.pid, agent.pid))
+            if profile:
+                hub.terminate()
+                hub.join()
+
+
+@contextlib.contextmanager
+def through_nginx(target: str, folder: Path) -> Iterator[Route]:
+    port, reverse = free_port(), free_port()
+    certificate, key = self_signed_pem(HOST)
+    (folder / "c.pem").write_bytes(certificate)
+    (folder / "k.pem").write_bytes(key)
+    server = (
+        f"upstream app {{ server 127.0.0.1:{reverse}; keepalive 32; }}\n"
+        f"server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {folder}/c.pem; ssl_certificate_key {folder}/k.pem;\n"
+        "keepalive_requests 1000000; client_max_body_size 0;\n"
+        "location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection $up;\n"
+        "proxy_set_header Upgrade $http_upgrade; proxy_set_header Host $host; proxy_buffering off;\n"
+        "proxy_request_buffering off; } }\n"
+        "map $http_upgrade $up { default upgrade; '' ''; }\n"
+    )
+    with plain_sshd(folder) as sshd, nginx(folder / "front", server, port) as front:
+        client = subprocess.Popen(sshd.client("-N", "-R", f"127.0.0.1:{reverse}:{target}", "127.0.0.1"))
+        try:
+            wait_for_port(reverse)
+            yield Route("nginx and ssh -R", port, (front, sshd.pid, client.pid))
+        finally:
+            client.kill()
+            client.wait()
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, server: str, port: int) -> Iterator[int]:
+    folder.mkdir()
+    temporary = " ".join(
+        f"{name}_temp_path {folder}/{name};" for name in ("proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"daemon off; user root; pid {folder}/pid; worker_processes 1; error_log {folder}/errors;\n"
+        f"events {{ worker_connections 1024; }}\nhttp {{ access_log off; {temporary}\n"
+        f"client_body_temp_path {folder}/body; sendfile on; tcp_nodelay on;\n{server} }}\n"
+    )
+    process = subprocess.Popen(
+        ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "e")]
+    )
+    try:
+        wait_for_port(port)
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def application(folder: Path, megabytes: int) -> Iterator[str]:
+    """An nginx with a small answer, a large file and a place for uploads, and a server of live things behind it."""
+    port, live = free_port(), free_port()
+    (folder / "files").mkdir()
+    with (folder / "files" / "large").open("wb") as file:
+        file.truncate(megabytes * 1_000_000)
+    threading.Thread(target=live_server, args=(live,), daemon=True).start()
+    server = (
+        f"server {{ listen 127.0.0.1:{port}; keepalive_requests 1000000; client_max_body_size 0; root {folder}/files;\n"
+        "location = / { return 200 'hello from the application'; } location /up { return 200; }\n"
+        f"location /live {{ proxy_pass http://127.0.0.1:{live}; proxy_http_version 1.1; proxy_buffering off;\n"
+        "proxy_set_header Connection Upgrade; proxy_set_header Upgrade $http_upgrade; } }\n"
+    )
+    with nginx(folder / "application", server, port):
+        yield f"127.0.0.1:{port}"
+
+
+def live_server(port: int) -> None:
+    with socket.create_server(("127.0.0.1", port)) as server:
+        while True:
+            client, _ = server.accept()
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=live_answer, args=(client,), daemon=True).start()
+
+
+def live_answer(client: socket.socket) -> None:
+    with client, contextlib.suppress(OSError):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(65536)
+        if b"/live/events" in head:
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+            while True:
+                client.sendall(b"data: %d\n\n" % time.monotonic_ns())
+                time.sleep(0.005)
+        accept = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+        client.sendall(b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + accept + b"\r\n")
+        while data := client.recv(65536):
+            client.sendall(data)
+
+
+# -- what is measured
+
+
+def load(route: Route, requests: int, clients: int) -> tuple[float, list[float], float]:
+    """Requests a second, milliseconds of each, processor milliseconds of the route for one."""
+    with tempfile.NamedTemporaryFile() as log:
+        fields = [text for name, value in FIELDS.items() for text in ("-H", f"{name}: {value}")]
+        command = ["h2load", "--h1", "-n", str(requests), "-c", str(clients), "--log-file", log.name, *fields]
+        before, began = route.cpu(), time.perf_counter()
+        address = f"--connect-to=127.0.0.1:{route.port}"
+        subprocess.run([*command, address, f"https://{HOST}:{route.port}/"], check=True, capture_output=True)
+        seconds, cpu = time.perf_counter() - began, route.cpu() - before
+        rows = [line.split("\t") for line in Path(log.name).read_text().splitlines()]
+    good = [float(row[2]) / 1000 for row in rows if row[1] == "200"]
+    if len(good) != requests:
+        raise SystemExit(f"{route.name}: {requests - len(good)} of {requests} requests failed")
+    return requests / seconds, good, cpu / requests * 1000
+
+
+def connect(port: int) -> ssl.SSLSocket:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+
+
+def download(route: Route, count: int) -> None:
+    with connect(route.port) as sock:
+        sock.sendall(f"GET /large HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+        got, buffer = 0, bytearray(1 << 20)
+        while size := sock.recv_into(buffer):
+            got += size
+        if got < count:
+            raise SystemExit(f"{route.name}: {got} of {count} bytes came")
+
+
+def upload(route: Route, count: int) -> None:
+    with connect(route.port) as sock:
+        sock.sendall(f"POST /up HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {count}\r\n\r\n".encode())
+        data, left = bytes(1 << 20), count
+        while left:
+            sock.sendall(data[:left])
+            left -= min(left, len(data))
+        if not sock.recv(65536).startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"{route.name}: the upload failed")
+
+
+def bulk(route: Route, move: Callable[[Route, int], None], count: int) -> tuple[float, float, list[float]]:
+    """MB/s, processor seconds for a GB, and how much each process has grown, in MB."""
+    before, memory, began = route.cpu(), route.memory(), time.perf_counter()
+    move(route, count)
+    seconds = time.perf_counter() - began
+    growth = [(now - then) / 1e6 for now, then in zip(route.memory(), memory, strict=True)]
+    return count / seconds / 1e6, (route.cpu() - before) / count * 1e9, growth
+
+
+def event_delays(route: Route, number: int) -> list[float]:
+    """Milliseconds from the application to the browser of each event."""
+    delays, rest = [], b""
+    with connect(route.port) as sock:
+        sock.sendall(f"GET /live/events HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        while len(delays) < number:
+            rest += sock.recv(65536)
+            now = time.monotonic_ns()
+            *events, rest = rest.split(b"\n\n")
+            delays += [(now - int(event.rpartition(b"data: ")[2])) / 1e6 for event in events]
+    return delays
+
+
+def echo_delays(route: Route, number: int) -> list[float]:
+    """Milliseconds there and back of small WebSocket messages, one after the other."""
+    key = base64.b64encode(b"the sample nonce")
+    delays = []
+    with connect(route.port) as sock:
+        sock.sendall(
+            f"GET /live/socket HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key.decode()}\r\n\r\n".encode()
+        )
+        head = sock.recv(65536)
+        if b" 101 " not in head:
+            raise SystemExit(f"{route.name}: no WebSocket: {head!r}")
+        for _ in range(number):
+            began = time.perf_counter()
+            sock.sendall(b"\x82\x84\0\0\0\0ping")
+            got = 0
+            while got < 10:
+                got += len(sock.recv(65536))
+            delays.append((time.perf_counter() - began) * 1000)
+            time.sleep(0.001)
+    return delays
+
+
+def report(name: str, unit: str, values: list[list[float]]) -> None:
+    """Medians of the two routes over the rounds, and their ratios."""
+    ours, theirs = (median(row[side] for row in values) for side in (0, 1))
+    ratios = sorted(row[0] / row[1] for row in values)
+    print(
+        f"{name:34} mezite {ours:8.2f}, nginx and ssh -R {theirs:8.2f} {unit}; ratio {ours / theirs:.2f}, "
+        f"of pairs {ratios[0]:.2f}-{ratios[-1]:.2f}",
+        flush=True,
+    )
+
+
+def measure(routes: list[Route], options: argparse.Namespace) -> None:
+    count = options.megabytes * 1_000_000
+    for clients in (1, 32):
+        rounds = [
+            [load(route, options.requests // (4 if clients == 1 else 1), clients) for route in routes]
+            for _ in range(options.rounds)
+        ]
+        report(f"{clients} client(s)", "requests/s", [[each[0] for each in row] for row in rounds])
+        for share in (0.5, 0.99):
+            report(
+                f"  p{share * 100:.0f}", "ms", [[quantile(each[1], share) for each in row] for row in rounds]
+            )
+        report("  processor time for one", "ms", [[max(each[2], 1e-6) for each in row] for row in rounds])
+    for name, move in (("download", download), ("upload", upload)):
+        moved = [[bulk(route, move, count) for route in routes] for _ in range(options.rounds)]
+        report(name, "MB/s", [[each[0] for each in row] for row in moved])
+        report("  processor time", "s/GB", [[each[1] for each in row] for row in moved])
+        most = [max(row[0][2][place] for row in moved) for place in (0, 1)]
+        print(f"  hub and agent grew by {most[0]:.1f} and {most[1]:.1f} MB at most", flush=True)
+    for name, delays in (
+        ("an event, one way", event_delays),
+        ("a WebSocket message, both ways", echo_delays),
+    ):
+        rows = [[delays(route, 500) for route in routes] for _ in range(options.rounds)]
+        for share in (0.5, 0.99):
+            report(
+                f"{name}, p{share * 100:.0f}", "ms", [[quantile(each, share) for each in row] for row in rows]
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=5000)
+    parser.add_argument("--megabytes", type=int, default=256)
+    parser.add_argument(
+        "--profile", help="only load mezite, and write where the hub's time goes to this file"
+    )
+    options = parser.parse_args()
+    print_facts("bench.app_http")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        target = stack.enter_context(application(folder, options.megabytes))
+        ours = stack.enter_context(through_mezite(target, options.profile))
+        if options.profile:
+            print(load(ours, options.requests, 32)[0], "requests/s")
+            return
+        theirs = stack.enter_context(through_nginx(target, folder))
+        measure([ours, theirs], options)
+
+
+if __name__ == "__main__":
+    main()
