@@ -217,6 +217,8 @@ class AppExchange:
         self._wants_body = self._answered.is_set() or not self.call.facts.expects_continue
         self._answered.set()
         self._private = self._private or logs_connection_in(head)
+        # The head goes out with what has come of the body, or alone: the body of an event stream may take its time.
+        piece = self._gather(self.connection.poll_event())
         self.progress.status = head.status
         await self.call.send(
             {
@@ -225,18 +227,20 @@ class AppExchange:
                 "headers": self.call.answer_fields(head),
             }
         )
+        await self._pass_back(*piece)
         while not self.complete:
             self._touch()
-            await self._pass_back(await self.connection.next_event())
+            await self._pass_back(*self._gather(await self.connection.next_event()))
 
-    async def _pass_back(self, event: ResponseEvent | NeedData) -> None:
-        """Everything that has come together goes out together, and the end with it."""
+    def _gather(self, event: ResponseEvent | NeedData) -> tuple[bytes, bool]:
+        """Everything that has come together, and whether the end has: it goes out in one piece."""
         pieces = []
         while isinstance(event, ResponseBody):
             pieces.append(event.data)
             event = self.connection.poll_event()
-        ended = isinstance(event, ResponseEnd)
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces), isinstance(event, ResponseEnd)
+
+    async def _pass_back(self, body: bytes, ended: bool) -> None:
         self.progress.bytes_sent += len(body)
         self.complete = ended
         await self.call.send({"type": "http.response.body", "body": body, "more_body": not ended})

@@ -65,7 +65,8 @@ class UpstreamPool:
                 found = candidate
         if not waiting:
             self._idle.pop(key, None)
-        await close_all(doomed)
+        if doomed:
+            await close_all(doomed)
         return found
 
     async def give_back(self, key: Hashable, connection: UpstreamConnection) -> None:

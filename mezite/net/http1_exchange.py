@@ -48,6 +48,8 @@ class Http1Exchange:
     _end_wait: trio.CancelScope | None = attrs.field(default=None, init=False)
     _refusal: tuple[int, str] | None = attrs.field(default=None, init=False)
     _status: int | None = attrs.field(default=None, init=False)
+    _response: h11.Response | None = attrs.field(default=None, init=False)
+    """what has begun and is not on the wire yet"""
     _ended: bool = attrs.field(default=False, init=False)
     _gone: bool = attrs.field(default=False, init=False)
     _pieces: deque[Message] = attrs.field(factory=deque, init=False)
@@ -172,18 +174,24 @@ class Http1Exchange:
         if not self.keep:
             fields.append((b"connection", b"close"))
         reason = http.client.responses.get(status, "")
-        response = h11.Response(status_code=status, headers=fields, reason=reason)
+        # It goes out with the first piece of the body, as ASGI has it: one packet for most responses.
+        self._response = h11.Response(status_code=status, headers=fields, reason=reason)
         self._status = status
-        await self.wire.send(response)
 
     async def _send_body(self, message: Message) -> None:
         if self._status is None or self._ended:
             raise RuntimeError("the application sent a body where none can be")
-        body = message.get("body", b"")
+        events: list[h11.Event] = []
+        if self._response is not None:
+            events.append(self._response)
+            self._response = None
+        body, more = message.get("body", b""), message.get("more_body", False)
         if body and self.head.method != b"HEAD" and self._status not in _NO_BODY:
-            await self.wire.send(h11.Data(data=body))
-        if not message.get("more_body", False):
-            await self.wire.send(h11.EndOfMessage())
+            events.append(h11.Data(data=body))
+        if not more:
+            events.append(h11.EndOfMessage())
+        await self.wire.send(*events)
+        if not more:
             self._ended = True
             if self._end_wait is not None:
                 self._end_wait.cancel()

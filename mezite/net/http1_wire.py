@@ -108,13 +108,13 @@ class Http1Wire:
 
     # -- writing
 
-    async def send(self, event: h11.Event) -> None:
-        """Serialise and write. Raises :exc:`ClientGoneError`, and :exc:`h11.LocalProtocolError` for our bugs.
+    async def send(self, *events: h11.Event) -> None:
+        """Serialise and write in one piece. Raises :exc:`ClientGoneError`, and :exc:`h11.LocalProtocolError` for bugs.
 
         Cancelled, the connection is over: an unknown part may be on the wire (threat P1).
         """
         async with self._writing:
-            data = self.h11.send(event)
+            data = b"".join([self.h11.send(event) or b"" for event in events])
             if data:
                 await self._write(data)
 

@@ -255,6 +255,7 @@ async def test_nothing_is_collected() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
         b"HELLO\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nxyz\r\n",
     ],
 )
 async def test_no_usable_answer(answer: bytes) -> None:
@@ -271,7 +272,6 @@ async def test_an_answer_that_breaks_off_is_not_passed_on_as_whole() -> None:
     for answer in (
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nxyz\r\n",
     ):
         async with open_site(saying(answer)) as site:
             raw = await site.ask()
@@ -382,7 +382,7 @@ async def test_a_stale_connection_costs_nothing() -> None:
     "again",
     [
         b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 0\r\n\r\n",
-        b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\nab",
+        b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\nBODY",
     ],
 )
 async def test_what_may_have_been_done_is_not_sent_again(again: bytes) -> None:
@@ -393,7 +393,7 @@ async def test_what_may_have_been_done_is_not_sent_again(again: bytes) -> None:
         nonlocal heads
         await read_until(stream, b"\r\n\r\n")
         await stream.send_all(OK)
-        await read_until(stream, b"ab" if b"PUT" in again else b"\r\n\r\n")
+        await read_until(stream, b"BODY" if b"PUT" in again else b"\r\n\r\n")
         heads += 1
 
     async with open_site(serve) as site:
