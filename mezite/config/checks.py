@@ -170,7 +170,6 @@ AGENT_CHECKS = (
 # instead. Each goes with its feature: tests/config/test_checks.py compares this list with the code.
 NOT_OBEYED_YET: Mapping[str, str] = {
     "ssh.enabled": "proxy.ssh_listen_addr is always bound",
-    "proxy.apps_oidc_connector": "applications are not served",
     "recording": "sessions are not recorded",
     "audit": "audit events are kept for ever",
     "hub": "hubs do not talk to each other",
@@ -200,8 +199,6 @@ def hub_notes(config: HubConfig, environ: Mapping[str, str]) -> list[str]:
             "proxy.public_addr is not set: the web port answers for this machine's own names only, which is seldom "
             "what the load balancer is called"
         )
-    if config.proxy.apps_domain is not None:
-        notes.append("proxy.apps_domain: applications are not served yet: their hosts answer with status 503")
     if config.ca_key_passphrase is None:
         notes.append("ca_key_passphrase is not set: the CA's private keys are stored unencrypted")
     notes += _apps_notes(config)

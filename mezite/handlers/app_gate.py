@@ -151,8 +151,9 @@ class AppGate:
             ends_at=identity.expires_at,
         )
         reply = _Reply(visit)
+        scope = {**visit.scope, "state": {**visit.scope.get("state", {}), "decision_id": context.decision_id}}
         with self.sessions.held(session), self.live.hold(entry):
-            await self.forward(visit.app, identity, visit.scope, receive, reply.send)
+            await self.forward(visit.app, identity, scope, receive, reply.send)
         if entry.reason and not reply.begun:
             # What had begun is broken off, which says enough.
             await visit.answer(403, "Not allowed", entry.reason)

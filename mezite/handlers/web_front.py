@@ -13,7 +13,7 @@ from mezite.net.asgi_types import ASGIApp, Receive, Scope, Send
 from mezite.net.http1_limits import DrainSignal, HostRules, Http1Limits, RulesOf
 from mezite.net.http1_server import serve_http1
 
-__all__ = ["HostRouter", "WebFront", "applications_pending", "rules_by_host"]
+__all__ = ["HostRouter", "WebFront", "rules_by_host"]
 
 
 FROM_PAGES = frozenset({b"x-mezite-csrf"})
@@ -96,12 +96,3 @@ class HostRouter:
                 "or let the hub's administrator set it to this one"
             )
             await answer(scope, send, 421, "Misdirected request", message)
-
-
-async def applications_pending(scope: Scope, _receive: Receive, send: Send) -> None:
-    """Stand in for the applications."""
-    message = (
-        "applications are not served by this hub yet: `proxy.apps_domain` is set, but this version has no "
-        "application access"
-    )
-    await answer(scope, send, 503, "Applications are not served yet", message)

@@ -17,7 +17,9 @@ from mezite.core.client_hello import ClientHello
 from mezite.core.h2c import UpgradeRequest
 from mezite.core.http1.host_table import HostTable
 from mezite.handlers.agent_tunnel import AgentTunnelHandler
+from mezite.handlers.app_gate import AppGate
 from mezite.handlers.app_http import AppProxy
+from mezite.handlers.app_own_pages import AppOwnPages
 from mezite.handlers.app_tcp import AppTcpHandler
 from mezite.handlers.carried_tunnels import add_web_sockets
 from mezite.handlers.ports.tls_router import TlsRouter
@@ -25,7 +27,7 @@ from mezite.handlers.ports.tunnel_routes import agent_route, user_route
 from mezite.handlers.session_life import new_window_pool
 from mezite.handlers.user_ssh import UserSshHandler
 from mezite.handlers.user_tunnel import UserTunnelHandler, register_channels
-from mezite.handlers.web_front import HostRouter, WebFront, applications_pending, rules_by_host
+from mezite.handlers.web_front import HostRouter, WebFront, rules_by_host
 from mezite.handlers.web_sockets import WebSockets
 from mezite.hub.api_server import open_api
 from mezite.hub.ground import Ground, open_ground
@@ -119,8 +121,9 @@ def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
             user_route(lambda: tls.connect, user_tunnels),
         )
     )
-    sockets = _with_web_sockets(_web_app(ground, services, verbs), ground, services, verbs)
+    sockets = _with_web_sockets(_web_app(config, ground, services, verbs), ground, services, verbs)
     add_web_sockets(sockets, inner_tls)
+    app_proxy = _app_proxy(ground, services)
     return Hub(
         ground=ground,
         services=services,
@@ -138,8 +141,8 @@ def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
             sources=ground.sources,
             host_identity=tls.ssh_identity,
         ),
-        web=_web_front(config, tls, sockets),
-        app_proxy=_app_proxy(ground, services),
+        web=_web_front(config, tls, sockets, _app_gate(services, app_proxy)),
+        app_proxy=app_proxy,
         diagnostics=WebFront(app=create_diagnostics(ground.database, services.registry)),
         client_of=_client_of(config),
     )
@@ -203,14 +206,28 @@ def _app_proxy(ground: Ground, services: HubServices) -> AppProxy:
     )
 
 
+def _app_gate(services: HubServices, proxy: AppProxy) -> AppGate:
+    entry = services.app_entry
+    pages = AppOwnPages(logins=entry.logins, sessions=entry.sessions, authenticator=services.authenticator)
+    return AppGate(
+        app_at=services.apps.by_host,
+        forward=proxy.forward,
+        pages=pages,
+        authenticator=services.authenticator,
+        admission=entry.admission,
+        sessions=entry.sessions,
+        live=services.live,
+    )
+
+
 def _client_of(config: HubConfig) -> ClientOf | None:
     header = _trusted_header(config)
     return None if header is None else lambda address, head: header.client_address(address, head.fields)
 
 
-def _web_front(config: HubConfig, tls: HubTls, app: ASGIApp) -> WebFront:
+def _web_front(config: HubConfig, tls: HubTls, app: ASGIApp, applications: ASGIApp) -> WebFront:
     hosts = HostTable(names=_own_names(config, tls), apps_domain=config.proxy.apps_domain)
-    by_host = HostRouter(hosts=hosts, hub=app, applications=applications_pending)
+    by_host = HostRouter(hosts=hosts, hub=app, applications=applications)
     header = _trusted_header(config)
     return WebFront(
         app=by_host if header is None else TrustedAddress(app=by_host, header=header),
@@ -235,7 +252,7 @@ def _with_web_sockets(app: ASGIApp, ground: Ground, services: HubServices, verbs
     )
 
 
-def _web_app(ground: Ground, services: HubServices, verbs: VerbRegistry) -> ASGIApp:
+def _web_app(config: HubConfig, ground: Ground, services: HubServices, verbs: VerbRegistry) -> ASGIApp:
     app = create_app(
         WebServices(
             authenticator=services.authenticator,
@@ -252,6 +269,8 @@ def _web_app(ground: Ground, services: HubServices, verbs: VerbRegistry) -> ASGI
             factors=services.factors,
             sso=services.sso,
             launcher=services.launcher,
+            app_logins=services.app_entry.logins,
+            apps_connector=config.proxy.apps_oidc_connector,
         ),
         verbs,
     )

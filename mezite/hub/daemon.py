@@ -109,6 +109,7 @@ async def run_hub(
         if hub.services.webhooks is not None:
             services.start_soon(hub.services.webhooks.run)
         services.start_soon(hub.ground.refusals.run)
+        services.start_soon(hub.services.app_entry.sessions.run)
         services.start_soon(hub.app_proxy.run)
         services.start_soon(renew_certificates, hub.tls, hub.ground.sources)
         services.start_soon(_keep_trust, hub)

@@ -14,6 +14,7 @@ from mezite.services.app_access import AppAccess
 from mezite.services.app_assertions import AppAssertions
 from mezite.services.app_catalog import AppCatalog
 from mezite.services.app_dialing import AppDialer
+from mezite.services.app_entry import AppEntry, AppEntryGround, open_app_entry
 from mezite.services.app_launcher import AppLauncher
 from mezite.services.app_memory import AppMemory
 from mezite.services.app_registration import AppsDomain
@@ -78,6 +79,7 @@ class HubServices:
     live: LiveAccess
     assertions: AppAssertions
     app_requests: AppRequestLog
+    app_entry: AppEntry
     housekeeping: Housekeeping
 
 
@@ -94,7 +96,6 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
     )
     catalog = _app_catalog(ground, memory, domain)
     dialer = AppDialer(database=database, registry=registry)
-    app_access = _app_access(ground, catalog, dialer, connections, live)
     certificates = UserCertificateService(authorities=ground.authorities, audit=audit, sources=sources)
     authenticator = Authenticator(
         database=database, authorities=ground.authorities, sources=sources, locks=locks
@@ -111,7 +112,7 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
         apps=catalog,
         launcher=_launcher(ground, registry, catalog, addresses),
         app_dialer=dialer,
-        app_access=app_access,
+        app_access=_app_access(ground, catalog, dialer, connections, live),
         sso=_open_sso(config, ground, addresses, authenticator, certificates),
         certificates=certificates,
         authenticator=authenticator,
@@ -132,6 +133,28 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
         housekeeping=Housekeeping(database=database, sources=sources),
         assertions=AppAssertions(authorities=ground.authorities, issuer=addresses.web_url, sources=sources),
         app_requests=AppRequestLog(audit=audit, sources=sources),
+        app_entry=_app_entry(ground, catalog, addresses, authenticator, factors),
+    )
+
+
+def _app_entry(
+    ground: Ground,
+    apps: AppCatalog,
+    addresses: PublicAddresses,
+    authenticator: Authenticator,
+    factors: FactorServices,
+) -> AppEntry:
+    return open_app_entry(
+        AppEntryGround(
+            database=ground.database,
+            audit=ground.audit,
+            sources=ground.sources,
+            refusals=ground.refusals,
+            addresses=addresses,
+            authenticator=authenticator,
+            apps=apps,
+            proofs=factors.sessions,
+        )
     )
 
 

@@ -8,6 +8,7 @@ from quart_trio import QuartTrio
 
 from mezite.services.access_requests import AccessRequests
 from mezite.services.app_launcher import AppLauncher
+from mezite.services.app_logins import AppLogins
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
 from mezite.services.certificate_authority import CertificateAuthorities
@@ -23,6 +24,7 @@ from mezite.services.user_certificates import UserCertificateService
 from mezite.services.verb_registry import VerbRegistry
 from mezite.web.account_routes import AccountRoutes
 from mezite.web.answers import failure, protect
+from mezite.web.app_entry_routes import AppEntryRoutes
 from mezite.web.app_routes import AppRoutes
 from mezite.web.built_pages import BuiltPages
 from mezite.web.cluster_routes import ClusterRoutes
@@ -59,6 +61,9 @@ class WebServices:
     factors: FactorServices
     sso: SsoServices
     launcher: AppLauncher
+    app_logins: AppLogins
+    apps_connector: str | None = None
+    """`proxy.apps_oidc_connector`."""
 
 
 def create_app(services: WebServices, verbs: VerbRegistry, pages: BuiltPages | None = None) -> QuartTrio:
@@ -97,6 +102,11 @@ def create_app(services: WebServices, verbs: VerbRegistry, pages: BuiltPages | N
     SsoRoutes(sso=services.sso, answers=answers, authorities=services.authorities).add_to(table)
     DeviceRoutes(devices=services.devices).add_to(table)
     AppRoutes(launcher=services.launcher).add_to(table)
+    AppEntryRoutes(
+        logins=services.app_logins,
+        authenticator=services.authenticator,
+        connector=services.apps_connector,
+    ).add_to(table)
     app.register_error_handler(Exception, failure)
     app.after_request(protect)
     return app

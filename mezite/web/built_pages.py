@@ -28,6 +28,8 @@ APP_PATHS = (
     "/account/factors",
     "/account/password",
     "/account/sessions",
+    "/apps",
+    "/apps/enter",
     "/approve",
 )
 """`PATHS` in `web/src/router.ts`."""

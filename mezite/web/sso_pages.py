@@ -6,14 +6,19 @@ They work where the web app is not built, and in the browser of somebody who onl
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from html import escape
 from urllib.parse import quote, urlencode
 
 import quart
 
+from mezite.services.audit_log import AuditUnavailableError
+from mezite.services.errors import RefusedError
 from mezite.services.sso_clients import ClientQuestion
+from mezite.web.answers import explained
 
 __all__ = [
+    "as_page",
     "ask_for_code",
     "ask_to_allow",
     "ask_to_sign_in",
@@ -127,6 +132,14 @@ def refused(status: int, message: str, event_id: str) -> quart.Response:
         f'      <p class="failed">{escape(message)}</p>{event}\n      <p><a href="/">Back</a></p>',
         status=status,
     )
+
+
+async def as_page(handler: Callable[[], Awaitable[quart.Response]]) -> quart.Response:
+    """A person is looking: refusals are pages, too."""
+    try:
+        return await handler()
+    except (RefusedError, AuditUnavailableError) as error:
+        return refused(*explained(error))
 
 
 def _facts(question: ClientQuestion) -> str:

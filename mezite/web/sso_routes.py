@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -13,15 +12,13 @@ import quart
 
 from mezite.core.cookies import read_cookie, write_cookie
 from mezite.core.oidc.connector import CALLBACK_PATHS, ConnectorKind
-from mezite.services.audit_log import AuditUnavailableError
 from mezite.services.certificate_authority import CertificateAuthorities
-from mezite.services.errors import InvalidRequestError, RefusedError
+from mezite.services.errors import InvalidRequestError
 from mezite.services.sso_clients import ClientRequest
 from mezite.services.sso_login import ROUND_TRIP_MS, CameBack
 from mezite.services.sso_services import SsoServices
 from mezite.storage.web_sessions import WebSessionKind
 from mezite.web import browser_session, sso_pages
-from mezite.web.answers import explained
 from mezite.web.certificate_answers import certificates_answer
 from mezite.web.json_body import read_fields
 from mezite.web.login_answers import LoginAnswers
@@ -62,7 +59,7 @@ class SsoRoutes:
             ("GET", "/sso/device", self._device, "account.sso.device"),
             ("POST", f"{API}/device/decide", self._decide, "account.sso.device"),
         ):
-            table.answering(method, path, partial(_as_page, handler), verb, "account")
+            table.answering(method, path, partial(sso_pages.as_page, handler), verb, "account")
         table.public("POST", f"{API}/client/begin", self._client_begin, "account.sso.client", "account")
         table.public("POST", f"{API}/client/finish", self._client_finish, "account.sso.client", "account")
 
@@ -162,14 +159,6 @@ class SsoRoutes:
         if issued is None:
             return {"status": "pending"}
         return {"status": "done", **certificates_answer(issued, self.authorities)}
-
-
-async def _as_page(handler: Callable[[], Awaitable[quart.Response]]) -> quart.Response:
-    """A person is looking: refusals are pages, too."""
-    try:
-        return await handler()
-    except (RefusedError, AuditUnavailableError) as error:
-        return sso_pages.refused(*explained(error))
 
 
 def _redirect(url: str) -> quart.Response:

@@ -33,5 +33,6 @@ PAGES = (
     StaticPage(path="/", file="index.html", content_type="text/html; charset=utf-8"),
     StaticPage(path="/invite", file="invite.html", content_type="text/html; charset=utf-8"),
     StaticPage(path="/pages/invite.js", file="invite.js", content_type="text/javascript; charset=utf-8"),
+    StaticPage(path="/pages/onward.js", file="onward.js", content_type="text/javascript; charset=utf-8"),
     StaticPage(path="/pages/plain.css", file="plain.css", content_type="text/css; charset=utf-8"),
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from mezite.core.http1.host_table import HostTable
-from mezite.handlers.web_front import HostRouter, applications_pending, rules_by_host
+from mezite.handlers.web_front import HostRouter, rules_by_host
 from mezite.net.asgi_types import ASGIApp, Message, Receive, Scope, Send
 from mezite.net.http1_limits import HostRules
 
@@ -44,21 +44,6 @@ async def test_no_application_sees_fields_that_only_the_hub_writes(kind: str, ho
 
 async def test_what_is_no_request_goes_to_the_hub() -> None:
     assert (await reached({"type": "lifespan"}))[0] == "hub"
-
-
-@pytest.mark.parametrize(("kind", "part"), [("http", "http"), ("websocket", "websocket.http")])
-async def test_applications_are_refused_in_http(kind: str, part: str) -> None:
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    async def receive() -> Message:
-        raise AssertionError("nothing is read")
-
-    await applications_pending({"type": kind, "headers": []}, receive, send)
-    assert [message["type"] for message in sent] == [f"{part}.response.start", f"{part}.response.body"]
-    assert sent[0]["status"] == 503
 
 
 def test_applications_have_rules_of_their_own() -> None:

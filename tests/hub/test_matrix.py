@@ -248,6 +248,12 @@ ROUTES = {
     "GET /account/password": (ALL, 200),
     "GET /approve": (ALL, 200),
     "GET /account/sessions": (ALL, 200),
+    "GET /apps": (ALL, 200),
+    "GET /apps/enter": (ALL, 200),
+    # Who has no session yet is asked for one; the key is one that was never given away.
+    "GET /apps/enter/<key>": (ALL, 200),
+    "POST /v1/webapi/apps/entries/<key>": (USERS, 400),
+    "GET /pages/onward.js": (ALL, 200),
     "GET /assets/<name>": (ALL, 404),
     "GET /pages/invite.js": (ALL, 200),
     "GET /pages/plain.css": (ALL, 200),

@@ -11,6 +11,7 @@ import trio.testing
 
 from mezite.net.http1_client import Response, request
 from mezite.net.http1_server import serve_http1
+from mezite.services.app_entry import AppEntryGround, open_app_entry
 from mezite.services.app_launcher import AppLauncher
 from mezite.services.own_sessions import OwnSessions
 from mezite.services.public_addresses import PublicAddresses
@@ -24,7 +25,12 @@ from tests.services.world import CLIENT, World
 API = "/v1/webapi/"
 
 
-def make_app(world: World, verbs: VerbRegistry | None = None, pages: BuiltPages | None = None):
+def make_app(
+    world: World,
+    verbs: VerbRegistry | None = None,
+    pages: BuiltPages | None = None,
+    apps_connector: str | None = None,
+):
     """The application and the services it was made with."""
     addresses = PublicAddresses("hub.example.com")
     addresses.bound({"web": "0.0.0.0:3080", "ssh": "0.0.0.0:3023"})
@@ -53,6 +59,19 @@ def make_app(world: World, verbs: VerbRegistry | None = None, pages: BuiltPages 
         sessions=OwnSessions(database=world.database, audit=world.audit, sources=world.sources),
         factors=world.factors,
         launcher=AppLauncher(catalog=world.apps, status=world.app_status, web_url=addresses.web_url),
+        app_logins=open_app_entry(
+            AppEntryGround(
+                database=world.database,
+                audit=world.audit,
+                sources=world.sources,
+                refusals=RefusalLog(world.audit),
+                addresses=addresses,
+                authenticator=world.authenticator,
+                apps=world.apps,
+                proofs=world.factors.sessions,
+            )
+        ).logins,
+        apps_connector=apps_connector,
     )
     return create_app(services, verbs or VerbRegistry(), pages), services
 

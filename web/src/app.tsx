@@ -6,6 +6,8 @@ import type { FunctionComponent } from "preact";
 import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
 import { ping as askPing, me as askWho, type Me, onSessionEnd, type Ping } from "./api";
 import { ApprovePage } from "./pages/approve";
+import { AppsPage } from "./pages/apps";
+import { EnterPage } from "./pages/enter";
 import { FactorsPage } from "./pages/factors";
 import { InvitePage } from "./pages/invite";
 import { LoginPage } from "./pages/login";
@@ -23,6 +25,8 @@ const PAGES: Partial<Record<Path, FunctionComponent>> = {
   "/account/password": PasswordPage,
   "/account/sessions": SessionsPage,
   "/approve": ApprovePage,
+  "/apps": AppsPage,
+  "/apps/enter": EnterPage,
 };
 
 interface Known {

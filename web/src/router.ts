@@ -10,6 +10,8 @@ export const PATHS = [
   "/account/factors",
   "/account/password",
   "/account/sessions",
+  "/apps",
+  "/apps/enter",
   "/approve",
 ] as const;
 

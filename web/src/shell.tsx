@@ -9,6 +9,7 @@ import { useSession } from "./session";
 
 const PLACES: [Path, string][] = [
   ["/", "Overview"],
+  ["/apps", "Applications"],
   ["/account/factors", "Second factors"],
   ["/account/password", "Password"],
   ["/account/sessions", "Sessions"],

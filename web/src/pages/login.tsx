@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { useState } from "preact/hooks";
 import { ApiError, ask, type Challenge, type Connector, login, type Ping, ssoStart } from "../api";
+import { openedWith } from "../fragment";
 import { Door, Field, Form, Note, PasswordField, Title } from "../parts";
 import { currentPath, type Path } from "../router";
 import { SecondFactor } from "../second_factor";
@@ -98,7 +99,7 @@ export function LoginPage({ ping, note, onEntered }: Props) {
 
 function Connectors({ connectors }: { connectors: Connector[] }) {
   if (connectors.length === 0) return null;
-  const path = currentPath() === "/login" ? "/" : currentPath();
+  const path = returnPath();
   return (
     <div class="connectors">
       <p class="or">
@@ -111,4 +112,12 @@ function Connectors({ connectors }: { connectors: Connector[] }) {
       ))}
     </div>
   );
+}
+
+/** Where a provider leads back to. It does not keep what stands behind `#`: the way to an application has an address. */
+function returnPath(): string {
+  const path = currentPath();
+  if (path === "/apps/enter" && openedWith())
+    return `/apps/enter/${encodeURIComponent(openedWith())}?again=1`;
+  return path === "/login" ? "/" : path;
 }
