@@ -12,6 +12,7 @@ import attrs
 from mezite.core.apps.app import DEFAULT_OPTIONS, App, AppOptions
 from mezite.core.apps.public_address import check_public_address, covers
 from mezite.core.apps.upstream_uri import UpstreamScheme, parse_upstream_uri
+from mezite.core.certificates.x509_issue import load_certificates
 from mezite.services.errors import InvalidRequestError
 from mezite.storage.apps import AppRow
 
@@ -82,6 +83,7 @@ def checked_app(registration: AppRegistration, domain: AppsDomain) -> App:
         agent_hostnames=registration.agent_hostnames,
         options=registration.options,
     )
+    _check_certificates(registration.options.ca_pem)
     if address:
         shown = domain.certificate_names
         valid(
@@ -92,6 +94,17 @@ def checked_app(registration: AppRegistration, domain: AppsDomain) -> App:
             taken=domain.hub_names,
         )
     return app
+
+
+def _check_certificates(pem: str) -> None:
+    if not pem:
+        return
+    try:
+        load_certificates(pem.encode())
+    except ValueError:
+        raise InvalidRequestError(
+            "the certificates of --ca-file cannot be read: give certificates in PEM, each whole"
+        ) from None
 
 
 def warnings_about(app: App, domain: AppsDomain) -> tuple[str, ...]:

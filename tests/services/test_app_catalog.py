@@ -84,6 +84,7 @@ async def test_what_need_not_be_said(world):
         ({"agent_hostnames": ("Web 1",)}, "node name"),
         ({"labels": {"": "x"}}, "label"),
         ({"options": AppOptions(ca_pem="x")}, "https:// only"),
+        ({"uri": "https://g", "options": AppOptions(ca_pem="x")}, "cannot be read: give certificates in PEM"),
     ],
 )
 async def test_what_cannot_be_is_refused_with_the_reason(world, changes, why):
