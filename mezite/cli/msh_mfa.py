@@ -12,6 +12,7 @@ from mezite.cli.errors import run_command
 from mezite.cli.escapes import escape_controls
 from mezite.cli.factor_rows import FACTOR_COLUMNS, factor_rows, factors_page
 from mezite.cli.lazy_group import CommandGroup
+from mezite.cli.msh_mfa_prove import prove
 from mezite.cli.output import OutputFormat, format_option, print_record, print_rows
 from mezite.cli.proven_call import proven
 from mezite.cli.second_factor import mfa_code_option
@@ -25,6 +26,9 @@ _SERVICE = "/mezite.v1.FactorService/"
 @click.group(cls=CommandGroup, help="Your second factors.")
 def mfa() -> None:
     """Group only."""
+
+
+mfa.add_command(prove)
 
 
 @mfa.command(help="Add an authenticator app or, in the browser, a security key.")

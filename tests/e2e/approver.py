@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 
+from mezite.core.totp import STEP_SECONDS, totp_code
 from mezite.testing.software_key import SoftwareKey
 from tests.e2e.harness import PASSWORD, Cluster
 
@@ -35,6 +39,22 @@ class Approver:
         self.call(
             "mfa/webauthn/register/finish", {"challenge_id": asked["challenge_id"], "credential": answer}
         )
+
+    def enrol_app(self) -> Callable[[], str]:
+        """An authenticator app; returns what gives its next code, which is good two times within a minute."""
+        touch = self.call("mfa/webauthn/proof/begin", {})
+        answer = {"challenge_id": touch["challenge_id"], "credential": self.key.get(touch["options"])}
+        begun = self.call("mfa/totp/begin", {"proof": {"webauthn": answer}})
+        secret = base64.b32decode(begun["secret"])
+        steps = [now() - 1]  # one step behind is good as well, and so is one ahead
+        code = totp_code(secret, steps[0])
+        self.call("mfa/totp/finish", {"challenge_id": begun["challenge_id"], "code": code})
+
+        def next_code() -> str:
+            steps.append(max(now(), steps[-1] + 1))
+            return totp_code(secret, steps[-1])
+
+        return next_code
 
     def view(self, url: str) -> dict[str, Any]:
         return self.call(f"proofs/{id_of(url)}")
@@ -61,6 +81,10 @@ class Approver:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with urllib.request.urlopen(request, context=context, timeout=20) as response:
             return json.load(response)
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000_000 // STEP_SECONDS
 
 
 def id_of(url: str) -> str:
