@@ -110,6 +110,8 @@ class Http1Exchange:
     async def send(self, message: Message) -> None:
         """ASGI ``send``. Raises :exc:`ClientGoneError` when there is nobody to send to."""
         await trio.lowlevel.checkpoint()
+        if self._status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            raise ClientGoneError("the connection was given away")
         kind = message["type"]
         if kind == "http.response.start":
             await self._start(message)

@@ -37,6 +37,9 @@ async def app(scope: Scope, _receive: Receive, send: Send) -> None:
     elif path == "/passed-on":
         stream, rest = await scope["extensions"][UPGRADE](b"HTTP/1.1 101 X\r\n\r\n")
         await stream.send_all(b"<" + rest + b">")
+        # What it was cut for cannot be said in HTTP any more.
+        with pytest.raises(trio.BrokenResourceError):
+            await answer(scope, send, 403, "No", "not any more")
         await stream.aclose()
     elif path == "/raise":
         raise RuntimeError("a bug")
