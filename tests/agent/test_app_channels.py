@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import attrs
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mezite.agent.app_channels import DIAL_SECONDS, MAX_DIALS, AppChannels
 from mezite.core.mux.error_codes import ErrorCode
@@ -179,7 +179,7 @@ async def test_no_more_dials_in_flight_than_the_bound(autojump_clock: MockClock)
 
         for _ in range(MAX_DIALS):
             nursery.start_soon(wait_for_ever)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         refused = await refusal(hub, to("10.0.0.2:2", deadline_ms=1000))
         assert len(network.waits) == MAX_DIALS
         nursery.cancel_scope.cancel()
@@ -214,6 +214,7 @@ async def test_a_hub_that_gives_up_leaves_no_connection_behind() -> None:
                 nursery.start_soon(hub.open_channel, to(address))
                 await reached.wait()
                 giving_up.cancel()
+        await wait_all_tasks_blocked()
         gone.set()
         with trio.fail_after(10):
             await ended.wait()

@@ -84,12 +84,23 @@ async def test_several_applications_in_one_process(tmp_path: Path, monkeypatch: 
             f"cannot listen on 127.0.0.1:{port} for redis: the port is taken; "
             "give another --port, or none for a free one"
         )
-        # What is refused later is said, and the local client sees a reset and no end.
+        # What runs is cut with the reason, and what is refused later is said; the client sees a reset and no end.
+        async with await trio.open_tcp_stream("127.0.0.1", free) as stream:
+            await stream.send_all(b"hello")
+            assert await stream.receive_some() == b"hello"
+            await hub.hub.services.apps.set_enabled(
+                "postgres", False, by="root", client_address="192.0.2.1:1"
+            )
+            with pytest.raises(trio.BrokenResourceError):
+                await read_all(stream)
+        assert list(await msh.lines(msh.err, 1)) == [
+            "a connection to postgres was ended: application postgres is disabled"
+        ]
         await hub.hub.services.apps.remove("redis", by="root", client_address="192.0.2.1:1")
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             with pytest.raises(trio.BrokenResourceError):
                 await read_all(stream)
-        (said,) = await msh.lines(msh.err, 1)
+        _cut, said = await msh.lines(msh.err, 2)
         assert said.startswith("error: application redis: not found, or you may not use it")
         nursery.cancel_scope.cancel()
 
