@@ -102,7 +102,7 @@ def check_claims(claims: dict[str, Any], expected: ExpectedToken, *, now: int) -
     if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT or not subject.isprintable():
         raise ProviderError("the ID token's sub is not a name of 1 to 255 characters")
     nonce = claims.get("nonce")
-    if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(), expected.nonce.encode()):
+    if not isinstance(nonce, str) or not is_same(nonce, expected.nonce):
         raise ProviderError("the ID token is of another login: its nonce is another one, or missing")
     if time_of(claims, "exp") + LEEWAY_S <= now:
         raise ProviderError("the ID token has expired: is one of the two clocks wrong?")
@@ -110,6 +110,11 @@ def check_claims(claims: dict[str, Any], expected: ExpectedToken, *, now: int) -
         raise ProviderError("the ID token was issued in the future: is one of the two clocks wrong?")
     if "nbf" in claims and time_of(claims, "nbf") - LEEWAY_S > now:
         raise ProviderError("the ID token is not valid yet: is one of the two clocks wrong?")
+
+
+def is_same(said: str, wanted: str) -> bool:
+    # JSON can spell halves of characters, which are no UTF-8.
+    return hmac.compare_digest(said.encode("utf-8", "surrogatepass"), wanted.encode())
 
 
 def check_audience(claims: dict[str, Any], client_id: str) -> None:

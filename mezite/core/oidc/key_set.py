@@ -105,7 +105,8 @@ def usable_key(record: object) -> VerificationKey | None:
     if not isinstance(record, Mapping) or PRIVATE_MEMBERS & record.keys():
         # A private key that is published signs for everybody.
         return None
-    if record.get("use", "sig") != "sig" or "verify" not in record.get("key_ops", ["verify"]):
+    operations = record.get("key_ops", ["verify"])
+    if record.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         return None
     algorithms = algorithms_of(record)
     key_id = record.get("kid")

@@ -75,6 +75,7 @@ def p384():
         jwk("RS256", d="AAAA"),
         jwk("ES256", use="enc"),
         jwk("ES256", key_ops=["sign"]),
+        *(jwk("ES256", key_ops=odd) for odd in (5, True, "verify", {"verify": 1})),
         jwk("ES256", alg="RS256"),
         jwk("ES256", alg=["ES256"]),
         jwk("ES256", kid=5),
