@@ -125,7 +125,7 @@ class AppExchange:
     @property
     def may_be_kept(self) -> bool:
         """Whether the connection is as good as new."""
-        return self.sent_all and self.complete and not self._private and self.connection.reader.may_be_kept
+        return self.sent_all and self.complete and not self._private and self.connection.may_be_kept
 
     async def run(self) -> None:
         """Pass everything on until the response has ended or the client has gone.
@@ -184,11 +184,8 @@ class AppExchange:
                 raise BodyTooLargeError(
                     f"the application {self.call.app.name} takes bodies of {limit} bytes at most"
                 )
-        if self.call.facts.chunked:
-            framed = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-            data = framed if more else framed + b"0\r\n\r\n"
-        if data:
-            await self.connection.send(data)
+        if self.call.facts.has_body:
+            await self.connection.send_body(data, more=more)
             self._touch()
         self.sent_all = self.sent_all or not more
 

@@ -36,12 +36,14 @@ from mezite.handlers.app_exchange import (
 from mezite.handlers.app_websocket import AppWebSocket
 from mezite.net.addresses import join_host_port
 from mezite.net.app_upstream import UpstreamConnection, UpstreamError
+from mezite.net.app_upstream_http2 import Http2Upstream
 from mezite.net.app_upstream_pool import UpstreamPool, close_all
 from mezite.net.app_upstream_tls import TlsTrust, UpstreamTls
 from mezite.net.asgi_answer import answer
 from mezite.net.asgi_types import Receive, Scope, Send
 from mezite.net.byte_streams import abort_stream
 from mezite.net.http1_request import REQUEST, RequestFacts
+from mezite.net.http2_client import Http2ClientConnection
 from mezite.net.tls_stream import TlsError
 from mezite.services.app_dialing import AppConnection, AppUnreachableError
 from mezite.services.app_request_log import AppRequest
@@ -76,10 +78,13 @@ class AppProxy:
     times: ExchangeTimes = attrs.field(factory=ExchangeTimes)
     pool: UpstreamPool = attrs.field(factory=UpstreamPool)
     tls: UpstreamTls = attrs.field(factory=UpstreamTls)
+    _connections: trio.Nursery | None = attrs.field(default=None, init=False)
+    """Those of HTTP/2, which have a task each."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Close connections that wait for nothing, until cancelled; then all that wait."""
-        await self.pool.run(task_status=task_status)
+        """Close connections that wait for nothing, and drive those of HTTP/2, until cancelled; then close all."""
+        async with trio.open_nursery() as self._connections:
+            await self.pool.run(task_status=task_status)
 
     async def forward(
         self, app: App, identity: UserIdentity | None, scope: Scope, receive: Receive, send: Send
@@ -220,7 +225,16 @@ class AppProxy:
                 raise UpstreamError(f"there is no TLS with {app.upstream.target}: {error.reason}") from error
             except trio.BrokenResourceError as error:
                 raise UpstreamError(f"the connection broke in the TLS handshake: {error}") from error
+        if app.upstream.scheme is UpstreamScheme.H2C:
+            return await self._http2(stream, opened.agent)
         return UpstreamConnection(stream=stream, agent=opened.agent)
+
+    async def _http2(self, stream: trio.abc.Stream, agent: str) -> Http2Upstream:
+        if self._connections is None:
+            raise AssertionError("run() is not running")
+        client = Http2ClientConnection(stream)
+        await self._connections.start(client.run)
+        return Http2Upstream(stream=stream, agent=agent, client=client)
 
     async def _put_away(self, exchange: AppExchange) -> None:
         connection = exchange.connection
@@ -273,7 +287,7 @@ def may_repeat(exchange: AppExchange) -> bool:
         return False
     if not exchange.head_sent:
         return True
-    return exchange.call.may_be_repeated and exchange.connection.reader.is_untouched
+    return exchange.call.may_be_repeated and exchange.connection.is_untouched
 
 
 def pool_key(app: App) -> Hashable:

@@ -44,15 +44,22 @@ class UpstreamConnection:
     reader: ResponseReader = attrs.field(factory=lambda: ResponseReader(b"GET"), init=False)
     """of the response that is awaited"""
     _outlet: PromptStream | None = attrs.field(init=False)
+    _chunked: bool = attrs.field(default=False, init=False)
+    """how the body of the request is told"""
 
     def __attrs_post_init__(self) -> None:
         """Find out once how to send."""
         self._outlet = self.stream if isinstance(self.stream, PromptStream) else None
 
     @property
-    def was_used(self) -> bool:
-        """Whether this is not its first request: then the server may just be closing it."""
-        return self.exchanges > 1
+    def may_be_kept(self) -> bool:
+        """Whether the connection may carry another request, as far as the response tells."""
+        return self.reader.may_be_kept
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether not a byte has come in answer to this request."""
+        return self.reader.is_untouched
 
     async def begin(
         self, method: bytes, target: bytes, fields: Sequence[Field], *, upgrade: bool = False
@@ -60,11 +67,19 @@ class UpstreamConnection:
         """Send the head of a request. Raises :exc:`UpstreamError`."""
         self.exchanges += 1
         self.reader = ResponseReader(method, upgrade=upgrade)
+        self._chunked = any(name.lower() == b"transfer-encoding" for name, _ in fields)
         lines = [b"%b %b HTTP/1.1" % (method, target), *(b"%b: %b" % field for field in fields), b"", b""]
-        await self.send(b"\r\n".join(lines))
+        await self._send(b"\r\n".join(lines))
 
-    async def send(self, data: bytes) -> None:
-        """Send bytes of a body, framed by the caller. Raises :exc:`UpstreamError`."""
+    async def send_body(self, data: bytes, *, more: bool) -> None:
+        """Send a piece of the body, framed as the head says. Raises :exc:`UpstreamError`."""
+        if self._chunked:
+            framed = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            data = framed if more else framed + b"0\r\n\r\n"
+        if data:
+            await self._send(data)
+
+    async def _send(self, data: bytes) -> None:
         try:
             if self._outlet is None:
                 await self.stream.send_all(data)

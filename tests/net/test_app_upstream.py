@@ -17,17 +17,20 @@ def make() -> tuple[UpstreamConnection, trio.abc.Stream]:
 async def test_a_request_is_written_and_its_response_read() -> None:
     connection, server = make()
     await connection.begin(b"POST", b"/a?b", [(b"Host", b"h"), (b"Content-Length", b"2")])
-    await connection.send(b"ab")
+    await connection.send_body(b"ab", more=False)
     assert await server.receive_some() == b"POST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab"
     await server.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
     assert isinstance(await connection.next_event(), ResponseHead)
     await server.send_all(b"hi")
     assert await connection.next_event() == ResponseBody(b"hi")
     assert await connection.next_event() == ResponseEnd()
-    assert connection.reader.may_be_kept
-    assert not connection.was_used
-    await connection.begin(b"GET", b"/", [])
-    assert connection.was_used
+    assert connection.may_be_kept
+    await connection.begin(b"POST", b"/", [(b"Transfer-Encoding", b"chunked")])
+    assert connection.is_untouched
+    await server.receive_some()
+    for piece, more in ((b"abc", True), (b"", True), (b"d", False)):
+        await connection.send_body(piece, more=more)
+    assert await server.receive_some() == b"3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n"
 
 
 async def test_ends_and_failures_have_words() -> None:
@@ -37,7 +40,7 @@ async def test_ends_and_failures_have_words() -> None:
     with pytest.raises(UpstreamError, match="before its response"):
         await connection.next_event()
     with pytest.raises(UpstreamError, match="broke"):
-        await connection.send(b"a")
+        await connection.send_body(b"a", more=True)
     await connection.stream.aclose()
     connection.reader = type(connection.reader)(b"GET")
     with pytest.raises(UpstreamError, match="broke"):

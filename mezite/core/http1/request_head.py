@@ -16,6 +16,8 @@ from mezite.core.errors import RemoteProtocolError
 
 __all__ = [
     "CONTENT_LENGTH",
+    "FIELD_NAME",
+    "FIELD_VALUE",
     "HEAD_END",
     "MAX_FIELDS",
     "MAX_HEAD_BYTES",
