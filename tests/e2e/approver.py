@@ -26,6 +26,7 @@ class Approver:
     cluster: Cluster
     name: str
     token: str = ""
+    recovery_codes: list[str] = attrs.field(factory=list)
     key: SoftwareKey = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -36,9 +37,10 @@ class Approver:
     def enrol(self) -> None:
         asked = self.call("mfa/webauthn/register/begin", {"proof": {"password": PASSWORD}})
         answer = self.key.create(asked["options"])
-        self.call(
+        enrolled = self.call(
             "mfa/webauthn/register/finish", {"challenge_id": asked["challenge_id"], "credential": answer}
         )
+        self.recovery_codes = enrolled["recovery_codes"]
 
     def enrol_app(self) -> Callable[[], str]:
         """An authenticator app; returns what gives its next code, which is good two times within a minute."""

@@ -7,17 +7,22 @@ import json
 import re
 import select
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
 
 from mezite.cli.program_path import program_command
-from tests.e2e.approver import Approver
+from tests.chromium import chromium, open_tab
+from tests.e2e.approver import Approver, id_of
 from tests.e2e.harness import ME, PASSWORD, Cluster, clean_environment
 
 pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parents[2]
 
 ROLE = {
     "kind": "role",
@@ -213,3 +218,40 @@ def test_one_master_one_proof(cluster: Cluster, mia: Approver) -> None:
         as_somebody_else = [*jump(cluster, "-o", "BatchMode=yes"), "echo in"]
         with running(cluster, as_somebody_else) as session:
             assert outcome(session)[0] == 255
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    subprocess.run([sys.executable, str(ROOT / "web" / "build.py")], check=True)
+    with chromium(tmp_path_factory.mktemp("browser")) as address:
+        yield address
+
+
+async def test_the_page_in_a_browser(cluster: Cluster, mia: Approver, browser: str) -> None:
+    """Threat E7: stock ssh shows an address; the page there shows the same code, and a touch lets the session go on."""
+    port = cluster.addresses["web"].rpartition(":")[2]
+    async with open_tab(browser) as tab:
+        await tab.add_authenticator()
+        await tab.open(f"https://localhost:{port}/account/factors")
+        await tab.fill("User name", "mia")
+        await tab.fill("Password", PASSWORD)
+        await tab.press("Enter")
+        await tab.click("Use a recovery code instead")
+        await tab.fill("Recovery code", mia.recovery_codes[0])
+        await tab.press("Enter")
+        await tab.click("Security key or passkey")
+        await tab.shows("is enrolled")
+        for button, answer, code in (
+            ("Use the security key", "Approved.", 0),
+            ("This was not me", "Refused.", 255),
+        ):
+            with running(cluster, [*jump(cluster), "echo in"]) as process:
+                url, compare = url_of(process)
+                await tab.open(f"https://localhost:{port}/approve#{id_of(url)}")
+                await tab.shows(compare)
+                assert f"{ME}@web-1" in await tab.text()
+                assert await tab.run("location.hash") == ""
+                await tab.click(button)
+                await tab.shows(answer)
+                assert outcome(process)[:2] == (code, "in\n" if code == 0 else "")
+        assert await tab.complaints() == []
