@@ -34,6 +34,7 @@ __all__ = ["demo"]
 
 NODE = "demo-node"
 TCP_APP = "shout"
+WEB_APP = "hello"
 APPS_DOMAIN = "apps.localhost"
 LOCAL = "127.0.0.1"
 ONLINE_SECONDS = 30
@@ -143,6 +144,9 @@ async def _start(folder: Path, nursery: trio.Nursery, stop: trio.Event) -> _Demo
         diag=DiagConfig(listen_addr=anywhere),
     )
     hub: RunningHub = await nursery.start(_run_hub, config, stop)
+    # Applications send browsers to the hub and back: by a name, as cookies and security keys want it.
+    names = {name: f"localhost:{address.rpartition(':')[2]}" for name, address in hub.addresses.items()}
+    hub.hub.services.addresses.bound(names)
     apps: DemoApps = await nursery.start(serve_demo_apps)
     running = await _create_user(folder, hub, apps)
     await _register(hub, apps)
@@ -199,13 +203,10 @@ async def _create_user(folder: Path, hub: RunningHub, apps: DemoApps) -> _Demo:
 
 
 async def _register(hub: RunningHub, apps: DemoApps) -> None:
-    registration = AppRegistration(
-        name=TCP_APP,
-        uri=f"tcp://{LOCAL}:{apps.tcp_port}",
-        labels={"env": "demo"},
-        agent_hostnames=(NODE,),
-    )
-    await hub.hub.services.apps.register(registration, by="demo", client_address=f"{LOCAL}:0")
+    uris = {TCP_APP: f"tcp://{LOCAL}:{apps.tcp_port}", WEB_APP: f"http://{LOCAL}:{apps.web_port}"}
+    for name, uri in uris.items():
+        registration = AppRegistration(name=name, uri=uri, labels={"env": "demo"}, agent_hostnames=(NODE,))
+        await hub.hub.services.apps.register(registration, by="demo", client_address=f"{LOCAL}:0")
 
 
 async def _wait_online(hub: RunningHub) -> None:
@@ -257,7 +258,8 @@ def _say_what_next(running: _Demo) -> None:
     {msh} config > {home}/ssh_config && ssh -F {home}/ssh_config {NODE}.demo
     {mezctl} --auth-server={running.auth} audit ls
 
-  Web     https://mezite.localhost:{running.web.rpartition(":")[2]}
+  Web     https://{running.web}
+  App     https://{WEB_APP}.{APPS_DOMAIN}:{running.web.rpartition(":")[2]}
   User    {running.user}   password {running.password.reveal()}
   CA pin  {running.pin}
 

@@ -57,6 +57,32 @@ def left_behind(folder: Path) -> list[str]:
     return files
 
 
+def sent_on(url: str) -> str:
+    """Where a browser that nobody has signed in with is sent from an application."""
+    host, port = url.removeprefix("https://").split(":")
+    resolved = ("--resolve", f"{host}:{port}:127.0.0.1")
+    page = ("-H", "accept: text/html", "-H", "sec-fetch-mode: navigate", "-H", "sec-fetch-dest: document")
+    answer = subprocess.run(
+        [
+            "curl",
+            "-sk",
+            "--max-time",
+            "30",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{redirect_url}",
+            *resolved,
+            *page,
+            url,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return answer.stdout
+
+
 def settled(folder: Path) -> list[str]:
     """The same, when what was told to end has had a moment to do so."""
     for _ in range(100):
@@ -110,6 +136,13 @@ def test_it_says_what_to_type_and_ends_when_it_is_told(tmp_path: Path) -> None:
         )
         assert result.returncode == 0, (line, result.stderr)
         assert result.stdout
+    web, app = (
+        re.search(r"Web +(\S+)", shown),
+        re.search(r"App +(https://hello\.apps\.localhost:[0-9]+)", shown),
+    )
+    assert web is not None
+    assert app is not None
+    assert sent_on(app.group(1)).startswith(f"{web.group(1)}/apps/enter/")
     assert "msh app login shout --port 7000" in shown
     assert shouted(home.group(1), tmp_path) == b"HELLO\n"
     demo.send_signal(signal.SIGINT)
