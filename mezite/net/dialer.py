@@ -80,7 +80,19 @@ def _lookups() -> trio.CapacityLimiter:
         return limiter
 
 
+def _numeric(host: str, port: int) -> list[_Address]:
+    """The address, when ``host`` is one already: finding that out asks nobody and needs no thread."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return []
+    return [(family, sockaddr) for family, _, _, _, sockaddr in found]
+
+
 async def _look_up(host: str, port: int, shown: str) -> list[_Address]:
+    numeric = _numeric(host, port)
+    if numeric:
+        return numeric
     try:
         found = await trio.to_thread.run_sync(
             lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG),

@@ -37,6 +37,7 @@ class Hubs:
     down: Exception | None = None
     refusing: str = ""
     silent: bool = False
+    hangs_up: bool = False
     answer: Callable[[PendingChannel], object] = accept
     sessions: list[MuxSession] = attrs.field(factory=list)
     scopes: list[trio.CancelScope] = attrs.field(factory=list)
@@ -49,7 +50,9 @@ class Hubs:
         if self.down is not None:
             raise self.down
         ours, theirs = memory_stream_pair()
-        if not self.silent:
+        if self.hangs_up:
+            await theirs.aclose()
+        elif not self.silent:
             self.nursery.start_soon(self._serve, theirs)
         return ours
 
@@ -103,9 +106,10 @@ async def test_channels_in_one_connection(autojump_clock: MockClock) -> None:
     [
         ({"down": CliError("cannot connect", "refused", "start it")}, "cannot connect: refused; start it"),
         ({"refusing": "user alice is locked"}, "user alice is locked"),
+        ({"hangs_up": True}, "the connection to the hub was lost"),
         ({"silent": True}, f"the hub does not answer within {UP_SECONDS} s; try again"),
     ],
-    ids=["down", "refusing", "silent"],
+    ids=["down", "refusing", "hangs-up", "silent"],
 )
 async def test_the_first_connection_has_to_succeed(
     autojump_clock: MockClock, change: dict[str, object], why: str
@@ -127,14 +131,17 @@ async def test_a_hub_that_restarts(autojump_clock: MockClock) -> None:
     """Each cause is said once, whatever the number of attempts."""
     async with linked() as (hubs, link):
         assert await echo(link) == b"hello"
-        hubs.down = CliError("cannot connect", "connection refused", "is it running?")
+        hubs.hangs_up = True
         hubs.break_off()
+        await trio.sleep(20)
+        hubs.down = CliError("cannot connect", "connection refused", "is it running?")
         await trio.sleep(60)
         assert hubs.attempts > 10
-        hubs.down = None
+        hubs.down, hubs.hangs_up = None, False
         assert await echo(link) == b"hello"
     assert hubs.said == [
         "the connection to the hub was lost; connecting again",
+        "the connection to the hub was lost",
         "cannot connect: connection refused; is it running?",
         "connected to the hub again",
     ]
