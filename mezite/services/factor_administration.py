@@ -11,7 +11,7 @@ import attrs
 from mezite.core.audit.event_types import EventType
 from mezite.services.audit_log import AuditLog
 from mezite.services.errors import NotFoundError
-from mezite.storage import factors, recovery_codes, users
+from mezite.storage import factors, recovery_codes, session_proofs, users
 from mezite.storage.database import Database
 from mezite.storage.factors import FactorKind, FactorRow
 
@@ -63,6 +63,8 @@ class FactorAdministration:
     async def reset(self, user_name: str, kind: FactorKind, *, by: str, client_address: str) -> int:
         """Remove all of a user's factors of one kind and return how many; with the last the recovery codes go.
 
+        What was shown ahead of sessions counts no more: the factor may be in other hands.
+
         :raises NotFoundError: there is no such user.
         """
         await self.listed(user_name)
@@ -71,6 +73,7 @@ class FactorAdministration:
             removed = factors.remove_kind(conn, user_name=user_name, kind=kind)
             if not factors.kinds_of_user(conn, user_name=user_name):
                 recovery_codes.delete_of_user(conn, user_name=user_name)
+            session_proofs.delete_of_user(conn, user_name=user_name)
             return removed
 
         removed = await self.database.write(take_away)

@@ -19,7 +19,7 @@ from mezite.services.fresh_proof import FreshProof, Proof, binding_of
 from mezite.services.identity import UserIdentity
 from mezite.services.security_keys import AskedFor, KeyChallenge, SecurityKeys
 from mezite.services.sources import Sources
-from mezite.storage import factors, mfa_challenges, recovery_codes, users, web_sessions
+from mezite.storage import factors, mfa_challenges, recovery_codes, session_proofs, users, web_sessions
 from mezite.storage.database import Database
 from mezite.storage.errors import AlreadyExistsError
 from mezite.storage.factors import FactorKind, FactorRow
@@ -158,7 +158,7 @@ class OwnFactors:
     async def remove(
         self, identity: UserIdentity, factor_id: str, proof: Proof, *, client_address: str
     ) -> None:
-        """Remove a factor; with the last one the recovery codes go.
+        """Remove a factor; with the last one the recovery codes go. What was shown ahead of sessions counts no more.
 
         :raises NotFoundError: the caller has no factor of that id. :raises RefusedError: as `FreshProof.require`.
         """
@@ -171,6 +171,7 @@ class OwnFactors:
             removed = factors.remove(conn, user_name=identity.name, factor_id=factor_id)
             if not factors.kinds_of_user(conn, user_name=identity.name):
                 recovery_codes.delete_of_user(conn, user_name=identity.name)
+            session_proofs.delete_of_user(conn, user_name=identity.name)
             return removed
 
         removed = await self._database.write(take_away)

@@ -25,7 +25,7 @@ from mezite.services.password_rules import MAX_PASSWORD, check_password_strength
 from mezite.services.refusal_log import RefusalLog
 from mezite.services.source_limit import SecretGuesses
 from mezite.services.sources import Sources
-from mezite.storage import factors, invites, mfa_challenges, users, web_sessions
+from mezite.storage import factors, invites, mfa_challenges, session_proofs, users, web_sessions
 from mezite.storage.database import Database
 from mezite.storage.invites import InviteRow
 from mezite.storage.one_time import ConsumeFailure
@@ -328,6 +328,7 @@ class LoginService:
             # that has shown the old password and not yet its key ends too.
             invites.delete_of_user(conn, user_name=name)
             mfa_challenges.delete_of_user(conn, user_name=name)
+            session_proofs.delete_of_user(conn, user_name=name)
             web_sessions.revoke_of_user(conn, user_name=name, now=now, keep=except_session)
             return True
 

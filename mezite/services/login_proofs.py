@@ -78,7 +78,11 @@ class LoginProofs:
         """
         connection = self._connection(agent, waiting)
         await self.proofs.show_code(
-            connection.user_name, proof_id, totp, client_address=connection.client_address
+            connection.user_name,
+            proof_id,
+            totp,
+            client_address=connection.client_address,
+            bound_to=_binding(waiting),
         )
         return await self._take(connection, waiting, proof_id)
 

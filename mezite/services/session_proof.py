@@ -165,13 +165,19 @@ class SessionProofs:
         factors = await self._factors(row.user_name, SessionMfa(row.needs))
         return ProofView(row=row, code=code_of(row), factors=factors)
 
-    async def show_code(self, user_name: str, proof_id: str, totp: str, *, client_address: str) -> None:
+    async def show_code(
+        self, user_name: str, proof_id: str, totp: str, *, client_address: str, bound_to: str | None = None
+    ) -> None:
         """Finish with a code of an authenticator application. Recovery codes are for logging in only.
+
+        With `bound_to`, only a proof for that connection: what is typed for one must not finish another.
 
         :raises NotFoundError: there is no such proof of theirs, or it is decided.
         :raises UnauthenticatedError: it is wrong or was used before; counts like a wrong password.
         """
         row = await self._own(user_name, proof_id, client_address)
+        if bound_to not in (None, row.bound_to):
+            raise await self._no_such(user_name, client_address)
         if not satisfies(ProvenFactor.TOTP, SessionMfa(row.needs)):
             raise InvalidRequestError("this session needs a security key: open the address in a browser")
 

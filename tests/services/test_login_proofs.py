@@ -14,9 +14,12 @@ from mezite.services.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
+from mezite.services.factor_codes import ShownCode
+from mezite.services.fresh_proof import Proof
 from mezite.services.live_connections import FORWARDING, SessionReport
 from mezite.services.login_proofs import LoginProofs, WaitingLogin
 from mezite.services.proofs_ahead import ProofsAhead
+from mezite.storage.factors import FactorKind
 from tests.services.second_factors import add_totp
 from tests.services.test_roles import document, put
 from tests.services.tunnels import connected, echo
@@ -168,6 +171,32 @@ async def test_what_was_shown_elsewhere_is_good_for_nothing_here_e7(scene, chang
                 await scene.report()
         assert await scene.logins.wait(scene.agent, first, pending.id.reveal(), 1) == "proven"
         assert await scene.logins.wait(scene.agent, first, pending.id.reveal(), 1) == "expired"
+
+
+async def test_a_code_that_is_typed_for_one_login_finishes_no_other_e7(scene):
+    """A node that is broken into must not open others with what its users type."""
+    other, _needs = await scene.ahead.begin(scene.user, ["web-1"], window_seconds=600, client_address=CLIENT)
+    async with scene.tunnel(), scene.connect():
+        with pytest.raises(NotFoundError):
+            await scene.logins.answer(
+                scene.agent, scene.waiting(), other.id.reveal(), scene.phone.fresh_code()
+            )
+    assert await scene.world.factors.sessions.take(other.id.reveal(), "") is None
+
+
+@pytest.mark.parametrize("change", ["remove", "reset", "password"])
+async def test_what_was_shown_ahead_goes_with_the_factor(scene, change):
+    await scene.show("web-1", window_seconds=600)
+    world = scene.world
+    if change == "remove":
+        proof = Proof(code=ShownCode(totp=scene.phone.fresh_code()))
+        await world.factors.own.remove(scene.session, scene.phone.factor_id, proof, client_address=CLIENT)
+    elif change == "reset":
+        await world.factors.administration.reset("mia", FactorKind.TOTP, by="root", client_address=CLIENT)
+    else:
+        await world.login.set_password("mia", "another horse battery")
+    async with scene.tunnel(), scene.connect():
+        assert scene.headers[-1].attributes["unproven"] == "*"
 
 
 async def test_another_agent_has_no_say(scene):
