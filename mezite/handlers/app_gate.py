@@ -139,7 +139,7 @@ class AppGate:
         context = attrs.evolve(
             self.authenticator.context(visit.client_address), proof=proof_of_session(session, visit.app)
         )
-        await self.admission.require(identity, visit.app, context)
+        decision = await self.admission.require(identity, visit.app, context)
         await self.sessions.renew(session)
         entry = LiveEntry(
             kind=LiveKind.APP,
@@ -151,7 +151,8 @@ class AppGate:
             ends_at=identity.expires_at,
         )
         reply = _Reply(visit)
-        scope = {**visit.scope, "state": {**visit.scope.get("state", {}), "decision_id": context.decision_id}}
+        state = {"decision_id": context.decision_id, "idle_timeout": decision.idle_timeout}
+        scope = {**visit.scope, "state": visit.scope["state"] | state}
         with self.sessions.held(session), self.live.hold(entry):
             await self.forward(visit.app, identity, scope, receive, reply.send)
         if entry.reason and not reply.begun:

@@ -183,13 +183,20 @@ class AppProxy:
             origins=origins_of(app, known) if app.options.rewrite_location else None,
         )
 
+    def _times(self, scope: Scope) -> ExchangeTimes:
+        """As long as nothing may happen here; the gate says so where roles want less (`idle_timeout`)."""
+        wanted = scope["state"].get("idle_timeout", 0) or self.times.idle_seconds
+        return attrs.evolve(self.times, idle_seconds=min(wanted, self.times.idle_seconds))
+
     # -- attempts
 
     async def _attempts(self, call: AppCall, request: _Request, progress: Progress) -> None:
         kind = AppWebSocket if call.scope["type"] == "websocket" else AppExchange
         for number in range(1, MAX_ATTEMPTS + 1):
             connection = await self._connection(call, request, progress, new=number > 1)
-            exchange = kind(call=call, connection=connection, progress=progress, times=self.times)
+            exchange = kind(
+                call=call, connection=connection, progress=progress, times=self._times(call.scope)
+            )
             try:
                 await exchange.run()
                 return

@@ -91,7 +91,7 @@ class AppWebSocket(AppExchange):
             await relay(
                 PushbackStream(client, early),
                 PushbackStream(self.connection.stream, self.connection.reader.take_rest()),
-                idle_timeout=IDLE_SECONDS,
+                idle_timeout=min(IDLE_SECONDS, self.times.idle_seconds),
                 tally=tally,
             )
         except (trio.BrokenResourceError, trio.ClosedResourceError, RelayIdleError) as ended:

@@ -105,6 +105,8 @@ class Site:
     """Told of each request that the gate lets through."""
     scopes: list[trio.CancelScope] = attrs.field(factory=list)
     """Of the requests, as the gate holds them."""
+    state: dict[str, Any] = attrs.field(factory=dict)
+    """What the gate says of each request."""
     _clients: int = 0
 
     async def connect(self) -> MemoryStream:
@@ -127,7 +129,11 @@ class Site:
 
     async def gate(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What stands before the proxy, without its questions."""
-        scope = {**scope, "headers": without_reserved(scope["headers"])}
+        scope = {
+            **scope,
+            "headers": without_reserved(scope["headers"]),
+            "state": scope["state"] | self.state,
+        }
         self.note(scope)
         with trio.CancelScope() as cut:
             self.scopes.append(cut)

@@ -44,12 +44,14 @@ class Site:
     apps: AppWorld
     front: WebFront = None
     seen: list = attrs.field(factory=list)
+    state: dict = attrs.field(factory=dict)
     go_on: trio.Event = attrs.field(factory=trio.Event)
     begun: trio.Event = attrs.field(factory=trio.Event)
 
     async def forward(self, app, identity, scope, receive, send):
         """Stands in for the proxy."""
         self.seen.append((app.name, identity.name, scope["path"]))
+        self.state = scope["state"]
         if scope["type"] == "websocket":
             socket = await scope["extensions"][ACCEPT]()
             await socket.send("hello")
@@ -468,6 +470,22 @@ async def test_leaving(site):
     assert (await site.ask("/", FETCH, cookies=[cookie])).status == 401
     (event,) = await site.apps.world.events("app.logout")
     assert event["user_name"] == "alice"
+
+
+async def test_what_is_passed_on_besides(site):
+    """The proxy ends what is silent for too long, and writes down by which decision it was let through."""
+    document = {
+        "kind": "role",
+        "version": "v1",
+        "metadata": {"name": "hasty"},
+        "spec": {"options": {"idle_timeout": "2m"}, "allow": {"app_labels": {"*": "*"}}},
+    }
+    await site.apps.put_role(document)
+    await site.apps.world.user("hal", roles=("hasty",))
+    cookie = await site.enter("hal")
+    assert (await site.ask("/", FETCH, cookies=[cookie])).status == 200
+    assert site.state["idle_timeout"] == 120
+    assert site.state["decision_id"]
 
 
 async def test_without_a_record_nothing_is_done(site):

@@ -179,6 +179,17 @@ async def test_silence_ends_it_after_an_hour(autojump_clock: trio.testing.MockCl
         assert trio.current_time() - began == pytest.approx(app_websocket.IDLE_SECONDS, abs=5)
 
 
+async def test_roles_may_want_silence_to_end_it_sooner(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_site(echoing([])) as site:
+        site.state = {"idle_timeout": 120}
+        async with await site.connect() as browser:
+            await browser.send_all(ASK)
+            await read_until(browser, b"<")
+            began = trio.current_time()
+            assert await read_all(browser) == b""
+        assert trio.current_time() - began == pytest.approx(120, abs=5)
+
+
 async def test_silence_instead_of_an_answer(autojump_clock: trio.testing.MockClock) -> None:
     async def serve(stream: trio.abc.Stream, _number: int) -> None:
         await read_all(stream)
