@@ -216,7 +216,7 @@ class AppAccess:
         """One text for "is not there" and "is not yours", or names could be guessed."""
         reason = attempt.decision.reason
         event_id = await self._audit_denial(attempt, reason)
-        if attempt.app is not None and attempt.identity.app_grants.granting(attempt.app.labels):
+        if attempt.app is not None and attempt.identity.app_grants.decide(attempt.app.labels).allowed:
             raise AccessDeniedError(
                 f"application {attempt.name}: {reason} (event {event_id})", event_id=event_id
             )

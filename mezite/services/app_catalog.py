@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from mezite.core.apps.app import App, AppProtocol
 from mezite.core.audit.event_types import EventType
@@ -108,8 +109,10 @@ class AppCatalog:
         )
         over_tcp = attrs.evolve(in_browser, asks_proof=False, over_tcp=True)
         seen = []
-        for known in await self.list_apps():
+        for number, known in enumerate(await self.list_apps(), 1):
             app = known.app
+            if number % 256 == 0:
+                await trio.lowlevel.checkpoint()
             circumstances = over_tcp if app.protocol is AppProtocol.TCP else in_browser
             if authorize(identity, "apps.connect", app_resource(app), circumstances).allowed:
                 seen.append(app)

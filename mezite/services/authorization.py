@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from mezite.core.rbac.evaluator import AppRequest, Grants, NodeRequest, evaluate
+from mezite.core.rbac.evaluator import Grants, NodeRequest, evaluate
 from mezite.core.rbac.locks import NO_LOCKS, Lock, LockSet, LockTarget, Subject
 from mezite.core.rbac.request_rules import may_request_role, may_review_role, roles_naming
 from mezite.core.rbac.role_options import (
@@ -266,24 +266,23 @@ def _login_decision(
 
 def _app_decision(identity: UserIdentity, resource: Resource, context: AccessContext) -> Decision:
     """Whether the user may use an application: labels decide, and the options of the roles that allow it."""
-    granting = identity.app_grants.granting(resource.labels)
-    if not granting:
-        verdict = evaluate(identity.definitions, AppRequest(labels=resource.labels))
+    verdict = identity.app_grants.decide(resource.labels)
+    options = verdict.options
+    if options is None:
         return Decision(
             allowed=False,
             reason=verdict.reason,
             role=verdict.role or "",
             decision_id=context.decision_id,
         )
-    options = strictest(role.options for role in granting)
     needs = lacking_mfa(options, identity, resource, context)
     reason = _app_objection(options, identity, context) or _objection(options, identity, context)
     if needs is not SessionMfa.NONE and not context.asks_proof:
         reason = reason or ask_for(needs)
     return Decision(
         allowed=not reason,
-        reason=reason or f"role {granting[0].name} allows it",
-        role=granting[0].name,
+        reason=reason or verdict.reason,
+        role=verdict.role or "",
         decision_id=context.decision_id,
         idle_timeout=0 if reason else options.idle_timeout,
         max_connections=0 if reason else options.max_connections,

@@ -157,7 +157,7 @@ def compare(chosen, labels, login, traits, claims):
     app = evaluate(roles, AppRequest(labels=labels))
     wanted = contract(documents, "app_labels", labels, None, traits, claims)
     assert (app.allowed, list(app.granting_roles)) == (bool(wanted), wanted)
-    assert [role.name for role in AppGrants(roles).granting(labels)] == wanted
+    assert AppGrants(roles).decide(labels) == app
     return decision.effect, app.effect
 
 
