@@ -31,6 +31,9 @@ LONGEST_PAUSE_SECONDS = 5.0
 OPEN_SECONDS = 30
 """What a channel may take: the hub tries up to four agents, for 7 s each."""
 
+OPENINGS = 64
+"""Channels that wait for the hub's answer; more wait here for their turn. A hub rejects what is beyond 256."""
+
 WAIT_SECONDS = 15
 """How long a channel waits for a connection to the hub: long enough for one that restarts."""
 
@@ -55,6 +58,7 @@ class HubLink:
         self._backoff = Backoff(maximum=LONGEST_PAUSE_SECONDS)
         self._session: MuxSession | None = None
         self._connected = trio.lowlevel.ParkingLot()
+        self._turns = trio.Semaphore(OPENINGS)
         self._why = ""
         """Why there is no connection; empty while there is one."""
         self._kind = ""
@@ -90,22 +94,30 @@ class HubLink:
         :raises ChannelRejectedError: the hub refuses; its text is for the user.
         :raises CliError: there is no connection to the hub.
         """
-        with trio.move_on_after(WAIT_SECONDS):
-            while True:
+        async with self._turns:
+            return await self._open(header)
+
+    async def _open(self, header: ChannelHeader) -> MuxChannel:
+        deadline = trio.current_time() + WAIT_SECONDS
+        while True:
+            with trio.CancelScope(deadline=deadline):
                 while self._session is None:
                     await self._connected.park()
-                session = self._session
-                try:
-                    return await session.open_channel(header, deadline_seconds=OPEN_SECONDS)
-                except TunnelClosedError:
-                    pass
-                except ChannelRejectedError as rejected:
-                    if rejected.code is not ErrorCode.DRAINING:
-                        raise
-                if self._session is session:
-                    # Its end was seen here first; `run` is told by the session itself.
-                    self._session = None
-        raise CliError("there is no connection to the hub", self._why or "it was just lost", "try again")
+            session = self._session
+            if session is None:
+                raise CliError(
+                    "there is no connection to the hub", self._why or "it was just lost", "try again"
+                )
+            try:
+                return await session.open_channel(header, deadline_seconds=OPEN_SECONDS)
+            except TunnelClosedError:
+                pass
+            except ChannelRejectedError as rejected:
+                if rejected.code is not ErrorCode.DRAINING:
+                    raise
+            if self._session is session:
+                # Its end was seen here first; `run` is told by the session itself.
+                self._session = None
 
     async def _dial(self, sessions: trio.Nursery) -> MuxSession:
         """:raises ExplainedError: no connection, or the hub sends us away."""

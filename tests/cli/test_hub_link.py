@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock, memory_stream_pair
 
 from mezite.cli.errors import CliError
-from mezite.cli.hub_link import UP_SECONDS, WAIT_SECONDS, HubLink
+from mezite.cli.hub_link import OPEN_SECONDS, OPENINGS, UP_SECONDS, WAIT_SECONDS, HubLink
 from mezite.core.mux.connection import ChannelHeader, Side
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.mux_session import ChannelRejectedError, MuxSession, PendingChannel, TunnelClosedError
@@ -125,6 +125,38 @@ async def test_the_first_connection_has_to_succeed(
     while isinstance(cause, ExceptionGroup):
         (cause,) = cause.exceptions
     assert (type(cause), str(cause), hubs.said) == (CliError, why, [])
+
+
+async def test_hundreds_at_once_take_turns(autojump_clock: MockClock) -> None:
+    """A hub lets 256 channels wait for an answer and rejects the others."""
+    waiting = most = 0
+
+    async def accept_later(pending: PendingChannel) -> None:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        await trio.sleep(1)
+        waiting -= 1
+        await accept(pending)
+
+    async with linked() as (hubs, link), trio.open_nursery() as nursery:
+        hubs.answer = accept_later
+        for _ in range(400):
+            nursery.start_soon(echo, link)
+    assert most == OPENINGS
+    assert hubs.said == []
+
+
+async def test_an_answer_may_take_longer_than_a_connection(autojump_clock: MockClock) -> None:
+    """The hub tries several agents."""
+
+    async def accept_late(pending: PendingChannel) -> None:
+        await trio.sleep(OPEN_SECONDS - 1)
+        await accept(pending)
+
+    async with linked() as (hubs, link):
+        hubs.answer = accept_late
+        assert await echo(link) == b"hello"
 
 
 async def test_a_hub_that_restarts(autojump_clock: MockClock) -> None:
