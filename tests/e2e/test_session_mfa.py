@@ -133,8 +133,8 @@ def test_a_touch_in_the_browser_opens_each_door(cluster: Cluster, mia: Approver,
         mia.approve(url)
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_no_in_the_browser_closes_each_door(cluster: Cluster, mia: Approver, door: str) -> None:
+@pytest.mark.parametrize("door", ["ssh -J", "msh ssh"])
+def test_no_in_the_browser_closes_the_door(cluster: Cluster, mia: Approver, door: str) -> None:
     with running(cluster, [*DOORS[door](cluster), "echo in"]) as process:
         url, _code = url_of(process)
         mia.refuse(url)

@@ -5,6 +5,7 @@ import contextlib
 
 import attrs
 import pytest
+import trio
 
 from mezite.core.rbac.role_options import SessionMfa
 from mezite.net.mux_channel import ChannelResetError
@@ -23,7 +24,7 @@ from mezite.storage.factors import FactorKind
 from tests.services.second_factors import add_totp
 from tests.services.test_roles import document, put
 from tests.services.tunnels import connected, echo
-from tests.services.world import CLIENT
+from tests.services.world import CLIENT, fake_sources, wired
 
 HASH = "ab" * 32
 
@@ -304,3 +305,37 @@ async def test_waiting_ahead(scene, autojump_clock):
     await scene.world.factors.sessions.refuse(scene.session, proof_id, client_address=CLIENT)
     assert await scene.ahead.wait(bob, proof_id, 1) == "expired"
     assert await scene.ahead.wait(scene.user, proof_id, 1) == "refused"
+
+
+async def test_what_was_shown_is_used_once_by_all_hubs_e10(scene):
+    """A second hub on the same database, with a connection of its own: one of the two gets it."""
+    await scene.show("ubuntu@web-1")
+    world = scene.world
+    other = await wired(
+        world.database, world.path, world.clock, fake_sources(world.clock, start=900), "hub-2"
+    )
+    taken = []
+
+    async def take(proofs) -> None:
+        taken.append(await proofs.take_for_node(scene.user, "web-1", ("ubuntu",), SessionMfa.TOTP))
+
+    async with trio.open_nursery() as nursery:
+        for hub in (world, other):
+            nursery.start_soon(take, hub.factors.sessions)
+    assert sum(proof is not None for proof in taken) == 1
+
+
+async def test_approved_at_another_hub_than_the_one_that_waits(scene):
+    world = scene.world
+    other = await wired(
+        world.database, world.path, world.clock, fake_sources(world.clock, start=900), "hub-2"
+    )
+    async with trio.open_nursery() as nursery, scene.tunnel(), scene.connect():
+        await nursery.start(other.audit.run)
+        pending, _needs = await scene.logins.begin(scene.agent, scene.waiting())
+        await other.factors.sessions.show_code(
+            "mia", pending.id.reveal(), scene.phone.fresh_code(), client_address=CLIENT
+        )
+        assert await scene.logins.wait(scene.agent, scene.waiting(), pending.id.reveal(), 5) == "proven"
+        await scene.report()
+        nursery.cancel_scope.cancel()

@@ -47,7 +47,6 @@ export function ApprovePage() {
 
   const decide = (state: "proven" | "refused") => {
     setProof((before) => before && { ...before, state });
-    if (state === "proven") goOn();
   };
   const withKey = async () => {
     const { challenge_id, options } = await call<Challenge<PublicKeyCredentialRequestOptionsJSON>>(
@@ -137,10 +136,4 @@ function What({ proof }: { proof: Proof }) {
       </dl>
     </section>
   );
-}
-
-/** Back to what has sent the user here, if it is a page of this hub. */
-function goOn(): void {
-  const next = new URLSearchParams(location.search).get("return_to") ?? "";
-  if (/^\/(?![/\\])/.test(next)) location.assign(next);
 }
