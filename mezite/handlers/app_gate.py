@@ -21,6 +21,7 @@ from mezite.core.http1.browser_request import (
     who_asks,
 )
 from mezite.core.http1.host_table import host_name
+from mezite.core.rbac.role_options import SessionMfa
 from mezite.handlers.app_own_pages import LOGIN_PATH, AppOwnPages
 from mezite.handlers.app_visit import COOKIE, OWN_PATHS, Visit, asked_host
 from mezite.net.asgi_answer import answer
@@ -139,7 +140,12 @@ class AppGate:
         context = attrs.evolve(
             self.authenticator.context(visit.client_address), proof=proof_of_session(session, visit.app)
         )
-        decision = await self.admission.require(identity, visit.app, context)
+        asking = attrs.evolve(context, asks_proof=True)
+        decision = await self.admission.require(identity, visit.app, asking)
+        if decision.needs_mfa is not SessionMfa.NONE:
+            # Roles ask for it since this session began: on the way to the next one it is shown.
+            await self._ask_to_log_in(visit)
+            return
         await self.sessions.renew(session)
         entry = LiveEntry(
             kind=LiveKind.APP,

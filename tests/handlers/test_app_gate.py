@@ -488,6 +488,27 @@ async def test_what_is_passed_on_besides(site):
     assert site.state["decision_id"]
 
 
+async def test_a_factor_that_roles_ask_for_meanwhile_e8(site):
+    """Whoever has not shown it gets no further, and is led to where it is shown."""
+    document = {
+        "kind": "role",
+        "version": "v1",
+        "metadata": {"name": "careful"},
+        "spec": {"options": {}, "allow": {"app_labels": {"*": "*"}}},
+    }
+    await site.apps.put_role(document)
+    await site.apps.world.user("ida", roles=("careful",))
+    cookie = await site.enter("ida")
+    assert (await site.ask("/", FETCH, cookies=[cookie])).status == 200
+    document["spec"]["options"] = {"require_session_mfa": "any"}
+    await site.apps.put_role(document)
+    assert (await site.ask("/api", FETCH, cookies=[cookie])).status == 401
+    away = await site.ask("/page", NAVIGATION, cookies=[cookie])
+    assert away.status == 303
+    assert location(away).startswith("https://hub.example.com/apps/enter/")
+    assert len(site.seen) == 1
+
+
 async def test_without_a_record_nothing_is_done(site):
     world = site.apps.world
     cookie = await site.enter()
