@@ -117,6 +117,8 @@ def test_a_state_is_passed_on(states, passed):
         ["foo=\x7f"],
         ["foo=\xe9"],
         ["foo=1,foo=1"],
+        ["foo=1,\x0bbar=2"],
+        ["foo=1\x0c"],
         ["foo=1", "foo=2"],
         ["k" * 257 + "=1"],
         ["k=" + "v" * 257],

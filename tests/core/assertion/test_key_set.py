@@ -69,16 +69,16 @@ def test_other_keys_are_left_out(record):
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ("", "not JSON"),
+        ("", "^the key set is not JSON"),
         (b"\xff", "not JSON"),
         ("[]", "not a JSON object"),
         ("[" * 100_000, "not JSON"),
         ("{}", "no list"),
         ('{"keys": {}}', "no list"),
         ('{"keys": [], "keys": []}', "ambiguous"),
-        ('{"keys": []}', "no key for ES256"),
+        ('{"keys": []}', "^the key set has no key for ES256 with a kid$"),
         ('{"keys": [{"kty": "RSA"}]}', "no key for ES256"),
-        (json.dumps({"keys": [JWK] * 2}), "the same kid"),
+        (json.dumps({"keys": [JWK] * 2}), "^two keys of the key set have the same kid$"),
         (json.dumps({"keys": [None] * 16 + [JWK]}), "at most 16"),
     ],
 )

@@ -14,7 +14,9 @@ from mezite.core.assertion.signer import MAX_TOKEN, AssertionSigner, AssertionTo
 from mezite.core.certificates.keys import InvalidKeyError
 from tests.core.assertion.forging import AUDIENCE, BODY, CLAIMS, HEADER, JWK, KEY
 
-SIGNER = AssertionSigner(KEY)
+
+def sign(claims):
+    return AssertionSigner(KEY).sign(claims)
 
 
 def read(token):
@@ -25,15 +27,15 @@ def read(token):
 
 
 def test_an_assertion():
-    assertion = SIGNER.sign(CLAIMS)
+    assertion = sign(CLAIMS)
     assert jwt.get_unverified_header(assertion.token) == HEADER
     assert read(assertion.token) == BODY
     assert assertion.roles == CLAIMS.roles
-    assert SIGNER.key_id == JWK["kid"]
+    assert AssertionSigner(KEY).key_id == JWK["kid"]
 
 
 def test_the_header_and_the_claims_have_no_blanks():
-    header, body, _ = SIGNER.sign(CLAIMS).token.split(".")
+    header, body, _ = sign(CLAIMS).token.split(".")
     for part in (header, body):
         text = jwt.utils.base64url_decode(part).decode()
         assert text == json.dumps(json.loads(text), separators=(",", ":"))
@@ -47,7 +49,7 @@ def test_other_curves_are_refused():
 def test_two_hundred_roles():
     """As many as fit, the first ones; how many there are besides is said."""
     roles = tuple(f"role-{number:03}" for number in range(200))
-    assertion = SIGNER.sign(attrs.evolve(CLAIMS, roles=roles))
+    assertion = sign(attrs.evolve(CLAIMS, roles=roles))
     body = read(assertion.token)
     assert tuple(body["roles"]) == assertion.roles == roles[: len(assertion.roles)]
     assert body["roles_omitted"] == 200 - len(assertion.roles)
@@ -60,7 +62,7 @@ def test_a_role_more_or_less_at_the_very_limit():
     fitting, lengths = {}, set()
     for size in range(1, 65):
         roles = (*(f"{number:02}" + "r" * 58 for number in range(12)), "x" * size)
-        assertion = SIGNER.sign(attrs.evolve(CLAIMS, roles=roles))
+        assertion = sign(attrs.evolve(CLAIMS, roles=roles))
         assert len(assertion.token) <= MAX_TOKEN
         fitting[size] = len(assertion.roles)
         if len(assertion.roles) == 13:
@@ -80,7 +82,7 @@ def test_a_role_more_or_less_at_the_very_limit():
 )
 def test_an_assertion_is_never_longer(roles, size):
     claims = attrs.evolve(CLAIMS, roles=tuple(roles), audience="http://" + "a" * size)
-    assertion = SIGNER.sign(claims)
+    assertion = sign(claims)
     assert len(assertion.token) <= MAX_TOKEN
     omitted = read(assertion.token).get("roles_omitted", 0)
     assert len(assertion.roles) + omitted == len(roles)
@@ -97,18 +99,18 @@ def test_an_address_that_leaves_no_room():
         for size in range(1000, 0, -1)
         if not refused(attrs.evolve(CLAIMS, audience=AUDIENCE + "/" * size, **names))
     )
-    assertion = SIGNER.sign(attrs.evolve(CLAIMS, audience=AUDIENCE + "/" * longest, **names))
+    assertion = sign(attrs.evolve(CLAIMS, audience=AUDIENCE + "/" * longest, **names))
     assert MAX_TOKEN - 20 < len(assertion.token) <= MAX_TOKEN
     assert longest > 512, "the longest URI that an application may have"
     with pytest.raises(
         AssertionTooLongError, match=r"http://127.0.0.1:3000//+ would be longer .* shorter URI"
     ):
-        SIGNER.sign(attrs.evolve(CLAIMS, audience=AUDIENCE + "/" * (longest + 1), **names))
+        sign(attrs.evolve(CLAIMS, audience=AUDIENCE + "/" * (longest + 1), **names))
 
 
 def refused(claims):
     try:
-        SIGNER.sign(claims)
+        sign(claims)
     except AssertionTooLongError:
         return True
     return False
