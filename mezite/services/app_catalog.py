@@ -15,6 +15,7 @@ from mezite.core.audit.event_types import EventType
 from mezite.core.names import check_node_name
 from mezite.services.app_memory import AppMemory, KnownApp
 from mezite.services.app_registration import (
+    INACTIVE,
     AppRegistration,
     AppsDomain,
     changed_fields,
@@ -87,7 +88,12 @@ class AppCatalog:
         return None if known is None else known.app
 
     async def by_name(self, name: str) -> App:
-        """Return an application. :raises NotFoundError: there is none of that name."""
+        """Return an application that users may be let to.
+
+        :raises NotFoundError: there is none of that name, or application access is not active.
+        """
+        if self.domain.name is None:
+            raise NotFoundError(INACTIVE)
         return (await self.get(name)).app
 
     async def get(self, name: str) -> KnownApp:
@@ -103,7 +109,12 @@ class AppCatalog:
         return [by_name[name] for name in sorted(by_name)]
 
     async def visible_to(self, identity: UserIdentity, *, client_address: str) -> list[App]:
-        """Return the applications that this user may use, disabled ones too, by name."""
+        """Return the applications that this user may use, disabled ones too, by name.
+
+        None where application access is not active, whatever was registered while it was.
+        """
+        if self.domain.name is None:
+            return []
         in_browser = AccessContext(
             client_address=client_address, decision_id="", locks=self._locks.current, asks_proof=True
         )
@@ -203,7 +214,7 @@ class AppCatalog:
 
         :raises NotFoundError: there is none of that name.
         """
-        app = await self.by_name(name)
+        app = (await self.get(name)).app
         if not await self._database.write(apps.delete, name=name):
             raise _no_such_app(name, ())
         await self._memory.refresh()

@@ -17,6 +17,7 @@ from mezite.services.errors import InvalidRequestError
 from mezite.storage.apps import AppRow
 
 __all__ = [
+    "INACTIVE",
     "AppRegistration",
     "AppsDomain",
     "changed_fields",

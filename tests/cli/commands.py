@@ -24,7 +24,7 @@ from mezite.cli.mezhub import mezhub
 from mezite.cli.msh import msh
 from mezite.cli.profile_store import ProfileStore
 from tests.handlers.peers import online_agent
-from tests.hub.live_hub import PASSWORD, LiveHub, hub_config, live_hub
+from tests.hub.live_hub import PASSWORD, LiveHub, live_hub, serving_apps
 
 PROGRAMS: dict[str, click.Command] = {"mezhub": mezhub, "mezd": mezd, "msh": msh, "mezctl": mezctl}
 
@@ -112,8 +112,10 @@ def hub_in_thread(folder: Path) -> Iterator[HubInThread]:
     stop = trio.Event()
 
     async def main() -> None:
-        proxy = attrs.evolve(hub_config(folder).proxy, apps_domain="apps.example.com")
-        async with live_hub(folder / "hub", proxy=proxy) as hub, trio.open_nursery() as nursery:
+        async with (
+            live_hub(folder / "hub", proxy=serving_apps(folder)) as hub,
+            trio.open_nursery() as nursery,
+        ):
             await hub.hub.ground.accounts.create(
                 "root",
                 roles=("admin", "access"),

@@ -19,7 +19,7 @@ from mezite.storage import apps
 from mezite.testing.ports import free_port
 from tests.cli.commands import run
 from tests.handlers.peers import online_agent, read_all
-from tests.hub.live_hub import LiveHub, live_hub
+from tests.hub.live_hub import LiveHub, live_hub, serving_apps
 
 REDIS = App(name="redis", uri="tcp://127.0.0.1:6379", protocol="tcp", agent_hostnames=("web-1",))
 
@@ -52,7 +52,7 @@ class Msh:
 
 @asynccontextmanager
 async def cluster(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LiveHub]:
-    async with live_hub(folder / "hub") as hub:
+    async with live_hub(folder / "hub", proxy=serving_apps(folder)) as hub:
         database, sources = hub.hub.ground.database, hub.hub.ground.sources
         for app in (REDIS, attrs.evolve(REDIS, name="postgres")):
             await database.write(apps.insert, app=app, revision=sources.new_id(), now=sources.now())

@@ -26,7 +26,7 @@ from mezite.services.app_access import AppSession
 from mezite.storage import apps
 from mezite.testing.mux_sessions import SessionPair
 from tests.handlers.peers import FakeAgent, online_agent, read_all, user_session
-from tests.hub.live_hub import LiveHub, live_hub
+from tests.hub.live_hub import LiveHub, live_hub, serving_apps
 
 REDIS = App(
     name="redis",
@@ -51,7 +51,7 @@ async def store(hub: LiveHub, app: App) -> None:
 @asynccontextmanager
 async def cluster(folder: Path) -> AsyncIterator[tuple[LiveHub, FakeAgent, MuxSession]]:
     """A hub, applications, an agent that echoes in the place of any of them, and alice connected."""
-    async with live_hub(folder) as hub:
+    async with live_hub(folder, proxy=serving_apps(folder)) as hub:
         for app in (REDIS, OFFLINE, WIKI):
             await store(hub, app)
         await hub.hub.services.watch.look()

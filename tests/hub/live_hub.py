@@ -51,6 +51,11 @@ def hub_config(folder: Path, **changes: object) -> HubConfig:
     return attrs.evolve(config, **changes)
 
 
+def serving_apps(folder: Path) -> ProxyConfig:
+    """The same, with an apps domain."""
+    return attrs.evolve(hub_config(folder).proxy, apps_domain="apps.example.com")
+
+
 @cache
 def template() -> Path:
     """Where a migrated database with its CAs is kept: making one takes longer than most tests."""

@@ -100,6 +100,18 @@ async def test_without_an_apps_domain_nothing_is_registered(world):
             await register(world, registration)
 
 
+async def test_what_was_registered_under_a_domain_that_is_gone_opens_to_nobody(world):
+    """Administrators see it, and can remove it."""
+    await register(world, REDIS)
+    alice = await world.user("alice")
+    world.apps.domain = AppsDomain()
+    assert await visible(world, alice) == []
+    with pytest.raises(NotFoundError, match=r"proxy\.apps_domain"):
+        await world.apps.by_name("redis")
+    assert [known.app.name for known in await world.apps.list_apps()] == ["redis"]
+    await world.apps.remove("redis", **BY)
+
+
 async def test_a_public_address_is_one_applications(world):
     await register(world)
     with pytest.raises(ConflictError, match="belongs to application grafana"):
