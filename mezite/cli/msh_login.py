@@ -6,7 +6,9 @@ from __future__ import annotations
 import getpass
 import os
 import ssl
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,9 @@ from mezite.net.tunnel_route import Carrier
 __all__ = ["login"]
 
 
+LOCAL = "local"
+"""What the hub calls logging in without a connector."""
+
 MAX_SKEW_MS = 5 * 60 * 1000
 """Certificates are backdated by five minutes (threat F6)."""
 
@@ -67,7 +72,7 @@ class _Request:
     websocket: bool
     request_ids: tuple[str, ...] = ()
     connector: str = ""
-    """Through which somebody signs in; empty for a password."""
+    """Through which somebody signs in, `LOCAL` for the hub's own pages; empty for a password."""
     no_browser: bool = False
 
 
@@ -85,7 +90,11 @@ class _Issued:
 @click.option(
     "--auth", metavar="CONNECTOR", help="Sign in through this connector, in a browser.  [default: a password]"
 )
-@click.option("--no-browser", is_flag=True, help="With --auth: show a code to enter on any machine.")
+@click.option(
+    "--no-browser",
+    is_flag=True,
+    help="Where a browser is needed (--auth, or a security key): show a code to enter on any machine.",
+)
 @click.option(
     "--ttl", default="0s", metavar="DURATION", help="Life of the certificates, at most 24h.  [default: 12h]"
 )
@@ -128,7 +137,7 @@ def login(**given: Any) -> None:
         factors = needed_factors(error)
         if not factors:
             raise
-        issued = run_command(_login, attrs.evolve(request, mfa_code=ask_code(factors).reveal()))
+        issued = run_command(_login, _with_factor(request, factors))
     if given["out"]:
         write_identity_files(Path(given["out"]), issued.profile)
         click.echo(f"identity files: {given['out']}, {given['out']}-cert.pub, {given['out']}.pub", err=True)
@@ -137,12 +146,28 @@ def login(**given: Any) -> None:
     _say(issued)
 
 
+def _with_factor(request: _Request, factors: Sequence[str]) -> _Request:
+    """The same login with what the hub has asked for: a code or, of who has keys only, a browser that can ask one.
+
+    :raises CliError: nobody is there to ask, or an access request was named, which the browser's login cannot.
+    """
+    if list(factors) != ["webauthn"] or not (request.no_browser or sys.stdin.isatty()):
+        return attrs.evolve(request, mfa_code=ask_code(factors).reveal())
+    if request.request_ids:
+        raise CliError(
+            "--request-id needs a code here",
+            "your second factor is a security key, which works in the browser only",
+            "give a recovery code with --mfa-code, or log in without it and run msh request use ID",
+            exit_code=EXIT_USAGE,
+        )
+    click.echo("Your second factor is a security key, which works in the browser.", err=True)
+    return attrs.evolve(request, connector=LOCAL)
+
+
 def _connector(given: dict[str, Any]) -> str:
     """The connector that was asked for, empty for a password. :raises CliError: options that do not go together."""
     connector = given["auth"] or ""
-    if connector in ("", "local"):
-        if given["no_browser"]:
-            raise CliError("--no-browser goes with --auth=CONNECTOR only", exit_code=EXIT_USAGE)
+    if connector in ("", LOCAL):
         return ""
     for option in ("user", "password", "password_stdin"):
         if given[option]:
@@ -189,7 +214,8 @@ async def _login(request: _Request) -> _Issued:
         ttl_seconds=request.ttl_seconds,
     )
     if request.connector:
-        check_connector(hub, request.connector)
+        if request.connector != LOCAL:
+            check_connector(hub, request.connector)
         sign_in = SsoSignIn(web=web, connector=request.connector, with_browser=not request.no_browser)
         answer = await sign_in.run(keys)
     else:

@@ -26,7 +26,10 @@ from mezite.storage.json_columns import stable_json
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["ConnectorCatalog", "KnownConnector"]
+__all__ = ["LOCAL", "ConnectorCatalog", "KnownConnector"]
+
+LOCAL = "local"
+"""What stands for no connector: logging in at the hub's own pages. No connector is called so."""
 
 MAX_DOCUMENT = 128 * 1024
 """Bytes; 256 rules of each kind and a bundle of roots fit."""
@@ -184,11 +187,16 @@ def _checked(document: str) -> Connector:
         raise InvalidRequestError(f"the connector is larger than {MAX_DOCUMENT // 1024} KiB")
     try:
         parsed: Mapping[str, Any] = json.loads(document)
-        return parse_connector(parsed)
+        connector = parse_connector(parsed)
     except ConnectorProblems as problems:
         raise InvalidRequestError(str(problems).replace("\n", " | ")) from None
     except (ValueError, RecursionError):
         raise InvalidRequestError("the connector is not JSON") from None
+    if connector.name == LOCAL:
+        raise InvalidRequestError(
+            f"{LOCAL} is what logging in without a connector is called: choose another name"
+        )
+    return connector
 
 
 def _check_roles(conn: Connection, connector: Connector) -> None:

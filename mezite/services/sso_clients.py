@@ -21,7 +21,7 @@ from mezite.core.audit.event_types import EventType
 from mezite.core.oidc.return_path import is_loopback_callback
 from mezite.core.secret import Secret
 from mezite.services.authentication import Authenticator
-from mezite.services.connectors import ConnectorCatalog
+from mezite.services.connectors import LOCAL, ConnectorCatalog
 from mezite.services.errors import InvalidRequestError, NotFoundError, UnauthenticatedError
 from mezite.services.login import token_hash
 from mezite.services.source_limit import SecretGuesses
@@ -35,12 +35,20 @@ from mezite.storage.web_sessions import WebSessionKind
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["ClientLogin", "ClientQuestion", "ClientRequest", "SsoClients", "readable_code"]
+__all__ = [
+    "ClientLogin",
+    "ClientQuestion",
+    "ClientRequest",
+    "SsoClients",
+    "question_about",
+    "readable_code",
+]
 
 CODE_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 """No vowels, so no words (RFC 8628 section 6.1); eight of twenty letters are 25 thousand million codes."""
 
 CODE_LENGTH = 8
+
 MAX_KEY = 16 * 1024
 
 
@@ -103,7 +111,8 @@ class SsoClients:
         :raises NotFoundError: there is no such connector. :raises UnavailableError: too many wait already.
         """
         _check(request)
-        await self.catalog.get(request.connector)
+        if request.connector != LOCAL:
+            await self.catalog.get(request.connector)
         sources = self.login.sources
         handle, now = sources.new_secret(), sources.now()
         code = "" if request.callback_url else _new_code(sources.token_bytes(CODE_LENGTH * 2))
@@ -132,6 +141,14 @@ class SsoClients:
 
         :raises NotFoundError: there is none. :raises TooManyRequestsError: too many wrong ones from this address.
         """
+        row = await self.by_code(user_code, client_address=client_address)
+        return question_about(row), row.token_hash
+
+    async def by_code(self, user_code: str, *, client_address: str) -> ClientLoginRow:
+        """The login with that code, which nobody has signed in for yet.
+
+        :raises NotFoundError: and TooManyRequestsError as `look_up`.
+        """
         self._guesses.count(client_address)
         code = "".join(letter for letter in user_code.upper() if letter.isalnum())
         now = self.login.sources.now()
@@ -140,7 +157,11 @@ class SsoClients:
             await self._guesses.was_wrong(client_address, error_message="unknown user code", method="sso")
             raise NotFoundError("there is no such code, or it is more than 10 minutes old: look at it again")
         self._guesses.was_right(client_address)
-        return _question(row), row.token_hash
+        return row
+
+    async def by_handle(self, handle: str) -> ClientLoginRow:
+        """The login called so. :raises NotFoundError: there is none, or it is over."""
+        return await self._live(token_hash(handle))
 
     async def arrived(self, came_back: CameBack, browser_secret: str) -> str | ClientQuestion:
         """Somebody has signed in for a program: where the browser goes with a code, or what it has to ask first.
@@ -162,7 +183,7 @@ class SsoClients:
             raise UnauthenticatedError("somebody has signed in for this program already: begin again")
         if has_browser:
             return f"{row.callback_url}?code={code}"
-        return attrs.evolve(_question(row), user_name=came_back.signed_in.user.name, token=code)
+        return attrs.evolve(question_about(row), user_name=came_back.signed_in.user.name, token=code)
 
     async def decide(
         self, token: str, browser_secret: str, *, allowed: bool, client_address: str
@@ -187,7 +208,7 @@ class SsoClients:
                 method="sso",
                 connector=row.connector,
             )
-        return attrs.evolve(_question(row), user_name=row.user_name or "")
+        return attrs.evolve(question_about(row), user_name=row.user_name or "")
 
     async def finish(
         self, handle: str, verifier: str, code: str, *, client_address: str
@@ -257,7 +278,8 @@ def readable_code(code: str) -> str:
     return f"{code[:4]}-{code[4:]}" if code else ""
 
 
-def _question(row: ClientLoginRow) -> ClientQuestion:
+def question_about(row: ClientLoginRow) -> ClientQuestion:
+    """Return what a person is asked about the program of that login."""
     return ClientQuestion(
         connector=row.connector,
         user_code=readable_code(row.user_code or ""),

@@ -26,7 +26,7 @@ from mezite.core.oidc.return_path import InvalidReturnPathError, checked_return_
 from mezite.core.secret import Secret
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
-from mezite.services.connectors import ConnectorCatalog
+from mezite.services.connectors import LOCAL, ConnectorCatalog
 from mezite.services.errors import (
     InvalidRequestError,
     LockedError,
@@ -276,7 +276,7 @@ class SsoLogin:
             user_name=user.name,
             user_roles=user.roles,
             client_ip=client_address,
-            method="sso",
+            method="browser" if connector == LOCAL else "sso",
             connector=connector,
         )
         try:

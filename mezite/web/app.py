@@ -17,6 +17,7 @@ from mezite.services.devices import Devices
 from mezite.services.factor_services import FactorServices
 from mezite.services.login import LoginService
 from mezite.services.own_sessions import OwnSessions
+from mezite.services.program_logins import ProgramLogins
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.sources import Sources
 from mezite.services.sso_services import SsoServices
@@ -31,6 +32,7 @@ from mezite.web.cluster_routes import ClusterRoutes
 from mezite.web.device_routes import DeviceRoutes
 from mezite.web.factor_routes import FactorRoutes
 from mezite.web.login_answers import LoginAnswers
+from mezite.web.program_routes import ProgramRoutes
 from mezite.web.proof_routes import ProofRoutes
 from mezite.web.request_routes import RequestRoutes
 from mezite.web.route_table import RouteTable
@@ -100,6 +102,8 @@ def create_app(services: WebServices, verbs: VerbRegistry, pages: BuiltPages | N
     SessionRoutes(sessions=services.sessions, factors=services.factors.own).add_to(table)
     RequestRoutes(requests=services.requests).add_to(table)
     SsoRoutes(sso=services.sso, answers=answers, authorities=services.authorities).add_to(table)
+    programs = ProgramLogins(clients=services.sso.clients, proof=services.factors.proof)
+    ProgramRoutes(programs=programs).add_to(table)
     DeviceRoutes(devices=services.devices).add_to(table)
     AppRoutes(launcher=services.launcher).add_to(table)
     AppEntryRoutes(

@@ -31,6 +31,7 @@ APP_PATHS = (
     "/apps",
     "/apps/enter",
     "/approve",
+    "/program",
 )
 """`PATHS` in `web/src/router.ts`."""
 

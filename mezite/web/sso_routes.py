@@ -13,6 +13,7 @@ import quart
 from mezite.core.cookies import read_cookie, write_cookie
 from mezite.core.oidc.connector import CALLBACK_PATHS, ConnectorKind
 from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.connectors import LOCAL
 from mezite.services.errors import InvalidRequestError
 from mezite.services.sso_clients import ClientRequest
 from mezite.services.sso_login import ROUND_TRIP_MS, CameBack
@@ -122,6 +123,8 @@ class SsoRoutes:
         if code is None:
             return sso_pages.ask_for_code()
         question, _ = await self.sso.clients.look_up(code, client_address=client_address())
+        if question.connector == LOCAL:
+            return _redirect("/program")
         return sso_pages.ask_to_sign_in(question)
 
     async def _decide(self) -> quart.Response:
@@ -141,8 +144,12 @@ class SsoRoutes:
         )
         begun = await self.sso.clients.begin(ClientRequest(**fields), client_address=client_address())
         web_url, handle = self.sso.login.addresses.web_url(), begun.handle.reveal()
-        with_code = f"{web_url}/sso/device"
-        with_browser = f"{web_url}{API}/{fields['connector']}/start?login={handle}"
+        if fields["connector"] == LOCAL:
+            # The page asks for a login by itself. What stands behind # is not sent to anybody (threat D23).
+            with_code, with_browser = f"{web_url}/program", f"{web_url}/program#{handle}"
+        else:
+            with_code = f"{web_url}/sso/device"
+            with_browser = f"{web_url}{API}/{fields['connector']}/start?login={handle}"
         return {
             "login": handle,
             "url": with_code if begun.user_code else with_browser,

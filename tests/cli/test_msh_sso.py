@@ -156,8 +156,6 @@ def login(hub: HubInThread, home: Path, *options: str) -> Any:
     [
         (["--auth=ipd"], "error: no connector 'ipd' at this hub; did you mean idp?"),
         (["--auth=zzz"], "error: no connector 'zzz' at this hub; there are idp"),
-        (["--no-browser"], "error: --no-browser goes with --auth=CONNECTOR only"),
-        (["--auth=local", "--no-browser"], "error: --no-browser goes with --auth=CONNECTOR only"),
         (["--auth=idp", "--user=sue"], "error: --user and --auth exclude each other: who you are is asked"),
         (["--auth=idp", "--password-stdin"], "error: --password-stdin and --auth exclude each other"),
         (

@@ -2,6 +2,8 @@
 """The pages of the web app in a real browser, against a real hub: whoever can read them can get in, and nobody else."""
 
 import base64
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
 from sqlalchemy import update
 
 from mezite.core.totp import STEP_SECONDS, totp_code
@@ -174,6 +177,70 @@ async def test_a_new_password(browser, tmp_path):
         await tab.shows("Confirm that it is you")
         await tab.click("Use the security key")
         await tab.shows("Your password is changed")
+
+
+@asynccontextmanager
+async def msh_login(hub, home, *options):
+    """`msh login` of alice in a terminal of its own; yields what waits for a pattern in what it says."""
+    leader, follower = pty.openpty()
+    where = [f"--proxy=localhost:{url(hub).rpartition(':')[2].rstrip('/')}", f"--ca-pin={hub.pin}"]
+    environ = {key: value for key, value in os.environ.items() if key not in ("BROWSER", "DISPLAY")}
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "mezite.cli.msh", "login", *where, "--user=alice", *options],
+        cwd=ROOT,
+        env={**environ, "MSH_HOME": str(home), "MEZITE_PASSWORD": PASSWORD, "TERM": "dumb"},
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    terminal, seen = trio.lowlevel.FdStream(leader), bytearray()
+
+    async def says(pattern):
+        with trio.move_on_after(30):
+            while not (found := re.search(pattern, seen.decode())):
+                seen.extend(await terminal.receive_some(4096))
+            return found[0]
+        raise AssertionError(seen.decode())
+
+    try:
+        yield says
+        assert await process.wait() == 0, seen.decode()
+    finally:
+        process.kill()
+        await terminal.aclose()
+
+
+async def test_msh_of_who_has_a_security_key_only(browser, tmp_path):
+    """Threats D20, D23, E7: the browser asks the key and brings the program its code, or lets it in from elsewhere."""
+    async with at_hub(browser, tmp_path / "hub") as (hub, tab):
+        await tab.add_authenticator()
+        await user(hub)
+        await log_in(tab, hub, path="/account/factors")
+        await tab.click("Security key or passkey")
+        await prove(tab)
+        await tab.shows("Your recovery codes")
+        async with msh_login(hub, tmp_path / "here") as says:
+            await tab.open(url(hub, await says(r"/program#[0-9a-f]{64}(?=\s)")))
+            await tab.shows("It will act as alice")
+            assert await tab.run("location.hash") == ""
+            await tab.click("Let it in")
+            await says("logged in to test as alice")
+        await tab.shows("Signed in")
+        await hub.hub.ground.database.write(
+            lambda conn: conn.execute(update(web_sessions).values(factor_at=1))
+        )
+        async with msh_login(hub, tmp_path / "elsewhere", "--no-browser") as says:
+            code = (await says(r"enter the code\s+[A-Z]{4}-[A-Z]{4}(?=\s)"))[-9:]
+            await tab.open(url(hub, "/program"))
+            await tab.fill("Code", code)
+            await tab.press("Enter")
+            await tab.shows(f"that shows the code {code}")
+            await tab.click("Let it in")
+            await tab.shows("Confirm that it is you")
+            await tab.click("Use the security key")
+            await tab.shows("The program goes on by itself")
+            await says("logged in to test as alice")
 
 
 async def test_sessions_end_where_they_are_listed(browser, tmp_path):

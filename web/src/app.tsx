@@ -13,6 +13,7 @@ import { InvitePage } from "./pages/invite";
 import { LoginPage } from "./pages/login";
 import { OverviewPage } from "./pages/overview";
 import { PasswordPage } from "./pages/password";
+import { ProgramPage } from "./pages/program";
 import { SessionsPage } from "./pages/sessions";
 import { Door, Failure } from "./parts";
 import { navigate, type Path, usePath } from "./router";
@@ -27,6 +28,7 @@ const PAGES: Partial<Record<Path, FunctionComponent>> = {
   "/approve": ApprovePage,
   "/apps": AppsPage,
   "/apps/enter": EnterPage,
+  "/program": ProgramPage,
 };
 
 interface Known {

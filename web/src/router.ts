@@ -13,6 +13,7 @@ export const PATHS = [
   "/apps",
   "/apps/enter",
   "/approve",
+  "/program",
 ] as const;
 
 export type Path = (typeof PATHS)[number];
