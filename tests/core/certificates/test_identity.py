@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mezite.core.certificates.identity import (
+    MAX_REQUEST_IDS,
     IdentityError,
     PeerKind,
     check_device_id,
@@ -117,6 +118,23 @@ def test_traits_have_a_limit(mapping):
 def test_access_requests_survive_in_order():
     assert encode_request_ids(["id-2", "id-1"]) == "id-1,id-2"
     assert decode_request_ids("id-1,id-2") == ("id-1", "id-2")
+    most = [f"id-{number:02}" for number in range(MAX_REQUEST_IDS)]
+    assert decode_request_ids(encode_request_ids(most)) == tuple(most)
+
+
+@pytest.mark.parametrize(
+    ("listed", "why"),
+    [
+        (
+            [f"id-{number:02}" for number in range(MAX_REQUEST_IDS + 1)],
+            f"^{MAX_REQUEST_IDS + 1} access requests are",
+        ),
+        (["id-1", "id-1"], "^an access request is listed twice$"),
+    ],
+)
+def test_access_requests_that_no_certificate_carries(listed, why):
+    with pytest.raises(IdentityError, match=why):
+        encode_request_ids(listed)
 
 
 @pytest.mark.parametrize("text", ["", ",", "a,", "b,a", "a,a", "A", "a b", ",".join("abcdefghijklmnopq")])

@@ -181,6 +181,7 @@ def test_a_host_certificate():
     assert certificate.key_id == "web-1"
     assert certificate.public_key_blob == public_key_blob(KEY.public_key())
     assert certificate.ca_key_blob == CA.host_ssh_blob
+    assert certificate.valid_after <= NOW < certificate.valid_before
 
 
 @pytest.mark.parametrize("name", ["web-2", "WEB-1", "web", "web-1.", "*", ""])

@@ -177,8 +177,20 @@ def test_a_pinned_ca_is_found_in_a_bundle():
     rsa_ca = ca("ca-rsa", "CA RSA")
     bundle = [ca("ca-ed448", "CA Ed448"), other.host_tls_ca, rsa_ca, CA.host_tls_ca]
     assert pinned_ca(bundle, certificate_spki_sha256(CA.host_tls_ca), NOW) == CA.host_tls_ca
-    with pytest.raises(CertificateRefused, match="no certificate authority offered has the pinned key"):
+    with pytest.raises(
+        CertificateRefused, match=r"^no certificate authority offered has the pinned key"
+    ) as no:
         pinned_ca(bundle[:2], certificate_spki_sha256(CA.host_tls_ca), NOW)
+    assert no.value.reason is Reason.UNTRUSTED_SIGNER
+
+
+def test_a_ca_is_good_in_its_last_second_and_not_after_it():
+    end = int(CA.host_tls_ca.not_valid_after_utc.timestamp())
+    pin = certificate_spki_sha256(CA.host_tls_ca)
+    assert pinned_ca([CA.host_tls_ca], pin, end) == CA.host_tls_ca
+    with pytest.raises(CertificateRefused, match=r"^the CA certificate expired") as expired:
+        pinned_ca([CA.host_tls_ca], pin, end + 1)
+    assert expired.value.reason is Reason.EXPIRED
 
 
 def test_a_pinned_key_with_a_certificate_of_others_is_refused():
