@@ -43,6 +43,14 @@ async def test_the_loop_goes_on_while_hashes_are_made(hasher):
         assert default.borrowed_tokens == 0
 
 
+def test_the_decoy_costs_what_a_password_costs(hasher):
+    """Threat E17."""
+    for own in (PasswordHasher(), hasher):
+        made = argon2.extract_parameters(own._hasher.hash("password"))
+        assert argon2.extract_parameters(own._decoy) == made
+        assert own._hasher.verify(own._decoy, "decoy")
+
+
 def test_the_default_is_a_slow_one():
     stored = PasswordHasher()._decoy
     parameters = argon2.extract_parameters(stored)
