@@ -28,6 +28,7 @@ from mezite.net.asgi_answer import answer
 from mezite.net.asgi_types import Message, Receive, Scope, Send
 from mezite.services.app_admission import VERB, AppAdmission, proof_of_session
 from mezite.services.app_catalog import app_resource
+from mezite.services.app_session_memory import AppSessionMemory
 from mezite.services.app_sessions import AppSessions
 from mezite.services.audit_log import AuditUnavailableError
 from mezite.services.authentication import Authenticator
@@ -72,6 +73,7 @@ class AppGate:
     authenticator: Authenticator
     admission: AppAdmission
     sessions: AppSessions
+    memory: AppSessionMemory
     live: LiveAccess
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -131,7 +133,7 @@ class AppGate:
         token = visit.cookie(COOKIE)
         if token is None:
             raise UnauthenticatedError("there is no session for this application")
-        return await self.authenticator.by_app_session(token, visit.app.public_addr)
+        return await self.memory.find(token, visit.app.public_addr)
 
     async def _pass_on(
         self, visit: Visit, receive: Receive, identity: UserIdentity, session: AppSessionRow

@@ -216,6 +216,7 @@ def _app_gate(services: HubServices, proxy: AppProxy) -> AppGate:
         authenticator=services.authenticator,
         admission=entry.admission,
         sessions=entry.sessions,
+        memory=entry.memory,
         live=services.live,
     )
 

@@ -8,6 +8,7 @@ import attrs
 from mezite.services.app_admission import AppAdmission
 from mezite.services.app_catalog import AppCatalog
 from mezite.services.app_logins import AppLogins
+from mezite.services.app_session_memory import AppSessionMemory
 from mezite.services.app_sessions import AppSessions
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication import Authenticator
@@ -41,6 +42,7 @@ class AppEntry:
     admission: AppAdmission
     logins: AppLogins
     sessions: AppSessions
+    memory: AppSessionMemory
 
 
 def open_app_entry(ground: AppEntryGround) -> AppEntry:
@@ -59,4 +61,5 @@ def open_app_entry(ground: AppEntryGround) -> AppEntry:
         proofs=ground.proofs,
         refusals=ground.refusals,
     )
-    return AppEntry(admission=admission, logins=logins, sessions=sessions)
+    memory = AppSessionMemory(authenticator=ground.authenticator, sessions=sessions, sources=ground.sources)
+    return AppEntry(admission=admission, logins=logins, sessions=sessions, memory=memory)

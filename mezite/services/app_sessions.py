@@ -66,6 +66,8 @@ class AppSessions:
     """By id; as many as requests and WebSockets are in flight."""
     _rows: dict[str, AppSessionRow] = attrs.field(factory=dict, init=False)
     """Those in `_held`, as they were stored last."""
+    ended: int = attrs.field(default=0, init=False)
+    """How many have been ended here: whoever remembers one looks whether that has changed."""
 
     async def start(
         self, code: AppCodeRow, *, instead_of: str | None, client_address: str
@@ -105,6 +107,7 @@ class AppSessions:
 
         session_id = self.sources.new_id()
         row = await self.database.write(store)
+        self.ended += before is not None
         return None if row is None else StartedAppSession(token=Secret(token), row=row)
 
     @contextmanager
@@ -153,6 +156,7 @@ class AppSessions:
         """End one; what runs on it is cut within a second. :raises NotFoundError: there is no live one of that id."""
         end = partial(app_sessions.revoke, id=session_id[:64], now=self.sources.now())
         row = await self.database.write(end)
+        self.ended += 1
         if row is None:
             raise NotFoundError(f"there is no live session {session_id[:64]} at an application")
         await self.audit.emit(

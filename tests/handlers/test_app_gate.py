@@ -20,6 +20,7 @@ from mezite.net.http1_client import Http1ClientError, request
 from mezite.net.http1_websocket import ACCEPT
 from mezite.net.websocket_upgrade import UpgradeError, open_websocket
 from mezite.services.app_admission import AppAdmission
+from mezite.services.app_session_memory import AppSessionMemory
 from mezite.services.audit_log import AuditUnavailableError
 from mezite.storage import web_sessions
 from tests.services.app_world import GRAFANA, HOST, OTHER_HOST, WIKI, AppWorld, open_app_world
@@ -45,6 +46,7 @@ class Site:
     front: WebFront = None
     seen: list = attrs.field(factory=list)
     state: dict = attrs.field(factory=dict)
+    seconds: float = 0.0
     go_on: trio.Event = attrs.field(factory=trio.Event)
     begun: trio.Event = attrs.field(factory=trio.Event)
 
@@ -117,6 +119,12 @@ async def site(template, tmp_path):
             authenticator=world.authenticator,
             admission=AppAdmission(audit=world.audit),
             sessions=apps.sessions,
+            memory=AppSessionMemory(
+                authenticator=world.authenticator,
+                sessions=apps.sessions,
+                sources=world.sources,
+                clock=lambda: site.seconds,
+            ),
             live=world.live,
         )
 
@@ -502,6 +510,7 @@ async def test_a_factor_that_roles_ask_for_meanwhile_e8(site):
     assert (await site.ask("/", FETCH, cookies=[cookie])).status == 200
     document["spec"]["options"] = {"require_session_mfa": "any"}
     await site.apps.put_role(document)
+    site.seconds += 0.5
     assert (await site.ask("/api", FETCH, cookies=[cookie])).status == 401
     away = await site.ask("/page", NAVIGATION, cookies=[cookie])
     assert away.status == 303
