@@ -15,6 +15,7 @@ import base64
 import contextlib
 import cProfile
 import os
+import re
 import signal
 import socket
 import ssl
@@ -276,8 +277,9 @@ def application(folder: Path, megabytes: int) -> Iterator[str]:
     threading.Thread(target=live_server, args=(live,), daemon=True).start()
     server = (
         f"server {{ listen 127.0.0.1:{port}; keepalive_requests 1000000; client_max_body_size 0; root {folder}/files;\n"
-        "location = / { return 200 'hello from the application'; } location /up { return 200; }\n"
+        "location = / { return 200 'hello from the application'; }\n"
         f"location /live {{ proxy_pass http://127.0.0.1:{live}; proxy_http_version 1.1; proxy_buffering off;\n"
+        "proxy_request_buffering off;\n"
         "proxy_set_header Connection Upgrade; proxy_set_header Upgrade $http_upgrade; } }\n"
     )
     with nginx(folder / "application", server, port):
@@ -297,6 +299,14 @@ def live_answer(client: socket.socket) -> None:
         head = b""
         while b"\r\n\r\n" not in head:
             head += client.recv(65536)
+        head, _, early = head.partition(b"\r\n\r\n")
+        if b"/live/upload" in head:
+            left = int(re.search(rb"(?i)content-length: (\d+)", head)[1]) - len(early)
+            buffer = bytearray(1 << 20)
+            while left > 0:
+                left -= client.recv_into(buffer)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            return
         if b"/live/events" in head:
             client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
             while True:
@@ -345,7 +355,9 @@ def download(route: Route, count: int) -> None:
 
 def upload(route: Route, count: int) -> None:
     with connect(route.port) as sock:
-        sock.sendall(f"POST /up HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {count}\r\n\r\n".encode())
+        sock.sendall(
+            f"POST /live/upload HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {count}\r\n\r\n".encode()
+        )
         data, left = bytes(1 << 20), count
         while left:
             sock.sendall(data[:left])
