@@ -14,7 +14,7 @@ import trio.testing
 
 from mezite.api.client import ApiClient, ClientOptions, RpcError, StatusCode, open_api_client
 from mezite.api.rpc import RpcMethod
-from mezite.config.schema import HubConfig
+from mezite.config.schema import HubConfig, ProxyConfig
 from mezite.core.apps.app import App
 from mezite.core.audit.event import AuditEvent
 from mezite.core.certificates.keys import (
@@ -397,7 +397,9 @@ def ssh_line() -> str:
 async def open_cluster(folder: Path) -> AsyncIterator[Cluster]:
     """Everything that `mezhub start` would have, without a port."""
     await fill(folder / "hub")
-    config, clock = HubConfig(data_dir=str(folder / "hub"), cluster_name=CLUSTER), TurnedClock()
+    proxy = ProxyConfig(apps_domain="apps.example.com")
+    config = HubConfig(data_dir=str(folder / "hub"), cluster_name=CLUSTER, proxy=proxy)
+    clock = TurnedClock()
     sources = Sources(now=clock.now, token_bytes=secrets.token_bytes)
     async with open_hub(config, sources) as hub, trio.open_nursery() as nursery:
         await nursery.start(hub.ground.audit.run)

@@ -124,7 +124,6 @@ RPCS = {
     f"{MEZITE}RoleService/ListRoles": rpc(ADMIN, roles_pb2.ListRolesRequest(), OK),
     f"{MEZITE}RoleService/GetRole": rpc(ADMIN, roles_pb2.GetRoleRequest(), NOT_FOUND),
     f"{MEZITE}RoleService/DeleteRole": rpc(ADMIN, roles_pb2.DeleteRoleRequest(), NOT_FOUND),
-    # This hub has no apps domain: whoever may register is told so.
     f"{MEZITE}AppService/RegisterApp": rpc(ADMIN, apps_pb2.RegisterAppRequest(), BAD),
     f"{MEZITE}AppService/ListApps": rpc(ADMIN, apps_pb2.ListAppsRequest(), OK),
     f"{MEZITE}AppService/GetApp": rpc(ADMIN, apps_pb2.GetAppRequest(), NOT_FOUND),
