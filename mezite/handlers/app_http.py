@@ -112,7 +112,7 @@ class AppProxy:
                     duration_ms=round((trio.current_time() - began) * 1000),
                     agent=progress.agent,
                     trace_id=trace.trace_id,
-                    session_id=getattr(identity, "app_session", ""),
+                    session_id="" if identity is None else identity.app_session,
                     decision_id=scope["state"].get("decision_id", ""),
                     error=progress.error,
                 )

@@ -12,7 +12,10 @@ import trio.testing
 
 from mezite.handlers.app_exchange import ExchangeTimes
 from mezite.net.http1_client import request
+from mezite.net.tls_contexts import server_context
+from mezite.net.tls_stream import TlsStream
 from mezite.services.app_dialing import AllDialsFailedError, DialAttempt, NoAgentsBoundError
+from mezite.testing.self_signed import self_signed_pem
 from tests.handlers.app_front import (
     GET,
     HOST,
@@ -49,6 +52,7 @@ async def test_a_request_and_its_response() -> None:
         b"\r\n\x1f\x8b"
     )
     async with open_site(saying(answer, seen=seen)) as site:
+        site.state["decision_id"] = "d-1"
         raw = await site.ask(
             b"GET /a%2Fb?c=%20 HTTP/1.1\r\n" + HOST + b"x-mezite-user: root\r\nX_Mezite_User: root\r\n\r\n"
         )
@@ -68,6 +72,7 @@ async def test_a_request_and_its_response() -> None:
     assert (record.method, record.target, record.status) == ("GET", "/a%2Fb", 203)
     assert (record.bytes_sent, record.bytes_received, record.agent, record.error) == (2, 0, "node-1", "")
     assert (record.client_address, len(record.trace_id)) == ("203.0.113.9:5000", 32)
+    assert (record.session_id, record.decision_id) == ("", "d-1")
     assert f"traceparent: 00-{record.trace_id}-".encode() in seen[0]
 
 
@@ -86,6 +91,31 @@ async def test_the_path_of_the_uri_comes_first() -> None:
     async with open_site(saying(OK, seen=seen), app) as site:
         await site.ask(GET.replace(b"GET / ", b"GET /a?b "))
     assert seen[0].startswith(b"GET /base/a?b HTTP/1.1\r\nHost: wiki.apps.example\r\n")
+
+
+CERT, KEY = self_signed_pem("wiki.internal")
+
+
+async def test_tls_ends_at_the_application() -> None:
+    """Verified by the hub, for the host of the URI; a certificate that is not believed is an error page."""
+
+    async def serve(stream: trio.abc.Stream, _number: int) -> None:
+        tls = TlsStream(stream, server_context(CERT, KEY, ["http/1.1"]), server_side=True)
+        await tls.do_handshake()
+        while True:
+            await read_until(tls, b"\r\n\r\n")
+            await tls.send_all(OK)
+
+    trusting = make_app("https://wiki.internal", ca_pem=CERT.decode())
+    async with open_site(serve, trusting) as site:
+        for _ in range(2):
+            assert (await site.ask()).endswith(b"hi")
+        assert site.dialed.count == 1
+        site.app = make_app("https://wiki.internal")
+        status, message = error_of(await site.ask())
+        assert (status, site.dialed.count) == (502, 2)
+        assert "there is no TLS with wiki.internal:443" in message
+        assert site.last().agent == "node-1"
 
 
 async def test_rules_and_rewriting_of_one_application() -> None:
