@@ -41,6 +41,7 @@ from mezite.services.identity import AgentIdentity
 from mezite.services.self_probes import Sighting
 from mezite.services.sources import Sources
 from mezite.services.verb_registry import VerbRegistry
+from mezite.storage.password_hasher import PasswordHasher
 from mezite.web.app import WebServices, create_app
 from mezite.web.diagnostics import create_diagnostics
 from mezite.web.probe_notes import ProbeNotes
@@ -91,12 +92,14 @@ class Hub:
 
 
 @asynccontextmanager
-async def open_hub(config: HubConfig, sources: Sources) -> AsyncIterator[Hub]:
-    """Open the ground and wire everything upon it.
+async def open_hub(
+    config: HubConfig, sources: Sources, passwords: PasswordHasher | None = None
+) -> AsyncIterator[Hub]:
+    """Open the ground and wire everything upon it; `passwords` as there.
 
     :raises KeypairError: the certificate of `proxy.tls_mode: file` cannot be used.
     """
-    async with open_ground(config, sources) as ground:
+    async with open_ground(config, sources, passwords) as ground:
         names, addresses = served_names(config)
         tls = HubTls(
             authorities=ground.authorities,

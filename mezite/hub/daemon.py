@@ -31,6 +31,7 @@ from mezite.net.connection_limits import raise_descriptor_limit
 from mezite.net.heap import keep_large_blocks
 from mezite.services.app_request_log import AppRequestLog
 from mezite.services.sources import Sources, system_sources
+from mezite.storage.password_hasher import PasswordHasher
 
 __all__ = ["ListenError", "RunningHub", "run_hub", "write_last_requests"]
 
@@ -88,15 +89,17 @@ async def run_hub(
     *,
     stop: trio.Event,
     sources: Sources | None = None,
+    passwords: PasswordHasher | None = None,
     task_status: trio.TaskStatus[RunningHub] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run a hub until `stop` is set, then drain. Cancelling ends it at once.
+    """Run a hub until `stop` is set, then drain. Cancelling ends it at once. `passwords` as for the ground.
 
     :raises ListenError: a port cannot be bound.
     """
     raise_descriptor_limit()
     keep_large_blocks()
-    async with open_hub(config, sources or system_sources()) as hub, trio.open_nursery() as services:
+    opened = open_hub(config, sources or system_sources(), passwords)
+    async with opened as hub, trio.open_nursery() as services:
         connections_are_over = trio.Event()
         await services.start(_keep_audit_log, hub, connections_are_over)
         await hub.services.connections.end_leftovers()

@@ -52,15 +52,20 @@ class Ground:
 
 
 @asynccontextmanager
-async def open_ground(config: HubConfig, sources: Sources) -> AsyncIterator[Ground]:
-    """Open database and CAs. The caller runs `audit.run` before anything that is audited."""
+async def open_ground(
+    config: HubConfig, sources: Sources, passwords: PasswordHasher | None = None
+) -> AsyncIterator[Ground]:
+    """Open database and CAs. The caller runs `audit.run` before anything that is audited.
+
+    `passwords` None is argon2 with its default cost.
+    """
     hub_id = load_hub_id(Path(config.data_dir), sources)
     async with await Database.open(config.database_url().reveal()) as database:
         authorities = await CertificateAuthorities.open(
             database, cluster=config.cluster_name, passphrase=config.ca_key_passphrase, sources=sources
         )
         audit = AuditLog(database=database, cluster=config.cluster_name, hub_id=hub_id, sources=sources)
-        passwords = PasswordHasher()
+        passwords = passwords or PasswordHasher()
         refusals = RefusalLog(audit)
         box = SecretBox(
             None if config.ca_key_passphrase is None else config.ca_key_passphrase.reveal().encode(),

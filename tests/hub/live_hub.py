@@ -31,6 +31,7 @@ from mezite.services.certificate_authority import UserCertificateRequest
 from mezite.services.enrollment import JoinRequest
 from mezite.services.sources import Sources, system_sources
 from mezite.storage.audit_events import AuditQuery
+from tests.services.world import cheap_hasher
 
 LOCAL = "127.0.0.1"
 ANYWHERE = ListenAddress(LOCAL, 0)
@@ -214,7 +215,7 @@ async def live_hub(
 
     async def run(*, task_status: trio.TaskStatus[RunningHub]) -> None:
         with scope:
-            await run_hub(config, stop=stop, sources=clock, task_status=task_status)
+            await run_hub(config, stop=stop, sources=clock, passwords=cheap_hasher(), task_status=task_status)
         over.set()
 
     async with trio.open_nursery() as nursery:

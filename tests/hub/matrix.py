@@ -49,6 +49,7 @@ from mezite.storage.json_columns import stable_json
 from mezite.storage.users import NewUser
 from mezite.storage.web_sessions import WebSessionKind, WebSessionRow
 from tests.hub.live_hub import CLUSTER, fill
+from tests.services.world import cheap_hasher
 
 CLIENT = "192.0.2.7:50000"
 HOUR = 3_600_000
@@ -401,7 +402,7 @@ async def open_cluster(folder: Path) -> AsyncIterator[Cluster]:
     config = HubConfig(data_dir=str(folder / "hub"), cluster_name=CLUSTER, proxy=proxy)
     clock = TurnedClock()
     sources = Sources(now=clock.now, token_bytes=secrets.token_bytes)
-    async with open_hub(config, sources) as hub, trio.open_nursery() as nursery:
+    async with open_hub(config, sources, cheap_hasher()) as hub, trio.open_nursery() as nursery:
         await nursery.start(hub.ground.audit.run)
         with contextlib.closing(sqlite3.connect(folder / "hub" / "mezhub.db")) as tables:
             cluster = Cluster(hub, clock, tables)
