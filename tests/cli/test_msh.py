@@ -14,9 +14,9 @@ import attrs
 import pytest
 
 from mezite.cli.errors import CliError
-from mezite.cli.msh_login import _check_clock, _reachable
+from mezite.cli.msh_login import _check_clock
 from mezite.cli.msh_proxy import node_of
-from mezite.cli.profile_store import ProfileStore
+from mezite.cli.profile_store import ProfileStore, as_reached
 from mezite.cli.user_certificate import check_usable, read_user_certificate
 from tests.cli.commands import HubInThread, Result, run
 from tests.hub.live_hub import PASSWORD
@@ -179,7 +179,7 @@ def test_a_clock_that_is_off(minutes: int, text: str) -> None:
     [("localhost:3023", "hub.lan:3023"), ("hub.example.com:3023", "hub.example.com:3023"), ("", "")],
 )
 def test_addresses_that_are_advertised(advertised: str, expected: str) -> None:
-    assert _reachable(advertised, "hub.lan") == expected
+    assert as_reached(advertised, "hub.lan") == expected
 
 
 # --- status and logout ---------------------------------------------------------------------------------------
