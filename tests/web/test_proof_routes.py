@@ -38,7 +38,7 @@ async def waiting(world, needs=SessionMfa.ANY):
 
 async def test_a_code(world, app, alice):
     token = await world.token("alice")
-    phone = await add_totp(world, alice)
+    phone = await add_totp(world, await world.authenticator.by_session(token))
     pending, path = await waiting(world)
     async with browsing(app, token) as browser:
         shown = document(await browser.get(path))
@@ -66,7 +66,7 @@ async def test_a_code(world, app, alice):
 
 async def test_a_key(world, app, alice):
     token = await world.token("alice")
-    key = await add_key(world, alice)
+    key = await add_key(world, await world.authenticator.by_session(token))
     pending, path = await waiting(world, SessionMfa.WEBAUTHN)
     async with browsing(app, token) as browser:
         asked = document(await browser.post(f"{path}/webauthn/begin", {}))
@@ -78,7 +78,7 @@ async def test_a_key(world, app, alice):
 
 async def test_no(world, app, alice):
     token = await world.token("alice")
-    await add_totp(world, alice)
+    await add_totp(world, await world.authenticator.by_session(token))
     _pending, path = await waiting(world)
     async with browsing(app, token) as browser:
         assert document(await browser.post(f"{path}/refuse", {})) == {"state": "refused"}
