@@ -338,7 +338,7 @@ class Enrollment:
 
         def store(conn: Connection) -> bool:
             row = agents.get(conn, agent_id=agent.agent_id)
-            if row is None or agent.generation < row.generation_seen:
+            if row is None or not row.is_genuine(agent.generation):
                 return False
             fixed = join_tokens.labels_of_agent(conn, agent_id=agent.agent_id)
             agents.update_details(

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import attrs
-from sqlalchemy import and_, case, func, literal, select, tuple_, update
+from sqlalchemy import and_, case, func, literal, or_, select, tuple_, update
 
 from mezite.storage.errors import AlreadyExistsError, NameTakenError, NotFoundError
 from mezite.storage.rows import all_rows, first_row, insert_if_absent
@@ -83,7 +83,9 @@ class AgentRow:
     generation: int
     """The last one that was issued."""
     generation_seen: int
-    """The highest one that was presented: an issued one may have been lost on its way."""
+    """The newest one that was presented: an issued one may have been lost on its way."""
+    generation_base: int
+    """The last one that was issued before that was presented: those after it were issued to who holds it."""
     tunnel_epoch: int
     hub_id: str | None
     """The hub that holds, or held last, its tunnel."""
@@ -102,6 +104,12 @@ class AgentRow:
         Read `now` from the database's clock (threat B8).
         """
         return self.lease_until is not None and now < self.lease_until
+
+    def is_genuine(self, generation: int) -> bool:
+        """Whether a certificate of that generation counts; see `renew_generation`."""
+        if generation < 1:
+            return False
+        return generation == self.generation_seen or self.generation_base < generation <= self.generation
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +146,7 @@ def register(conn: Connection, *, agent: NewAgent, now: int) -> AgentRow:
     values = attrs.asdict(agent, recurse=False) | {
         "generation": 1,
         "generation_seen": 0,
+        "generation_base": 0,
         "tunnel_epoch": 0,
         "created_at": now,
     }
@@ -221,9 +230,10 @@ def renew_generation(
 ) -> RenewedGeneration | RenewalRefusal:
     """Count the certificate generation up if the presented one is genuine, else lock the agent.
 
-    Genuine is every one from the highest that was presented up to the last one issued: answers get lost, more than
+    Genuine is the newest one that was presented, and each that was issued since it was: answers get lost, more than
     one in a row, and then the agent asks again with what it has. Two holders of a copied identity cannot both stay
-    genuine: once either has shown what it was issued, the other one's generation is behind (threat B1).
+    genuine: once either has shown what it was issued, what the other one got before that counts no more, though it be
+    a higher one; otherwise two who take turns would never be found (threat B1).
 
     The lock is part of this transaction, so the result is returned, not raised: an exception would roll it back.
     """
@@ -232,8 +242,8 @@ def renew_generation(
         .where(*_present(agent_id), agents.c.locked_at.is_(None), _genuine(presented))
         .values(
             generation=agents.c.generation + 1,
-            generation_seen=_seen_with(presented),
             last_seen=now,
+            **_seen(presented),
         )
         .returning(agents.c.generation)
     ).scalar()
@@ -250,20 +260,20 @@ def confirm_generation(conn: Connection, *, agent_id: str, presented: int, now: 
     confirmed = conn.execute(
         update(agents)
         .where(*_present(agent_id), agents.c.locked_at.is_(None), _genuine(presented))
-        .values(generation_seen=_seen_with(presented), last_seen=now)
+        .values(last_seen=now, **_seen(presented))
     )
     return None if confirmed.rowcount else _lock_clone(conn, agent_id, now)
 
 
 def _genuine(presented: int) -> ColumnElement[bool]:
-    # The first generation is 1; below it `generation_seen` of a fresh agent would let anything through.
-    return and_(
-        agents.c.generation >= presented, agents.c.generation_seen <= presented, literal(presented) >= 1
-    )
+    # The first generation is 1; 0 is what a fresh agent has seen.
+    since = and_(agents.c.generation_base < presented, agents.c.generation >= presented)
+    return and_(literal(presented) >= 1, or_(agents.c.generation_seen == presented, since))
 
 
-def _seen_with(presented: int) -> ColumnElement[int]:
-    return case((agents.c.generation_seen < presented, presented), else_=agents.c.generation_seen)
+def _seen(presented: int) -> dict[str, ColumnElement[int] | int]:
+    base = case((agents.c.generation_seen == presented, agents.c.generation_base), else_=agents.c.generation)
+    return {"generation_seen": presented, "generation_base": base}
 
 
 def _lock_clone(conn: Connection, agent_id: str, now: int) -> RenewalRefusal:

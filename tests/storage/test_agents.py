@@ -167,9 +167,29 @@ async def test_copies_that_renew_at_once_are_found_when_they_show_what_they_got(
     # Any number of lost answers looks the same; but each copy holds another generation now.
     assert sorted(renewed.generation for renewed in outcomes) == list(range(2, 12))
     assert await confirm(web_1, 2) is None
-    assert await confirm(web_1, 3) is None
-    assert await confirm(web_1, 2) is RenewalRefusal.CLONE_DETECTED
-    assert await confirm(web_1, 3) is RenewalRefusal.LOCKED
+    assert await confirm(web_1, 3) is RenewalRefusal.CLONE_DETECTED
+    assert await confirm(web_1, 2) is RenewalRefusal.LOCKED
+
+
+async def test_copies_that_take_turns_are_found(web_1):
+    """Threat B1: what one was issued before the other one came is of another line, and higher all the same."""
+    original = (await renew(web_1, 1)).generation
+    copy = (await renew(web_1, 1)).generation
+    original = (await renew(web_1, original)).generation
+    assert original > copy
+    row = await web_1.read(agents.get, agent_id="a-1")
+    assert [generation for generation in range(6) if row.is_genuine(generation)] == [2, original]
+    assert await renew(web_1, copy) is RenewalRefusal.CLONE_DETECTED
+
+
+async def test_an_agent_alone_may_lose_any_answer(web_1):
+    held = 1
+    for lost in (0, 3, 1, 0, 2):
+        for _ in range(lost):
+            await renew(web_1, held)
+        held = (await renew(web_1, held)).generation
+        assert (await web_1.read(agents.get, agent_id="a-1")).is_genuine(held)
+    assert await confirm(web_1, held) is None
 
 
 async def test_no_confirmation_for_unknown_and_removed_agents(web_1):

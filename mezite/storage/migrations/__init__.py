@@ -42,6 +42,7 @@ REVISIONS = (
     "0013",
     "0014",
     "0015",
+    "0016",
 )
 """Every revision this version knows, oldest first (a test compares it with `versions/`)."""
 

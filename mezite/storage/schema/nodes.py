@@ -45,6 +45,7 @@ agents = Table(
     Column("os_info", Text, nullable=False),
     Column("generation", BigInteger, nullable=False),
     Column("generation_seen", BigInteger, nullable=False, server_default="0"),
+    Column("generation_base", BigInteger, nullable=False, server_default="0"),
     Column("tunnel_epoch", BigInteger, nullable=False, server_default="0"),
     Column("hub_id", Text),
     Column("lease_until", BigInteger),
