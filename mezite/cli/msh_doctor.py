@@ -9,11 +9,11 @@ import click
 
 from mezite.cli.diagnosis_report import report
 from mezite.cli.errors import CliError, run_command
-from mezite.cli.msh_proxy import node_of
 from mezite.cli.output import OutputFormat, format_option
 from mezite.cli.profile_store import ProfileStore
 from mezite.cli.user_diagnosis import diagnose_user
 from mezite.cli.way_out import way_out
+from mezite.core.names import node_name_in
 
 __all__ = ["doctor"]
 
@@ -34,4 +34,4 @@ def _node_name(target: str) -> str:
         cluster = ProfileStore.from_environment(os.environ).current().cluster
     except CliError:
         cluster = ""
-    return node_of(target.rpartition("@")[2], cluster)
+    return node_name_in(target.rpartition("@")[2], cluster)

@@ -14,11 +14,12 @@ from mezite.cli.lazy_group import CommandGroup
 from mezite.cli.user_session import current_profile, open_channel
 from mezite.core.mux.connection import ChannelHeader
 from mezite.core.mux.error_codes import ErrorCode
+from mezite.core.names import node_name_in
 from mezite.net.byte_streams import relay
 from mezite.net.heap import keep_large_blocks
 from mezite.net.mux_channel import ChannelResetError
 
-__all__ = ["node_of", "proxy"]
+__all__ = ["proxy"]
 
 
 @click.group(cls=CommandGroup, help="Carry another program's connection to a node.")
@@ -34,13 +35,6 @@ def proxy() -> None:
 def ssh(target: str, login: str) -> None:
     """Relay until both sides are done."""
     run_command(_relay, target, login)
-
-
-def node_of(target: str, cluster: str) -> str:
-    """Return the node's name: `web-1`, `web-1:22`, `web-1.CLUSTER:22` all mean the same node."""
-    host, _, port = target.rpartition(":")
-    name = host if host and port.isascii() and port.isdigit() else target
-    return name.lower().removesuffix(f".{cluster}")
 
 
 class _Stdio(trio.abc.HalfCloseableStream):
@@ -81,7 +75,7 @@ class _Stdio(trio.abc.HalfCloseableStream):
 
 async def _relay(target: str, login: str) -> None:
     current, _profile = current_profile()
-    node = node_of(target, current.cluster)
+    node = node_name_in(target, current.cluster)
     if not node:
         raise CliError("no node given", "", "write NODE or NODE:22", exit_code=EXIT_USAGE)
     header = ChannelHeader(kind="ssh", target=node, attributes={"login": login} if login else {})

@@ -80,10 +80,10 @@ def _show_code(code: str | None, login: str, node: str, current: CurrentProfile)
     """Where nobody gives a code ahead, the node asks for it if it needs one."""
     if code:
         # Rarely wanted, and a third of the time that msh takes to start.
-        from mezite.cli.msh_proxy import node_of  # noqa: PLC0415
         from mezite.cli.proof_ahead import ProofAhead, show_ahead  # noqa: PLC0415
+        from mezite.core.names import node_name_in  # noqa: PLC0415
 
-        target = f"{login}@{node_of(node, current.cluster)}"
+        target = f"{login}@{node_name_in(node, current.cluster)}"
         run_command(show_ahead, ProofAhead(targets=[target], code=code))
 
 

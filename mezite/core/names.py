@@ -25,6 +25,7 @@ __all__ = [
     "check_trait_name",
     "check_user_name",
     "node_name_from_host_name",
+    "node_name_in",
 ]
 
 MAX_HOST_LIKE_NAME = 253
@@ -101,6 +102,16 @@ def node_name_from_host_name(host_name: str) -> str:
     Raises InvalidNameError.
     """
     return check_node_name(host_name.strip().rstrip(".").lower())
+
+
+def node_name_in(target: str, cluster: str) -> str:
+    """Return the name of the node that a user means: ``web-1``, ``web-1:22`` and ``web-1.CLUSTER:22`` are the same.
+
+    Whether there may be a node of that name is another question (``check_node_name``).
+    """
+    host, _, port = target.rpartition(":")
+    name = host if host and port.isascii() and port.isdigit() else target
+    return name.lower().removesuffix(f".{cluster}")
 
 
 def check_app_name(name: str) -> str:

@@ -17,6 +17,7 @@ from mezite.core.certificates.refusal import CertificateRefused
 from mezite.core.certificates.ssh_verify import verify_user_certificate
 from mezite.core.certificates.verified import VerifiedUserCertificate
 from mezite.core.mux.error_codes import ErrorCode
+from mezite.core.names import node_name_in
 from mezite.net.addresses import host_of, split_host_port
 from mezite.net.mux_channel import ChannelResetError
 from mezite.services.authentication import Authenticator
@@ -47,6 +48,8 @@ class UserSshHandler:
     access: NodeAccess
     refusals: CredentialRefusals
     sources: Sources
+    cluster: str
+    """Its name: users may call a node NODE.CLUSTER, as in what `msh config` prints."""
     host_identity: Callable[[], HostIdentity]
     """Asked at each connection: certificates are renewed while the hub runs."""
     startup: StartupLimiter = attrs.field(factory=StartupLimiter)
@@ -153,7 +156,8 @@ class _NodeOpener:
             verified = self._policy.verified[grant.certificate_id]
             async with self._handler.refusals.recorded(self._client_address, "ssh"):
                 identity = await self._handler.authenticator.by_ssh_certificate(verified)
-            stream: trio.abc.Stream = await self._nursery.start(self._hold, identity, node_name)
+            node = node_name_in(node_name, self._handler.cluster)
+            stream: trio.abc.Stream = await self._nursery.start(self._hold, identity, node)
         except RefusedError as refused:
             raise NodeUnreachable(str(refused)) from None
         return stream

@@ -137,6 +137,7 @@ def _wire(config: HubConfig, ground: Ground, tls: HubTls) -> Hub:
         user_tunnels=user_tunnels,
         inner_tls=inner_tls,
         jump=UserSshHandler(
+            cluster=config.cluster_name,
             authorities=ground.authorities,
             authenticator=services.authenticator,
             access=services.access,

@@ -15,7 +15,6 @@ import pytest
 
 from mezite.cli.errors import CliError
 from mezite.cli.msh_login import _check_clock
-from mezite.cli.msh_proxy import node_of
 from mezite.cli.profile_store import ProfileStore, as_reached
 from mezite.cli.user_certificate import check_usable, read_user_certificate
 from tests.cli.commands import HubInThread, Result, run
@@ -278,23 +277,6 @@ def test_a_hub_that_is_not_the_one_of_the_profile(hub: HubInThread, tmp_path: Pa
 
 
 # --- the way to a node ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("target", "node"),
-    [
-        ("web-1", "web-1"),
-        ("web-1:22", "web-1"),
-        ("web-1.test:22", "web-1"),
-        ("WEB-1.test", "web-1"),
-        ("web-1.other:22", "web-1.other"),
-        (":22", ":22"),
-        ("web-1:http", "web-1:http"),
-        (".test", ""),
-    ],
-)
-def test_names_of_nodes(target: str, node: str) -> None:
-    assert node_of(target, "test") == node
 
 
 def proxy(home: Path, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:

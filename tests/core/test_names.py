@@ -67,3 +67,20 @@ def test_no_separator_or_pattern_gets_through(text, check):
     assert name.isprintable()
     assert not set(name) & set(" ,'\"\\*?%(){}[]<>|;&`!=#")
     assert not name.startswith(("-", "."))
+
+
+@pytest.mark.parametrize(
+    ("target", "node"),
+    [
+        ("web-1", "web-1"),
+        ("web-1:22", "web-1"),
+        ("web-1.test:22", "web-1"),
+        ("WEB-1.test", "web-1"),
+        ("web-1.other:22", "web-1.other"),
+        (":22", ":22"),
+        ("web-1:http", "web-1:http"),
+        (".test", ""),
+    ],
+)
+def test_names_of_nodes(target: str, node: str) -> None:
+    assert names.node_name_in(target, "test") == node

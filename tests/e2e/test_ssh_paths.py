@@ -85,6 +85,12 @@ def test_standard_streams_are_told_apart(cluster: Cluster, route: list[str]) -> 
     assert b"oops" in result.stderr
 
 
+def test_a_node_by_its_full_name(cluster: Cluster) -> None:
+    """As `msh config` has it."""
+    result = cluster.run([*jump_command(cluster), f"{ME}@WEB-1.mezite", "id", "-un"])
+    assert result.stdout == f"{ME}\n"
+
+
 @pytest.mark.parametrize("name", ["config", "jump"])
 def test_bulk_up_arrives_whole(cluster: Cluster, name: str) -> None:
     data = os.urandom(1 << 20) * MEGABYTES
