@@ -172,9 +172,11 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_what_the_hub_refuses(hub: HubInThread, tmp_path: Path) -> None:
-    path = tmp_path / "mfa.yaml"
-    file = role_file(tmp_path, "mfa")
-    path.write_text(path.read_text().replace("mfa: off", "mfa: totp"), encoding="utf-8")
+    path = tmp_path / "recorded.yaml"
+    file = role_file(tmp_path, "recorded")
+    path.write_text(
+        path.read_text().replace("require_session_mfa: off", "record_session: node"), encoding="utf-8"
+    )
     result = hub.mezctl("roles", "create", file)
     assert result.code == 1
     assert "this version does not enforce it yet" in result.err

@@ -113,7 +113,7 @@ ROWS = (
     Row("D7 X-Forwarded-Host", get(b"X-Forwarded-Host: localhost", host=b"evil.example"), (421, 200)),
     Row("D7 X-Forwarded-Host away", get(b"X-Forwarded-Host: evil.example"), (200, 200)),
     Row("D7 Forwarded", get(b"Forwarded: host=x.apps.example.com;proto=http"), (200, 200)),
-    Row("D7 an application", get(host=b"grafana.apps.example.com"), (503, 200)),
+    Row("D7 an application", get(host=b"grafana.apps.example.com"), (404, 200)),
     Row("D7 an address", get(host=b"127.0.0.1:3080"), (200, 200)),
     Row("D7 a check without Host", b"GET " + PING + b" HTTP/1.0\r\n\r\n", (200,)),
     # One reading of a path.
@@ -209,8 +209,8 @@ async def test_two_hosts_on_one_connection(tmp_path: Path) -> None:
             + get(b"Accept: text/html", host=b"Grafana.apps.example.com")
             + FOLLOWING,
         )
-    assert STATUS_LINE.findall(answers) == [b"503", b"200", b"421", b"503", b"200"]
-    assert answers.count(b"not served by this hub yet") == 2
+    assert STATUS_LINE.findall(answers) == [b"404", b"200", b"421", b"404", b"200"]
+    assert answers.count(b"there is no application at grafana.apps.example.com") == 2
     assert b"<!doctype html>" in answers
     assert b"does not answer for nobody.example" in answers
     assert b"`proxy.public_addr`" in answers
@@ -240,7 +240,7 @@ async def test_the_names_in_a_configured_certificate_are_the_hubs(tmp_path: Path
     key = ecdsa_key()
     pair = certificate(key, "localhost", "files.example", "*.wild.example"), key_pem(key)
     keypair = write_pair(tmp_path, *pair)
-    proxy = attrs.evolve(PROXY, tls_mode="file", keypair=keypair)
+    proxy = attrs.evolve(PROXY, tls_mode="file", keypair=keypair, apps_domain=None)
     async with live_hub(tmp_path / "hub", proxy=proxy) as hub:
         stream = TlsStream(
             await dial(hub.address("web"), 1), unverified_client_context(("http/1.1",)), server_side=False
