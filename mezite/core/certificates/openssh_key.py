@@ -4,6 +4,7 @@
 PKCS #8, the format of our other key files, is read by OpenSSH for Ed25519 only from 9.7 on.
 """
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from mezite.core.certificates.keys import InvalidKeyError, PrivateKey, check_public_key
@@ -23,6 +24,6 @@ def public_line_of_private_key(pem: bytes) -> str:
     """`TYPE BASE64` of an unencrypted OpenSSH private key. Raises InvalidKeyError: it is none."""
     try:
         key = serialization.load_ssh_private_key(pem, None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise InvalidKeyError("this is not an unencrypted OpenSSH private key") from None
     return authorized_key_line(public_key_blob(check_public_key(key.public_key())))

@@ -331,8 +331,12 @@ def certificate_pem(certificate: x509.Certificate) -> bytes:
 
 
 def certificate_spki_sha256(certificate: x509.Certificate) -> str:
-    """The pin of a certificate's key. Raises InvalidKeyError: not a supported key."""
-    return spki_sha256(check_public_key(certificate.public_key()))
+    """The pin of a certificate's key. Raises InvalidKeyError: damaged, or not a supported key."""
+    try:
+        key = certificate.public_key()
+    except PARSE_ERRORS:
+        raise InvalidKeyError("the certified key is damaged or of an unknown kind") from None
+    return spki_sha256(check_public_key(key))
 
 
 def load_certificates(pem: bytes) -> tuple[x509.Certificate, ...]:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import base64
+import re
+import subprocess
+import time
 
 import attrs
 import pytest
@@ -8,9 +11,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from mezite.core.certificates.keys import InvalidKeyError, generate_ed25519, generate_p256, spki_sha256
+from mezite.core.certificates.trust_bundle import BadTrustError, key_id_of_certificate
 from mezite.core.certificates.validity import Validity
 from mezite.core.certificates.x509_extensions import DEVICE, REQUESTS, SOURCE_ADDRESS
 from mezite.core.certificates.x509_issue import (
+    MAX_CSR_BYTES,
+    MAX_PEM_BYTES,
     AgentCertificateSpec,
     CaPurpose,
     HubCertificateSpec,
@@ -26,6 +32,7 @@ from mezite.core.certificates.x509_issue import (
 )
 
 NOW = 1_800_000_000
+P256_OID = bytes.fromhex("2a8648ce3d030107")
 WINDOW = Validity.starting(NOW, 3600)
 CA_KEY = generate_p256()
 CA = issue_ca_certificate(CA_KEY, cluster="test", purpose=CaPurpose.HOST_TLS, serial=1, validity=WINDOW)
@@ -42,6 +49,71 @@ HUB = HubCertificateSpec(
     validity=WINDOW,
 )
 USER = UserX509Spec(cluster="test", user_name="alice", serial=4, validity=WINDOW)
+
+
+def openssl(*arguments, certificate=None):
+    pem = None if certificate is None else certificate_pem(certificate)
+    return subprocess.run(["openssl", *arguments], input=pem, capture_output=True, check=True).stdout.decode()
+
+
+def standard_extensions(certificate):
+    """What OpenSSL reads: names with their criticality, and values."""
+    text = openssl("x509", "-noout", "-text", certificate=certificate)
+    found = re.findall(r"^ {12}X509v3 ([A-Z].*): (critical)?\n {16}(.*)$", text, re.MULTILINE)
+    return {(name, bool(critical)): value for name, critical, value in found}
+
+
+@pytest.mark.e2e
+def test_openssl_reads_the_usages_that_are_meant():
+    ca_id = x509.SubjectKeyIdentifier.from_public_key(CA_KEY.public_key()).digest.hex(":").upper()
+    key_id = x509.SubjectKeyIdentifier.from_public_key(KEY.public_key()).digest.hex(":").upper()
+    assert standard_extensions(CA) == {
+        ("Basic Constraints", True): "CA:TRUE, pathlen:0",
+        ("Key Usage", True): "Certificate Sign, CRL Sign",
+        ("Subject Key Identifier", False): ca_id,
+    }
+    agent = issue_agent_certificate(CA, CA_KEY, KEY.public_key(), AGENT)
+    assert standard_extensions(agent) == {
+        ("Basic Constraints", True): "CA:FALSE",
+        ("Key Usage", True): "Digital Signature",
+        ("Extended Key Usage", False): "TLS Web Client Authentication",
+        ("Subject Alternative Name", False): "URI:mezite://test/agent/agent-1",
+        ("Authority Key Identifier", False): ca_id,
+        ("Subject Key Identifier", False): key_id,
+    }
+
+
+@pytest.mark.e2e
+def test_openssl_verifies_what_is_issued(tmp_path):
+    """Strictly, for the use that is meant and for no other."""
+    (tmp_path / "ca.pem").write_bytes(certificate_pem(CA))
+    (tmp_path / "hub.pem").write_bytes(
+        certificate_pem(issue_hub_certificate(CA, CA_KEY, KEY.public_key(), HUB))
+    )
+    (tmp_path / "agent.pem").write_bytes(
+        certificate_pem(issue_agent_certificate(CA, CA_KEY, KEY.public_key(), AGENT))
+    )
+    command = ("verify", "-x509_strict", "-attime", str(NOW), "-CAfile", tmp_path / "ca.pem")
+    assert openssl(*command, "-purpose", "sslserver", tmp_path / "hub.pem").endswith("OK\n")
+    assert openssl(*command, "-purpose", "sslclient", tmp_path / "agent.pem").endswith("OK\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        openssl(*command, "-purpose", "sslserver", tmp_path / "agent.pem")
+
+
+@pytest.mark.parametrize("zone", ["UTC+5", "UTC-9"])
+def test_windows_are_the_same_in_every_time_zone(zone, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        made = issue_agent_certificate(CA, CA_KEY, KEY.public_key(), AGENT)
+    time.tzset()
+    assert made.not_valid_before_utc.timestamp() == NOW - 300
+    assert made.not_valid_after_utc.timestamp() == NOW + 3599
+
+
+def test_as_many_renewals_as_are_promised():
+    last = attrs.evolve(AGENT, generation=10**10 - 1)
+    assert issue_agent_certificate(CA, CA_KEY, KEY.public_key(), last)
 
 
 def extension(certificate, kind):
@@ -90,6 +162,12 @@ def test_long_names_are_cut_in_the_subject_only():
     assert [entry.value for entry in extension(made, x509.SubjectAlternativeName).value] == [
         f"mezite://test/user/{name}"
     ]
+    cluster = f"{'c' * 40}.{'d' * 40}"
+    made = issue_agent_certificate(CA, CA_KEY, KEY.public_key(), attrs.evolve(AGENT, cluster=cluster))
+    assert made.subject.rfc4514_string() == f"CN=agent-1,O={cluster[:64]}"
+    assert [entry.value for entry in extension(made, x509.SubjectAlternativeName).value] == [
+        f"mezite://{cluster}/agent/agent-1"
+    ]
 
 
 def test_an_ed25519_ca_signs_too():
@@ -108,9 +186,13 @@ def test_an_ed25519_ca_signs_too():
         (issue_agent_certificate, attrs.evolve(AGENT, node_name="WEB"), "node name"),
         (issue_agent_certificate, attrs.evolve(AGENT, agent_id="A"), "id 'A'"),
         (issue_agent_certificate, attrs.evolve(AGENT, cluster="T"), "cluster name"),
-        (issue_agent_certificate, attrs.evolve(AGENT, serial=0), "serial"),
-        (issue_agent_certificate, attrs.evolve(AGENT, serial=1 << 159), "serial"),
-        (issue_agent_certificate, attrs.evolve(AGENT, validity=Validity(5, 5)), "end before it begins"),
+        (issue_agent_certificate, attrs.evolve(AGENT, serial=0), "^an X.509 serial is positive"),
+        (issue_agent_certificate, attrs.evolve(AGENT, serial=1 << 159), "^an X.509 serial is positive"),
+        (
+            issue_agent_certificate,
+            attrs.evolve(AGENT, validity=Validity(5, 5)),
+            "would end before it begins$",
+        ),
         (issue_hub_certificate, attrs.evolve(HUB, addresses=("x",)), "IPv4 or IPv6"),
         (issue_hub_certificate, attrs.evolve(HUB, host_names=("é",)), "A-label"),
         (issue_user_certificate_x509, attrs.evolve(USER, user_name="a/b"), "user name"),
@@ -145,7 +227,7 @@ def test_only_keys_for_tls_are_certified():
 
 
 def test_key_and_certificate_of_the_ca_belong_together():
-    with pytest.raises(ValueError, match="not of the CA key"):
+    with pytest.raises(ValueError, match=r"^the CA certificate is not of the CA key$"):
         issue_agent_certificate(CA, generate_p256(), KEY.public_key(), AGENT)
 
 
@@ -171,7 +253,7 @@ def forged_request():
 @pytest.mark.parametrize(
     ("pem", "why"),
     [
-        (b"", "damaged"),
+        (b"", "^the signing request is damaged$"),
         (b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", "damaged"),
         (request_pem(rsa.generate_private_key(65537, 2048), hashes.SHA256()), "P-256 or Ed25519"),
         (forged_request(), "not signed by its own key"),
@@ -182,6 +264,32 @@ def forged_request():
 def test_other_requests_are_refused(pem, why):
     with pytest.raises(InvalidKeyError, match=why):
         public_key_from_csr(pem)
+
+
+@pytest.mark.parametrize(
+    ("known", "unknown"),
+    [(b"\x2a\x86\x48\xce\x3d\x02\x01", b"\x2a\x86\x48\xce\x3d\x02\x7f"), (P256_OID, P256_OID[:-1] + b"\x7f")],
+    ids=["another kind", "another curve"],
+)
+def test_a_key_that_nobody_knows_has_no_pin(known, unknown):
+    """Whoever offers a CA may have invented its key: no reason for the one who looks at it to fall over."""
+    der = CA.public_bytes(serialization.Encoding.DER)
+    strange = x509.load_der_x509_certificate(der.replace(known, unknown))
+    with pytest.raises(InvalidKeyError, match=r"^the certified key is damaged or of an unknown kind$"):
+        certificate_spki_sha256(strange)
+    with pytest.raises(BadTrustError, match=r"^this is not one certificate in PEM$"):
+        key_id_of_certificate(certificate_pem(strange).decode())
+
+
+def test_what_has_the_largest_size_is_read():
+    request = request_pem(KEY, hashes.SHA256()).ljust(MAX_CSR_BYTES, b"\n")
+    assert public_key_from_csr(request) == KEY.public_key()
+    bundle = certificate_pem(CA).ljust(MAX_PEM_BYTES, b"\n")
+    assert load_certificates(bundle) == (CA,)
+    with pytest.raises(InvalidKeyError, match="of 16385 bytes is too long"):
+        public_key_from_csr(request + b"\n")
+    with pytest.raises(ValueError, match="of 262145 bytes is too long"):
+        load_certificates(bundle + b"\n")
 
 
 def test_bundles():
