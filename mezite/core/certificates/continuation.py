@@ -70,7 +70,6 @@ def trust_document(trust: ClusterTrust, *, expires_at: int | None) -> str:
             "host_ssh_ca": list(trust.host_ssh_ca),
             "host_tls_ca_pem": list(trust.host_tls_ca_pem),
         },
-        sort_keys=True,
         separators=(",", ":"),
     )
 

@@ -137,34 +137,68 @@ def test_a_signature_over_something_else_is_none():
     assert CONTEXT[0] != 0x30
 
 
+def test_the_signed_text_is_compact():
+    """It is kept and sent for years: what is signed by one release is read by another."""
+    value = ClusterTrust(cluster="c", host_tls_ca_pem=("P", "Q"), host_ssh_ca=("S",))
+    fields = '"host_ssh_ca":["S"],"host_tls_ca_pem":["P","Q"]'
+    assert trust_document(value, expires_at=5) == '{"cluster":"c","expires_at":5,' + fields + "}"
+    assert trust_document(value, expires_at=None) == '{"cluster":"c","expires_at":null,' + fields + "}"
+
+
 def document(**changes):
     values = json.loads(trust_document(trust(B), expires_at=NOW + 60)) | changes
     return json.dumps({name: value for name, value in values.items() if value != "absent"})
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "why"),
     [
-        "",
-        "[" * 100_000 + "]",
-        "5",
-        document(more=1),
-        document(cluster="absent"),
-        document(cluster=5),
-        document(expires_at="soon"),
-        document(expires_at=True),
-        document(host_tls_ca_pem=[]),
-        document(host_tls_ca_pem="x"),
-        document(host_ssh_ca=[5]),
-        document(host_tls_ca_pem=["x"]),
-        document(host_ssh_ca=["x"]),
-        " " * MAX_DOCUMENT + document(),
+        ("", "not JSON"),
+        ("[" * 60_000 + "]", "not JSON"),
+        ("5", "does not have the fields"),
+        (document(more=1), "does not have the fields"),
+        (document(cluster="absent"), "does not have the fields"),
+        (document(cluster=5), "names no cluster"),
+        (document(expires_at="soon"), "is no number"),
+        (document(expires_at=True), "is no number"),
+        (document(host_tls_ca_pem=[]), "no list of texts"),
+        (document(host_tls_ca_pem="x"), "no list of texts"),
+        (document(host_ssh_ca=[5]), "no list of texts"),
+        (document(host_tls_ca_pem=["x"]), "not one CA certificate"),
+        (document(host_ssh_ca=["x"]), "not an OpenSSH public key"),
+        (document().ljust(MAX_DOCUMENT + 1), f"of {MAX_DOCUMENT + 1} characters is refused unread"),
     ],
 )
-def test_what_is_no_list_is_refused_even_if_signed(text):
-    offered = SignedTrust(document=text, signatures={B.pin: sign_trust(text, B.key)})
-    with pytest.raises(BadTrustError):
-        follow([B.pin], [offered], now=NOW)
+def test_what_is_no_list_is_refused_even_if_signed(text, why):
+    with pytest.raises(BadTrustError, match=why):
+        follow([B.pin], [signed_by_b(text)], now=NOW)
+
+
+def signed_by_b(text):
+    return SignedTrust(document=text, signatures={B.pin: sign_trust(text, B.key)})
+
+
+def test_a_list_of_the_largest_size_is_read():
+    assert follow([B.pin], [signed_by_b(document().ljust(MAX_DOCUMENT))], now=NOW) == trust(B)
+
+
+def test_a_list_that_no_utf_8_can_hold_is_signed_by_nobody():
+    """JSON can carry half a pair of surrogates to us; what cannot be encoded must not end the caller."""
+    offered = attrs.evolve(PRESENT, document=PRESENT.document + "\ud800")
+    with pytest.raises(BadTrustError, match="nothing that is offered"):
+        follow([B.pin, C.pin], [offered, offered], now=NOW)
+    assert follow([B.pin], [offered, PRESENT], now=NOW) == trust(B, C)
+
+
+def test_a_signature_has_one_spelling():
+    key, signature = PRESENT.signatures[B.pin].split(".")
+    for text in (
+        f"{key}\n.{signature}",
+        f"{key}.{signature}\n",
+        f"{key}.!{signature}",
+        f"{key}.{signature}.",
+    ):
+        assert not verifies(B.pin, PRESENT.document, text)
 
 
 def test_a_chain_stays_in_its_cluster():

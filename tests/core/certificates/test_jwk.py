@@ -38,6 +38,22 @@ def test_a_coordinate_keeps_its_leading_zeros():
     assert json.dumps(public_jwk(public)).isascii()
 
 
+def test_the_key_of_rfc_9449():
+    """The proof key of section 4.2, whose thumbprint is in section 6.1."""
+    x, y = "l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs", "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"
+    numbers = (int.from_bytes(base64.urlsafe_b64decode(text + "="), "big") for text in (x, y))
+    public = ec.EllipticCurvePublicNumbers(*numbers, ec.SECP256R1()).public_key()
+    assert public_jwk(public) == {
+        "kty": "EC",
+        "crv": "P-256",
+        "x": x,
+        "y": y,
+        "use": "sig",
+        "alg": "ES256",
+        "kid": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I",
+    }
+
+
 @pytest.mark.parametrize("key", [generate_ed25519(), ec.generate_private_key(ec.SECP384R1())])
 def test_other_keys_are_refused(key):
     with pytest.raises(InvalidKeyError, match="P-256"):

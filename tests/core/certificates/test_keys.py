@@ -40,6 +40,33 @@ def test_openssh_private_keys_are_read():
     assert keys.spki_sha256(keys.load_private_key(text).public_key()) == keys.spki_sha256(key.public_key())
 
 
+def test_openssh_private_keys_are_read_with_their_passphrase():
+    key = keys.generate_ed25519()
+    text = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.OpenSSH,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    again = keys.load_private_key(text, b"secret")
+    assert keys.spki_sha256(again.public_key()) == keys.spki_sha256(key.public_key())
+    with pytest.raises(keys.InvalidKeyError, match="the passphrase is wrong"):
+        keys.load_private_key(text, b"wrong")
+    with pytest.raises(keys.InvalidKeyError, match="cannot be opened"):
+        keys.load_private_key(text)
+
+
+def test_a_pem_of_the_largest_size_is_still_read_a9():
+    key = keys.generate_p256()
+    for text, load in (
+        (keys.private_key_pem(key), keys.load_private_key),
+        (keys.public_key_pem(key.public_key()), keys.load_public_key),
+    ):
+        largest = text.ljust(keys.MAX_PEM_BYTES, b"\n")
+        load(largest)
+        with pytest.raises(keys.InvalidKeyError, match="65537 bytes is larger than any key"):
+            load(largest + b"\n")
+
+
 def test_the_pin_is_the_hash_of_the_spki():
     key = keys.generate_p256().public_key()
     der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -52,7 +79,7 @@ ENCRYPTED = keys.private_key_pem(keys.generate_ed25519(), b"secret")
 @pytest.mark.parametrize(
     ("text", "passphrase", "why"),
     [
-        (b"", None, "cannot be read: it is damaged"),
+        (b"", None, "cannot be read: it is damaged$"),
         (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", None, "it is damaged"),
         (
             b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",

@@ -103,6 +103,11 @@ def test_bad_lists_match_nothing_at_all(text, why):
         parse_source_addresses(text)
 
 
+def test_as_many_blocks_as_allowed():
+    blocks = parse_source_addresses(",".join(f"10.0.0.{number}" for number in range(64)))
+    assert source_address_matches(blocks, "10.0.0.63")
+
+
 @given(st.ip_addresses(), st.integers(0, 128))
 def test_an_address_is_in_each_of_its_networks(address, length):
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:

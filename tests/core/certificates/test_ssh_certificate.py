@@ -64,6 +64,32 @@ def test_what_parses_is_in_the_one_spelling(mutation):
     assert encode_unsigned(certificate) + encode_string(certificate.signature) == blob
 
 
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"reserved": string(b"x")}, "^the reserved field is not empty$"),
+        (
+            {"extensions": string(option(b"b") + option(b"a"))},
+            "^option names are empty, doubled or not in order$",
+        ),
+        (
+            {"extensions": string(option(b"a") + option(b"a"))},
+            "^option names are empty, doubled or not in order$",
+        ),
+        ({"extensions": string(option(b""))}, "^option names are empty, doubled or not in order$"),
+    ],
+)
+def test_what_openssh_never_writes_is_named(fields, why):
+    with pytest.raises(MalformedWireError, match=why):
+        parse_ssh_certificate(MATERIAL.build(**fields))
+
+
+def test_options_are_in_the_order_of_their_bytes():
+    """Capitals come before small letters, as in what ssh-keygen writes."""
+    blob = MATERIAL.build(extensions=string(option(b"A@b") + option(b"Z@b") + option(b"a@b")))
+    assert list(parse_ssh_certificate(blob).extensions) == ["A@b", "Z@b", "a@b"]
+
+
 def test_size_is_looked_at_first():
     with pytest.raises(MalformedWireError, match="16385 bytes are more"):
         parse_ssh_certificate(bytes(MAX_CERTIFICATE_BYTES + 1))

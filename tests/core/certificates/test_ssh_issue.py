@@ -4,6 +4,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from mezite.core.certificates.keys import InvalidKeyError, generate_ed25519, generate_p256
+from mezite.core.certificates.refusal import CertificateRefused
+from mezite.core.certificates.ssh_certificate import MAX_CERTIFICATE_BYTES, parse_ssh_certificate
 from mezite.core.certificates.ssh_issue import (
     NO_LOGIN_PRINCIPAL,
     HostCertificateSpec,
@@ -74,7 +76,8 @@ def test_a_user_without_logins_gets_a_principal_that_no_account_has_a4():
         ({"principals": ("a", "a")}, "listed twice"),
         ({"principals": ("*",)}, "login"),
         ({"principals": (NO_LOGIN_PRINCIPAL, "root")}, "login"),
-        ({"extensions": ("permit-everything",)}, "unknown certificate options: permit-everything"),
+        ({"extensions": ("permit-everything",)}, "unknown certificate options: permit-everything$"),
+        ({"extensions": ("permit-y", "permit-x")}, "unknown certificate options: permit-x, permit-y$"),
         ({"critical_options": {"verify-required": ""}}, "unknown certificate options: verify-required"),
         ({"critical_options": {"source-address": "10.0.0.1/8"}}, "bits set beyond"),
         ({"critical_options": {"force-command": ""}}, "forced command"),
@@ -106,12 +109,37 @@ def test_nothing_is_issued_that_would_be_refused(changes, why):
         ({"principals": ("[::1]",)}, "not an IP address"),
         ({"principals": ("web-1:22",)}, "not an IP address"),
         ({"principals": ()}, "0 principals"),
-        ({"key_id": "a\nb"}, "control characters"),
+        ({"key_id": "a\nb"}, "^the key id has control characters$"),
     ],
 )
 def test_nothing_is_issued_to_hosts_that_would_be_refused(changes, why):
     with pytest.raises(ValueError, match=why):
         issue_host_certificate(CA, KEY.public_key(), attrs.evolve(HOST, **changes))
+
+
+def test_as_many_logins_as_openssh_allows():
+    logins = [f"u{number}" for number in range(256)]
+    blob = issue_user_certificate(CA, KEY.public_key(), attrs.evolve(USER, principals=logins))
+    assert verify(blob, login="u255").principals == tuple(logins)
+
+
+def test_the_largest_certificate():
+    """What is issued with the last byte that fits is read again; one byte more is not issued."""
+
+    def issue(length):
+        spec = attrs.evolve(
+            USER, traits={"a": ["x" * 210] * 60}, critical_options={"force-command": "x" * length}
+        )
+        return issue_user_certificate(CA, KEY.public_key(), spec)
+
+    longest = MAX_CERTIFICATE_BYTES - len(issue(1)) + 1
+    blob = issue(longest)
+    assert len(blob) == MAX_CERTIFICATE_BYTES
+    assert parse_ssh_certificate(blob).key_id == "alice"
+    with pytest.raises(CertificateRefused, match="forced commands"):
+        verify(blob)
+    with pytest.raises(ValueError, match="16385 bytes: too many traits"):
+        issue(longest + 1)
 
 
 def test_weak_keys_are_not_certified_a9():

@@ -40,6 +40,11 @@ def test_an_expired_certificate_says_since_when_f6():
         check_window("the certificate", 0, 1000, 1042)
 
 
+def test_the_first_second_after_the_window_counts_as_one():
+    with pytest.raises(CertificateRefused, match=r"expired 1 s ago .*at least 1 s off"):
+        check_window("the certificate", 0, 1000, 1000)
+
+
 @pytest.mark.parametrize(("start", "end"), [(10, 10), (10, 9)])
 def test_a_window_without_a_second_is_malformed(start, end):
     with pytest.raises(CertificateRefused, match="ends before it begins") as caught:

@@ -48,7 +48,7 @@ def test_verified_values_cannot_be_changed_copied_or_stored_a2():
     with pytest.raises(TypeError, match="made by a verifier"):
         attrs.evolve(PEER, name="hub-2")
     for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
-        with pytest.raises(TypeError, match="verify the certificate again"):
+        with pytest.raises(TypeError, match=r"^VerifiedPeer cannot be .*verify the certificate again$"):
             attempt(PEER)
 
 

@@ -57,7 +57,12 @@ def test_the_smallest_envelope():
         (b"\x30", "no element"),
         (b"\x31\x00", "no element with tag 0x30"),
         (b"\x30\x05abc", "longer than what is left"),
-        (b"\x30\x81", "shortest form"),
+        (b"\x30\x81", "length at byte 1 is not in its shortest form"),
+        (b"\x30\x81\x7f" + bytes(127), "shortest form"),
+        # The shortest that need one byte for the length, and three: what is inside of them is looked at.
+        (b"\x30\x81\x80" + bytes(128), "no element with tag 0x30 at byte 0"),
+        (b"\x30\x83\x01\x00\x00" + bytes(65536), "no element with tag 0x30 at byte 0"),
+        (b"\x30\x84\x01\x00\x00\x00", "shortest form"),
         (b"\x30\x80abc", "shortest form"),
         (b"\x30\x81\x05hello", "shortest form"),
         (b"\x30\x82\x00\x85" + bytes(0x85), "shortest form"),
@@ -72,7 +77,7 @@ def test_the_smallest_envelope():
         (certificate(serial=b"\x02\x01\x00"), "not positive"),
         (certificate(serial=b"\x02\x01\x80"), "not positive"),
         (certificate(serial=b"\x02\x15" + b"\x01" * 21), "not positive"),
-        (certificate(inside=bytes.fromhex("300506032b6570")), "two algorithms"),
+        (certificate(inside=bytes.fromhex("300506032b6570")), "^two algorithms are named"),
     ],
 )
 def test_other_der_is_refused(der, why):
