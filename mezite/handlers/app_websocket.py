@@ -109,6 +109,7 @@ class AppWebSocket(AppExchange):
         self.call = attrs.evolve(self.call, send=send)
         with self._patiently():
             try:
-                await super()._answer(head)
+                await self._begin_answer(head)
+                await self._continue_answer()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self.progress.client_gone = True
