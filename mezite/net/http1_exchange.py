@@ -93,8 +93,11 @@ class Http1Exchange:
     # -- what the application calls
 
     async def receive(self) -> Message:
-        """ASGI ``receive``: pieces of the body, then ``http.disconnect`` when client or response ended."""
-        await trio.lowlevel.checkpoint()
+        """ASGI ``receive``: pieces of the body, then ``http.disconnect`` when client or response ended.
+
+        A checkpoint only where it waits: what it gives without waiting had come before.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
         while not self._pieces and not self._body_complete and not self._gone:
             await self._read_body()
         if self._body_received > self.limits.body_bytes:
@@ -108,8 +111,11 @@ class Http1Exchange:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """ASGI ``send``. Raises :exc:`ClientGoneError` when there is nobody to send to."""
-        await trio.lowlevel.checkpoint()
+        """ASGI ``send``. Raises :exc:`ClientGoneError` when there is nobody to send to.
+
+        A checkpoint only where bytes are written.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
         if self._status == http.HTTPStatus.SWITCHING_PROTOCOLS:
             raise ClientGoneError("the connection was given away")
         kind = message["type"]

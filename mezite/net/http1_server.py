@@ -108,6 +108,8 @@ class _Front:
         """The next head; None when the connection ends without one."""
         if not first and self.wire.heads.is_empty and not await self._wait_for_request():
             return None
+        if (head := self.wire.heads.next_head()) is not None:
+            return head
         with trio.move_on_after(self.limits.header_seconds):
             while (head := self.wire.heads.next_head()) is None:
                 data = await self.wire.read()

@@ -148,7 +148,8 @@ class MuxChannel(trio.abc.HalfCloseableStream):
         limit = receive_limit(max_bytes, RECEIVE_CHUNK_BYTES)
         with self._receiving:
             inbox = self._inbox
-            await trio.lowlevel.checkpoint()
+            if self.is_readable:
+                await trio.lowlevel.checkpoint()
             while not self._closed:
                 if len(inbox.data):
                     data = inbox.data.take(limit)

@@ -7,11 +7,11 @@ whatever speaks about the connection rather than the request: the fields that ha
 client's own `Connection` names.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
-__all__ = ["connection_tokens", "is_reserved", "one_spelling", "without_reserved"]
+__all__ = ["connection_tokens", "is_dropped", "is_reserved", "one_spelling", "spelled", "without_reserved"]
 
 RESERVED_PREFIXES: Final = ("x-mezite-", "mezite-", "x-forwarded-", "x-real-")
 
@@ -39,25 +39,37 @@ NOT_THE_CONNECTION: Final = frozenset({b"host", b"content-length"})
 LONGEST_KEPT: Final = 64
 """Characters of a name whose verdict is remembered: the names of browsers and frameworks, a few hundred in all."""
 
+Name = TypeVar("Name", str, bytes)
+Verdict = TypeVar("Verdict")
 
+
+def remembered(judge: Callable[[Name], Verdict]) -> Callable[[Name], Verdict]:
+    """A request has some thirty fields, and each is asked about several times: a tenth of what forwarding one costs."""
+    kept = lru_cache(maxsize=1024)(judge)
+
+    def verdict(name: Name) -> Verdict:
+        return kept(name) if len(name) <= LONGEST_KEPT else judge(name)
+
+    return verdict
+
+
+@remembered
 def one_spelling(name: str) -> str:
     """What a name is to the least careful reader: lower case, with hyphens only."""
-    return kept_spelling(name) if len(name) <= LONGEST_KEPT else spell(name)
-
-
-def spell(name: str) -> str:
     return name.lower().translate(ONE_SPELLING)
 
 
-kept_spelling = lru_cache(maxsize=1024)(spell)
-"""A request has some thirty fields, and each is asked about several times: a tenth of what forwarding one costs."""
+@remembered
+def spelled(name: bytes) -> str:
+    """`one_spelling` of a name as it came."""
+    return one_spelling(name.decode("latin-1"))
 
 
 def connection_tokens(fields: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
     """The names, in lower case, of fields that are for this connection only (RFC 9110 section 7.6.1)."""
-    values = b",".join(value for name, value in fields if name.lower() == b"connection")
-    tokens = (token.strip(b" \t").lower() for token in values.split(b","))
-    return frozenset(token for token in tokens if token and token not in NOT_THE_CONNECTION)
+    values = [value for name, value in fields if name.lower() == b"connection"]
+    tokens = {token.strip(b" \t").lower() for token in b",".join(values).split(b",")}
+    return frozenset(tokens - NOT_THE_CONNECTION - {b""})
 
 
 def is_reserved(name: str) -> bool:
@@ -74,6 +86,12 @@ def is_reserved(name: str) -> bool:
     )
 
 
+@remembered
+def is_dropped(name: bytes) -> bool:
+    """`is_reserved` of a name as it came."""
+    return is_reserved(name.decode("latin-1"))
+
+
 def without_reserved(
     fields: Iterable[tuple[bytes, bytes]], *, kept: Collection[bytes] = ()
 ) -> list[tuple[bytes, bytes]]:
@@ -86,5 +104,5 @@ def without_reserved(
     return [
         (name, value)
         for name, value in fields
-        if name in kept or (name.lower() not in named and not is_reserved(name.decode("latin-1")))
+        if name in kept or (name.lower() not in named and not is_dropped(name))
     ]

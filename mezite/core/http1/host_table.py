@@ -7,6 +7,7 @@ A balancer sends requests for many hosts on one connection, so the question is a
 
 import enum
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 import attrs
@@ -25,6 +26,7 @@ class HostKind(enum.Enum):
 PORT = re.compile(r":[0-9]{1,5}\Z", re.ASCII)
 
 
+@lru_cache(maxsize=1024)
 def host_name(host: bytes) -> str:
     """Return the name or address in a Host field: no port, no brackets, no final dot, lower case.
 
@@ -61,6 +63,7 @@ class HostTable:
         return HostKind.HUB if parent and f"*.{parent}" in self.names else HostKind.OTHER
 
 
+@lru_cache(maxsize=1024)
 def is_address(name: str) -> bool:
     kind = IPv6Address if ":" in name else IPv4Address
     try:

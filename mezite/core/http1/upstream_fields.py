@@ -9,11 +9,12 @@ that nothing a client says can remove or double them; last comes what is said ab
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 import attrs
 
-from .client_fields import connection_tokens, is_reserved, one_spelling
+from .client_fields import connection_tokens, is_dropped, is_reserved, one_spelling, spelled
 
 __all__ = [
     "Field",
@@ -99,6 +100,8 @@ class FieldRules:
 
     def apply(self, fields: Iterable[Field], *, out_of_reach: Collection[str] = ()) -> list[Field]:
         """Replace, add and remove. No rule reaches a reserved name, nor those given here."""
+        if not self.fields:
+            return list(fields)
         rules = [
             (name, value)
             for name, value in self.fields
@@ -107,7 +110,7 @@ class FieldRules:
             and (value or name.lower() != "host")
         ]
         ruled = {one_spelling(name) for name, _ in rules}
-        kept = [field for field in fields if one_spelling(field[0].decode("latin-1")) not in ruled]
+        kept = [field for field in fields if spelled(field[0]) not in ruled]
         return kept + [(name.encode("ascii"), value.encode("latin-1")) for name, value in rules if value]
 
 
@@ -182,14 +185,14 @@ def request_fields(
         (b"X-Forwarded-Proto", b"https"),
         (b"X-Forwarded-Host", request.public_host),
     ]
-    taken = {one_spelling(name.decode("ascii")) for name, _ in ours} | NEVER_FORWARDED
+    taken = NEVER_FORWARDED.union([spelled(name) for name, _ in ours])
     host, passed = (b"Host", request.public_host), from_client(client, taken)
     # Of what is written here a rule may change the Host only.
     passed = rules.apply([host, *passed], out_of_reach=taken - {"host"})
     fields = [*passed, *ours, *request.framing.fields(), *connection_fields(request)]
-    for name, value in fields:
-        if LINE_BREAKS.search(name) or LINE_BREAKS.search(value):
-            raise ValueError(f"the value of {name!r} has a line break")
+    if LINE_BREAKS.search(b"".join(chain.from_iterable(fields))):
+        broken = [name for name, value in fields if LINE_BREAKS.search(name + value)]
+        raise ValueError(f"the value of {broken[0]!r} has a line break")
     return fields
 
 
@@ -199,10 +202,10 @@ def from_client(client: Iterable[Field], taken: Collection[str]) -> list[Field]:
     passed: list[Field] = []
     cookies: list[bytes] = []
     for name, value in client:
-        text = name.decode("latin-1")
-        if name.lower() in named or is_reserved(text) or one_spelling(text) in taken:
+        plain = name.lower()
+        if plain in named or is_dropped(name) or spelled(name) in taken:
             continue
-        if name.lower() == b"cookie":
+        if plain == b"cookie":
             cookies.append(value)
         else:
             passed.append((name, value))
@@ -233,10 +236,6 @@ def connection_fields(request: UpstreamRequest) -> list[Field]:
     return [*fields, (b"Connection", b"keep-alive")]
 
 
-def spelled(field: Field) -> str:
-    return one_spelling(field[0].decode("latin-1"))
-
-
 def response_fields(
     fields: Iterable[Field],
     *,
@@ -256,7 +255,7 @@ def response_fields(
     own_hosts = {"", public_name} if origins is None else {"", public_name, origins.internal_host}
     passed: list[Field] = []
     for name, value in fields:
-        text = spelled((name, value))
+        text = spelled(name)
         if name.lower() in named or text in NOT_FOR_BROWSERS or text.startswith(("x-mezite-", "mezite-")):
             continue
         if text == "set-cookie":

@@ -29,6 +29,13 @@ def test_what_passes(name: str) -> None:
     assert not is_reserved(name)
 
 
+def test_a_name_too_long_to_be_remembered_is_judged_as_well() -> None:
+    """D4."""
+    long = b"a" * 100
+    fields = [(b"X_Mezite-" + long, b"1"), (b"x-real-" + long, b"1"), (long, b"1")]
+    assert without_reserved(fields) == [(long, b"1")]
+
+
 def test_what_one_application_takes_is_spelled_exactly() -> None:
     """D4: no other spelling comes along."""
     fields = [
