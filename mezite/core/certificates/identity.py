@@ -154,7 +154,7 @@ def encode_traits(traits: Mapping[str, Iterable[str]]) -> str:
             check_trait_name(name)
     except InvalidNameError as error:
         raise IdentityError(str(error)) from None
-    return json.dumps(plain, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
+    return json.dumps(plain, separators=(",", ":"), ensure_ascii=True)
 
 
 def decode_traits(text: str) -> dict[str, tuple[str, ...]]:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import base64
+import subprocess
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -7,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from mezite.core.certificates.keys import InvalidKeyError, generate_ed25519, generate_p256
 from mezite.core.certificates.ssh_public_key import (
+    MAX_LINE,
     authorized_key_line,
     parse_authorized_key_line,
     parse_public_key_blob,
@@ -42,11 +44,19 @@ def test_blobs_are_those_of_openssh(key):
 
 def test_lines_with_a_comment_and_fingerprints():
     blob = base64.b64decode("AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f")
-    assert authorized_key_line(blob, "note").endswith("Hh8= note") or authorized_key_line(
-        blob, "note"
-    ).endswith(" note")
-    assert ssh_fingerprint(blob).startswith("SHA256:")
-    assert len(ssh_fingerprint(blob)) == 50
+    assert authorized_key_line(blob, "note") == f"ssh-ed25519 {base64.b64encode(blob).decode()} note"
+    assert ssh_fingerprint(blob) == "SHA256:ZkAslGjFiUHdGf/WUL8rQvkib4PTvQatUV0OUQSncCA"
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("key", ALL, ids=IDS)
+def test_ssh_keygen_says_the_same_fingerprint(key, tmp_path):
+    blob = public_key_blob(key.public_key())
+    (tmp_path / "key.pub").write_text(authorized_key_line(blob))
+    shown = subprocess.run(
+        ["ssh-keygen", "-l", "-f", tmp_path / "key.pub"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.split()[1] == ssh_fingerprint(blob)
 
 
 def test_unsupported_kinds_have_no_blob():
@@ -58,33 +68,35 @@ def blob_of(*parts: bytes) -> bytes:
     return b"".join(encode_string(part) for part in parts)
 
 
+P256_TYPE = b"ecdsa-sha2-nistp256"
 POINT = P256.public_key().public_bytes(
     serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
 )
+COMPRESSED = b"\x02" + POINT[1:33]
 
 
 @pytest.mark.parametrize(
-    ("blob", "error"),
+    ("blob", "error", "why"),
     [
-        (b"", MalformedWireError),
-        (blob_of(b"ssh-ed25519", bytes(31)), MalformedWireError),
-        (blob_of(b"ssh-ed25519", bytes(33)), MalformedWireError),
-        (blob_of(b"ssh-ed25519", bytes(32)) + b"\0", MalformedWireError),
-        (blob_of(b"ssh-dss", b"x"), InvalidKeyError),
-        (blob_of(b"sk-ssh-ed25519@openssh.com", bytes(32), b"ssh:"), InvalidKeyError),
-        (blob_of(b"nistp256", b"nistp256", POINT), InvalidKeyError),
-        (blob_of(b"ecdsa-sha2-nistp224", b"nistp224", POINT), InvalidKeyError),
-        (blob_of(b"ecdsa-sha2-nistp256", b"nistp384", POINT), MalformedWireError),
-        (blob_of(b"ecdsa-sha2-nistp256", b"nistp256", b"\x02" + POINT[1:33]), MalformedWireError),
-        (blob_of(b"ecdsa-sha2-nistp256", b"nistp256", POINT[:-1]), InvalidKeyError),
-        (blob_of(b"ecdsa-sha2-nistp256", b"nistp256", b"\x04" + bytes(64)), InvalidKeyError),
-        (blob_of(b"ssh-ed25519-cert-v01@openssh.com", bytes(32)), InvalidKeyError),
-        (encode_string(b"ssh-rsa") + encode_mpint(3) + encode_mpint(2**1023 + 1), InvalidKeyError),
-        (encode_string(b"ssh-rsa") + encode_mpint(65537), MalformedWireError),
+        (b"", MalformedWireError, "4 bytes announced, 0 left"),
+        (blob_of(b"ssh-ed25519", bytes(31)), MalformedWireError, "an Ed25519 key has 32 bytes, not 31"),
+        (blob_of(b"ssh-ed25519", bytes(33)), MalformedWireError, "an Ed25519 key has 32 bytes, not 33"),
+        (blob_of(b"ssh-ed25519", bytes(32)) + b"\0", MalformedWireError, "1 bytes left over"),
+        (blob_of(b"ssh-dss", b"x"), InvalidKeyError, "keys of type 'ssh-dss'"),
+        (blob_of(b"sk-ssh-ed25519@openssh.com", bytes(32), b"ssh:"), InvalidKeyError, "keys of type 'sk-ssh"),
+        (blob_of(b"nistp256", b"nistp256", POINT), InvalidKeyError, "keys of type 'nistp256'"),
+        (blob_of(b"ecdsa-sha2-nistp224", b"nistp224", POINT), InvalidKeyError, "keys of type 'ecdsa"),
+        (blob_of(P256_TYPE, b"nistp384", POINT), MalformedWireError, "the curve is not the one of the key type$"),
+        (blob_of(P256_TYPE, b"nistp256", COMPRESSED), MalformedWireError, "the point is not in uncompressed form$"),
+        (blob_of(P256_TYPE, b"nistp256", POINT[:-1]), InvalidKeyError, "the point is not on its curve$"),
+        (blob_of(P256_TYPE, b"nistp256", b"\x04" + bytes(64)), InvalidKeyError, "the point is not on its curve$"),
+        (blob_of(b"ssh-ed25519-cert-v01@openssh.com", bytes(32)), InvalidKeyError, "keys of type 'ssh-ed25519-c"),
+        (encode_string(b"ssh-rsa") + encode_mpint(3) + encode_mpint(2**1023 + 1), InvalidKeyError, "an RSA key of"),
+        (encode_string(b"ssh-rsa") + encode_mpint(65537), MalformedWireError, "4 bytes announced, 0 left"),
     ],
 )  # fmt: skip
-def test_other_blobs_are_refused_a9_a10(blob, error):
-    with pytest.raises(error):
+def test_other_blobs_are_refused_a9_a10(blob, error, why):
+    with pytest.raises(error, match=f"^{why}"):
         parse_public_key_blob(blob)
 
 
@@ -139,17 +151,22 @@ def test_an_ecdsa_signature_is_two_positive_numbers(body):
 LINE = authorized_key_line(public_key_blob(ED25519.public_key()))
 
 
+def test_a_line_of_the_largest_size_is_read():
+    assert parse_authorized_key_line(f"{LINE} ".ljust(MAX_LINE, "x"))[0] == "ssh-ed25519"
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("", "not one line"),
+        ("", "^the key is not one line of the form: TYPE BASE64 COMMENT$"),
         ("ssh-ed25519", "not one line"),
         (f"{LINE}\n{LINE}", "not one line"),
-        ("ssh-ed25519 AAAA!", "damaged"),
+        (f"{LINE}!", "^the key line is damaged"),
+        (LINE.replace("AAAAC3", "AAAA-C3"), "damaged"),
         ("ssh-ed25519 AAAA", "damaged"),
         ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE", "damaged"),
         (LINE.replace("ssh-ed25519 ", "ssh-rsa "), "says 'ssh-rsa' but holds a key of type 'ssh-ed25519'"),
-        (f"{LINE} {'x' * 30_000}", "too long"),
+        (f"{LINE} ".ljust(MAX_LINE + 1, "x"), "^a key line of 24577 characters is too long$"),
     ],
 )
 def test_other_lines_are_refused(line, why):

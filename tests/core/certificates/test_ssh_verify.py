@@ -82,6 +82,7 @@ def test_what_the_verified_value_holds():
         honours_force_command=True,
     )
     assert certificate.key_id == "alice"
+    assert certificate.serial == parse_ssh_certificate(blob).serial
     assert certificate.principals == ("ubuntu", "deploy")
     assert certificate.roles == ("access", "auditor")
     assert certificate.traits == {"logins": ("ubuntu", "deploy")}
@@ -141,6 +142,36 @@ def test_source_addresses_are_enforced(blocks, address, allowed):
         assert caught.value.reason is Reason.SOURCE_ADDRESS
 
 
+def test_who_sees_no_address_is_told_so():
+    blob = critical(option(b"source-address", b"10.0.0.0/8"))(MATERIAL)
+    with pytest.raises(
+        CertificateRefused,
+        match=r"^the certificate is pinned to 10\.0\.0\.0/8, the client is at 11\.0\.0\.1$",
+    ):
+        verify(blob, source_address="11.0.0.1")
+    with pytest.raises(CertificateRefused, match=r"the client is at no address$"):
+        verify(blob, source_address="")
+
+
+def test_forced_commands_are_refused_unless_the_caller_runs_them():
+    """Who says nothing about it does not know of it: the certificate would be good for any command."""
+    blob = critical(option(b"force-command", b"uptime"))(MATERIAL)
+    with pytest.raises(CertificateRefused, match=r"^forced commands are not honoured here$") as caught:
+        verify(blob)
+    assert caught.value.reason is Reason.FORCE_COMMAND
+    assert verify(blob, honours_force_command=True).force_command == "uptime"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"), [(b"", "is empty"), (b"a\n", "is malformed: text has control characters")]
+)
+def test_a_broken_option_is_named(data, why):
+    blob = critical(option(b"force-command", data))(MATERIAL)
+    with pytest.raises(CertificateRefused, match=f"^the option 'force-command' {why}$") as caught:
+        verify(blob, honours_force_command=True)
+    assert caught.value.reason is Reason.MALFORMED
+
+
 def test_a_certificate_in_the_trusted_set_is_no_ca():
     """A misconfigured set of CAs cannot let a certificate in as a signer either."""
     blob = next(mutation for mutation in MUTATIONS if mutation.name == "signer is a certificate").build(
@@ -178,6 +209,8 @@ def verify_host(blob, name="web-1", now=NOW):
 def test_a_host_certificate():
     certificate = verify_host(CA.host_certificate(KEY.public_key(), "web-1", "web-1.test"), "web-1.test")
     assert certificate.principals == ("web-1", "web-1.test")
+    with pytest.raises(CertificateRefused, match=r"^the certificate is for web-1, web-1\.test, not web-2$"):
+        verify_host(CA.host_certificate(KEY.public_key(), "web-1", "web-1.test"), "web-2")
     assert certificate.key_id == "web-1"
     assert certificate.public_key_blob == public_key_blob(KEY.public_key())
     assert certificate.ca_key_blob == CA.host_ssh_blob
@@ -218,6 +251,14 @@ def test_host_mutations_a13(fields, reason):
             host_mutation(**fields), trusted_cas=MATERIAL.trusted(), host_name="web-1", now=NOW
         )
     assert caught.value.reason is reason
+
+
+def test_a_host_certificate_has_no_options():
+    blob = host_mutation(critical=string(option(b"force-command", b"id")))
+    with pytest.raises(
+        CertificateRefused, match=r"^a host certificate has no critical options, this one has$"
+    ):
+        verify_host_certificate(blob, trusted_cas=MATERIAL.trusted(), host_name="web-1", now=NOW)
 
 
 def test_user_and_host_cas_are_not_exchangeable():
