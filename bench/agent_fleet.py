@@ -25,7 +25,7 @@ from mezite.agent.joining import make_keys, public_keys
 from mezite.config.loader import load_agent_config, load_hub_config
 from mezite.core.join_token import parse_join_token
 from mezite.hub.ground import open_ground
-from mezite.services.enrollment import JoinRequest
+from mezite.services.nodes.enrollment import JoinRequest
 from mezite.services.sources import system_sources
 
 PROCESSES = multiprocessing.get_context("spawn")

@@ -52,8 +52,8 @@ from mezite.net.mux_session import MuxSession
 from mezite.net.socket_options import tune_connection
 from mezite.net.tls_contexts import mutual_client_context, mutual_server_context, server_context
 from mezite.net.tls_stream import TlsStream
-from mezite.services.app_dialing import AppConnection
-from mezite.services.app_request_log import AppRequest
+from mezite.services.apps.dialing import AppConnection
+from mezite.services.apps.request_log import AppRequest
 from mezite.services.sources import system_sources
 from mezite.testing.certificates import ThrowAwayCa
 from mezite.testing.ports import free_port

@@ -25,10 +25,10 @@ from mezite.core.apps.app import App
 from mezite.core.assertion.key_set import AssertionKeys
 from mezite.core.assertion.verifier import verify_assertion
 from mezite.core.trace_context import trace_of
-from mezite.services.app_assertions import AppAssertions
-from mezite.services.app_request_log import AppRequest, AppRequestLog
+from mezite.services.apps.assertions import AppAssertions
+from mezite.services.apps.request_log import AppRequest, AppRequestLog
 from mezite.services.audit_log import AuditLog
-from mezite.services.key_export import app_jwks
+from mezite.services.authorities.key_export import app_jwks
 from mezite.services.sources import system_sources
 from mezite.storage.database import Database
 from mezite.testing.postgres import run_postgres

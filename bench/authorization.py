@@ -18,7 +18,7 @@ from pathlib import Path
 
 import trio
 
-from mezite.services.authorization import AccessContext, Resource, authorize
+from mezite.services.access.authorization import AccessContext, Resource, authorize
 from mezite.storage import agents
 from mezite.storage.agents import NewAgent
 from tests.services.world import World, make_template, open_world

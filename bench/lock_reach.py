@@ -20,13 +20,13 @@ import attrs
 import trio
 
 from bench.machine import print_facts
-from mezite.cli.profile_store import Profile
+from mezite.cli.hub_client.profile_store import Profile
 from mezite.config.schema import DatabaseConfig, ProxyConfig
 from mezite.core.mux.connection import ChannelHeader
 from mezite.core.rbac.locks import LockTarget
 from mezite.core.secret import Secret
 from mezite.net.mux_channel import ChannelResetError
-from mezite.services.identity import UserIdentity
+from mezite.services.authentication.identity import UserIdentity
 from mezite.testing.postgres import run_postgres
 from tests.handlers.peers import online_agent, user_session
 from tests.hub.live_hub import ANYWHERE, LiveHub, live_hub

@@ -11,7 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from webauthn.helpers import base64url_to_bytes
 
-from mezite.services.relying_party import RefusedCredentialError, RelyingParty
+from mezite.services.factors.relying_party import RefusedCredentialError, RelyingParty
 from mezite.testing.software_key import SoftwareKey, to_base64url
 
 PARTY = RelyingParty(id="hub.example.com", origin="https://hub.example.com", name="test")

@@ -15,7 +15,7 @@ KEEPS_EVERYTHING = {
     "ssh/child.py": "a forked child ends here and must never get back into the helper's loop",
 }
 ABANDONS = {
-    "cli/sso_sign_in.py": "a browser that opens late shows a page that says so",
+    "cli/hub_client/sso_sign_in.py": "a browser that opens late shows a page that says so",
     "net/dialer.py": "a look-up of a name has no effect",
     "ssh/forwarding.py": "the same",
 }

@@ -8,15 +8,15 @@ import attrs
 from mezite.api.failures import audit_unavailable, rpc_error
 from mezite.api.rpc import CallContext, RpcError, RpcMethod, StatusCode
 from mezite.core.audit.event_types import EventType
+from mezite.services.access.authorization import Resource, authorize
+from mezite.services.access.verb_registry import Door, DoorKind, VerbRegistry
 from mezite.services.audit_log import AuditLog, AuditUnavailableError
-from mezite.services.authentication import Authenticator
-from mezite.services.authorization import Resource, authorize
-from mezite.services.credential_refusals import CredentialRefusals
+from mezite.services.authentication.authenticator import Authenticator
+from mezite.services.authentication.credential_refusals import CredentialRefusals
+from mezite.services.authentication.identity import AgentIdentity, Identity
+from mezite.services.authentication.source_limit import SourceLimit, anonymous_calls
 from mezite.services.errors import RefusedError
-from mezite.services.identity import AgentIdentity, Identity
-from mezite.services.source_limit import SourceLimit, anonymous_calls
 from mezite.services.sources import Sources
-from mezite.services.verb_registry import Door, DoorKind, VerbRegistry
 
 __all__ = ["ApiAccess", "register_methods"]
 

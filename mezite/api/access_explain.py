@@ -6,7 +6,7 @@ from __future__ import annotations
 from mezite.api.pb.mezite.v1 import roles_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary
-from mezite.services.access_explain import AccessExplainer
+from mezite.services.access.explain import AccessExplainer
 
 __all__ = ["AccessExplainApi"]
 

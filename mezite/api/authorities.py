@@ -12,11 +12,11 @@ from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
 from mezite.core.rotation import KeySet, overlap_ms, trusted_until
 from mezite.core.trust_readiness import Lagging
-from mezite.services.authority_keys import POLICIES, Purpose
-from mezite.services.authority_rotation import AuthorityRotation, PurposeStatus
-from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.authorities.certificate_authority import CertificateAuthorities
+from mezite.services.authorities.key_export import export_keys
+from mezite.services.authorities.keys import POLICIES, Purpose
+from mezite.services.authorities.rotation import AuthorityRotation, PurposeStatus
 from mezite.services.errors import ConflictError, InvalidRequestError
-from mezite.services.key_export import export_keys
 
 __all__ = ["AuthoritiesApi"]
 

@@ -10,8 +10,8 @@ import attrs
 from mezite.api.pb.mezite.v1 import connectors_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
-from mezite.services.connector_trial import ConnectorTrial
-from mezite.services.connectors import ConnectorCatalog, KnownConnector
+from mezite.services.sso.connector_trial import ConnectorTrial
+from mezite.services.sso.connectors import ConnectorCatalog, KnownConnector
 
 __all__ = ["ConnectorsApi"]
 

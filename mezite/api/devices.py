@@ -8,7 +8,7 @@ import base64
 from mezite.api.pb.mezite.v1 import devices_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
-from mezite.services.devices import DeviceProof, Devices
+from mezite.services.users.devices import DeviceProof, Devices
 from mezite.storage.devices import DeviceRow
 
 __all__ = ["DevicesApi"]

@@ -7,9 +7,9 @@ from mezite.api.pb.mezite.v1 import enrollment_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import agent_of, unary
 from mezite.api.signed_trust import signed_trust
-from mezite.services.certificate_authority import CertificateAuthorities
-from mezite.services.enrollment import Enrolled, Enrollment, JoinRequest
-from mezite.services.live_connections import LiveConnections, SessionReport
+from mezite.services.authorities.certificate_authority import CertificateAuthorities
+from mezite.services.nodes.enrollment import Enrolled, Enrollment, JoinRequest
+from mezite.services.nodes.live_connections import LiveConnections, SessionReport
 from mezite.services.sources import Sources
 from mezite.storage.node_sessions import NodeSessionOutcome
 

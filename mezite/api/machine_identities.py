@@ -10,14 +10,14 @@ from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
 from mezite.api.signed_trust import signed_trust
 from mezite.api.users import trait_values, user_message
-from mezite.services.machine_identities import (
+from mezite.services.authorities.user_certificates import IssuedToUser
+from mezite.services.users.machine_identities import (
     CreatedMachine,
     KnownMachine,
     MachineIdentities,
     MachineKeys,
     NewMachine,
 )
-from mezite.services.user_certificates import IssuedToUser
 
 __all__ = ["MachineIdentitiesApi"]
 

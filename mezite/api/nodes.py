@@ -6,7 +6,7 @@ from __future__ import annotations
 from mezite.api.pb.mezite.v1 import nodes_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
-from mezite.services.node_directory import NodeDirectory, VisibleNode
+from mezite.services.nodes.directory import NodeDirectory, VisibleNode
 
 __all__ = ["NodesApi"]
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from mezite.api.pb.mezite.v1 import requests_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
-from mezite.services.access_requests import AccessRequests
-from mezite.services.request_parts import NewRequest, check_state
-from mezite.services.request_views import AccessRequestView
+from mezite.services.requests.access_requests import AccessRequests
+from mezite.services.requests.request_parts import NewRequest, check_state
+from mezite.services.requests.request_views import AccessRequestView
 
 __all__ = ["AccessRequestsApi"]
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from mezite.api.pb.mezite.v1 import roles_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
+from mezite.services.access.role_trial import AccessPair, RefusedAccess, RoleTrial
+from mezite.services.access.roles import KnownRole, RoleCatalog
 from mezite.services.errors import InvalidRequestError
-from mezite.services.role_trial import AccessPair, RefusedAccess, RoleTrial
-from mezite.services.roles import KnownRole, RoleCatalog
 
 __all__ = ["RolesApi"]
 

@@ -9,9 +9,9 @@ from mezite.api.pb.mezite.v1 import session_proofs_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import agent_of, unary, user_of
 from mezite.core.rbac.role_options import SessionMfa
-from mezite.services.login_proofs import LoginProofs, WaitingLogin
-from mezite.services.pending_proof import PendingProof
-from mezite.services.proofs_ahead import ProofsAhead
+from mezite.services.proofs.login_proofs import LoginProofs, WaitingLogin
+from mezite.services.proofs.pending_proof import PendingProof
+from mezite.services.proofs.proofs_ahead import ProofsAhead
 
 __all__ = ["SessionProofsApi"]
 

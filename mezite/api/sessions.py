@@ -6,8 +6,8 @@ from __future__ import annotations
 from mezite.api.pb.mezite.v1 import sessions_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
-from mezite.services.login_sessions import LoginSession, LoginSessions
-from mezite.services.node_session_control import NodeSessionControl
+from mezite.services.nodes.session_control import NodeSessionControl
+from mezite.services.users.login_sessions import LoginSession, LoginSessions
 from mezite.storage.node_sessions import NodeSessionRow
 
 __all__ = ["SessionsApi"]

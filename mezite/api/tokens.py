@@ -6,7 +6,7 @@ from __future__ import annotations
 from mezite.api.pb.mezite.v1 import tokens_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
-from mezite.services.enrollment import Enrollment
+from mezite.services.nodes.enrollment import Enrollment
 from mezite.storage.join_tokens import JoinTokenRow
 
 __all__ = ["TokensApi"]

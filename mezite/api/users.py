@@ -9,8 +9,8 @@ from mezite.api.pb.mezite.v1 import users_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
 from mezite.core.secret import Secret
-from mezite.services.accounts import Accounts
-from mezite.services.factor_administration import FactorAdministration, FactorCounts
+from mezite.services.factors.administration import FactorAdministration, FactorCounts
+from mezite.services.users.accounts import Accounts
 from mezite.storage.users import UserRow
 
 __all__ = ["UsersApi", "trait_values", "user_message"]

@@ -18,7 +18,7 @@ import attrs
 import click
 from click.shell_completion import shell_complete
 
-from mezite.cli.escapes import escape_controls
+from mezite.cli.terminal.escapes import escape_controls
 from mezite.core.errors import ExplainedError
 
 __all__ = [

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import attrs
 import structlog
 
-from mezite.cli.escapes import escape_controls
+from mezite.cli.terminal.escapes import escape_controls
 from mezite.core.secret import REDACTED, Secret
 
 __all__ = ["RepeatLimiter", "configure_logging", "redact"]

@@ -16,14 +16,14 @@ from mezite.core.mux.flow_window import GrowthPool
 from mezite.handlers.session_life import dismiss, guarded, new_window_pool, running, say_goodbye
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
-from mezite.services.authentication import Authenticator
-from mezite.services.authorization import Resource
-from mezite.services.credential_refusals import CredentialRefusals
+from mezite.services.access.authorization import Resource
+from mezite.services.access.live_access import LiveAccess, LiveEntry, LiveKind
+from mezite.services.authentication.authenticator import Authenticator
+from mezite.services.authentication.credential_refusals import CredentialRefusals
+from mezite.services.authentication.identity import AgentIdentity
 from mezite.services.errors import RefusedError, UnauthenticatedError
-from mezite.services.identity import AgentIdentity
-from mezite.services.live_access import LiveAccess, LiveEntry, LiveKind
-from mezite.services.tunnel_leases import TunnelLeases
-from mezite.services.tunnel_registry import StaleEpochError, Tunnel, TunnelRegistry
+from mezite.services.nodes.tunnel_leases import TunnelLeases
+from mezite.services.nodes.tunnel_registry import StaleEpochError, Tunnel, TunnelRegistry
 
 __all__ = ["AgentTunnelHandler"]
 

@@ -26,12 +26,14 @@ from mezite.handlers.app_own_pages import LOGIN_PATH, AppOwnPages
 from mezite.handlers.app_visit import COOKIE, OWN_PATHS, Visit, asked_host
 from mezite.net.asgi_answer import answer
 from mezite.net.asgi_types import Message, Receive, Scope, Send
-from mezite.services.app_admission import VERB, AppAdmission, proof_of_session
-from mezite.services.app_catalog import app_resource
-from mezite.services.app_session_memory import AppSessionMemory
-from mezite.services.app_sessions import AppSessions
+from mezite.services.access.live_access import LiveAccess, LiveEntry, LiveKind
+from mezite.services.apps.admission import VERB, AppAdmission, proof_of_session
+from mezite.services.apps.catalog import app_resource
+from mezite.services.apps.session_memory import AppSessionMemory
+from mezite.services.apps.sessions import AppSessions
 from mezite.services.audit_log import AuditUnavailableError
-from mezite.services.authentication import Authenticator
+from mezite.services.authentication.authenticator import Authenticator
+from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import (
     AccessDeniedError,
     LockedError,
@@ -40,8 +42,6 @@ from mezite.services.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from mezite.services.identity import UserIdentity
-from mezite.services.live_access import LiveAccess, LiveEntry, LiveKind
 from mezite.storage.app_sessions import AppSessionRow
 from mezite.storage.errors import StorageError
 

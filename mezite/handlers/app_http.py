@@ -45,9 +45,9 @@ from mezite.net.byte_streams import abort_stream
 from mezite.net.http1_request import REQUEST, RequestFacts
 from mezite.net.http2_client import Http2ClientConnection
 from mezite.net.tls_stream import TlsError
-from mezite.services.app_dialing import AppConnection, AppUnreachableError
-from mezite.services.app_request_log import AppRequest
-from mezite.services.identity import UserIdentity
+from mezite.services.apps.dialing import AppConnection, AppUnreachableError
+from mezite.services.apps.request_log import AppRequest
+from mezite.services.authentication.identity import UserIdentity
 from mezite.services.sources import Sources
 
 __all__ = ["AppProxy", "OpenApp"]

@@ -15,9 +15,9 @@ from mezite.core.cookies import write_cookie
 from mezite.core.http1.browser_request import PageOrigin, who_asks
 from mezite.handlers.app_visit import COOKIE, OWN_PATHS, STATE_COOKIE, Visit
 from mezite.net.asgi_types import Receive
-from mezite.services.app_logins import LOGIN_MS, RETURN_PATH, AppLogins
-from mezite.services.app_sessions import AppSessions
-from mezite.services.authentication import Authenticator
+from mezite.services.apps.logins import LOGIN_MS, RETURN_PATH, AppLogins
+from mezite.services.apps.sessions import AppSessions
+from mezite.services.authentication.authenticator import Authenticator
 from mezite.services.errors import InvalidRequestError, NotFoundError, RefusedError, UnauthenticatedError
 
 __all__ = ["AppOwnPages"]

@@ -20,19 +20,19 @@ from mezite.handlers.session_life import ServeApi, dismiss, guarded, new_window_
 from mezite.net.byte_streams import relay
 from mezite.net.mux_session import MuxSession, PendingChannel
 from mezite.net.tls_stream import TlsStream
-from mezite.services.authentication import Authenticator
-from mezite.services.authorization import Resource
-from mezite.services.credential_refusals import CredentialRefusals
+from mezite.services.access.authorization import Resource
+from mezite.services.access.live_access import LiveAccess, LiveEntry, LiveKind
+from mezite.services.access.verb_registry import Door, DoorKind, UnregisteredDoorError, VerbRegistry
+from mezite.services.authentication.authenticator import Authenticator
+from mezite.services.authentication.credential_refusals import CredentialRefusals
+from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import (
     NotFoundError,
     RefusedError,
     UnauthenticatedError,
     UnavailableError,
 )
-from mezite.services.identity import UserIdentity
-from mezite.services.live_access import LiveAccess, LiveEntry, LiveKind
-from mezite.services.node_access import NodeAccess
-from mezite.services.verb_registry import Door, DoorKind, UnregisteredDoorError, VerbRegistry
+from mezite.services.nodes.access import NodeAccess
 
 __all__ = ["UserTunnelHandler", "register_channels"]
 

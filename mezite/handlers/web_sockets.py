@@ -14,15 +14,15 @@ from mezite.net.addresses import join_host_port
 from mezite.net.asgi_answer import answer
 from mezite.net.asgi_types import ASGIApp, Receive, Scope, Send
 from mezite.net.http1_websocket import ACCEPT, Accept
+from mezite.services.access.authorization import Resource, authorize
+from mezite.services.access.live_access import LiveAccess, LiveEntry, LiveKind
+from mezite.services.access.verb_registry import Door, DoorKind, VerbRegistry
 from mezite.services.audit_log import AuditLog, AuditUnavailableError
-from mezite.services.authentication import Authenticator
-from mezite.services.authorization import Resource, authorize
-from mezite.services.credential_refusals import CredentialRefusals
+from mezite.services.authentication.authenticator import Authenticator
+from mezite.services.authentication.credential_refusals import CredentialRefusals
+from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import RefusedError, UnauthenticatedError
-from mezite.services.identity import UserIdentity
-from mezite.services.live_access import LiveAccess, LiveEntry, LiveKind
 from mezite.services.sources import Sources
-from mezite.services.verb_registry import Door, DoorKind, VerbRegistry
 from mezite.storage.web_sessions import WebSessionKind
 
 __all__ = ["ServeWebSocket", "WebSocketPeer", "WebSockets", "session_token"]

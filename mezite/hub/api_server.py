@@ -34,12 +34,12 @@ from mezite.hub.balancer_probe import BalancerProbe, run_balancer_probe
 from mezite.hub.ground import Ground
 from mezite.hub.own_certificates import own_certificate_check
 from mezite.hub.services import HubServices
-from mezite.services.access_explain import AccessExplainer
-from mezite.services.login_proofs import LoginProofs
-from mezite.services.proofs_ahead import ProofsAhead
-from mezite.services.role_trial import RoleTrial
-from mezite.services.roles import RoleCatalog
-from mezite.services.verb_registry import VerbRegistry
+from mezite.services.access.explain import AccessExplainer
+from mezite.services.access.role_trial import RoleTrial
+from mezite.services.access.roles import RoleCatalog
+from mezite.services.access.verb_registry import VerbRegistry
+from mezite.services.proofs.login_proofs import LoginProofs
+from mezite.services.proofs.proofs_ahead import ProofsAhead
 
 __all__ = ["open_api", "probe_balancer"]
 

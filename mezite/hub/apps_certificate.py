@@ -12,7 +12,7 @@ import logging
 from mezite.config.schema import HubConfig
 from mezite.core.apps.public_address import covers
 from mezite.hub.web_certificate import Keypair, KeypairError, read_keypair
-from mezite.services.app_catalog import AppCatalog
+from mezite.services.apps.catalog import AppCatalog
 
 __all__ = ["APPS", "check_apps_certificate", "configured_apps_keypair", "warn_of_unreachable_apps"]
 

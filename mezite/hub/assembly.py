@@ -36,11 +36,11 @@ from mezite.hub.services import HubServices, open_services
 from mezite.net.accept_loop import Connection
 from mezite.net.asgi_types import ASGIApp
 from mezite.net.trusted_address import TrustedAddress, TrustedHeader
-from mezite.services.app_registration import AppsDomain
-from mezite.services.identity import AgentIdentity
+from mezite.services.access.verb_registry import VerbRegistry
+from mezite.services.apps.registration import AppsDomain
+from mezite.services.authentication.identity import AgentIdentity
 from mezite.services.self_probes import Sighting
 from mezite.services.sources import Sources
-from mezite.services.verb_registry import VerbRegistry
 from mezite.storage.password_hasher import PasswordHasher
 from mezite.web.app import WebServices, create_app
 from mezite.web.diagnostics import create_diagnostics

@@ -29,7 +29,7 @@ from mezite.net.accept_loop import serve_connections
 from mezite.net.addresses import join_host_port
 from mezite.net.connection_limits import raise_descriptor_limit
 from mezite.net.heap import keep_large_blocks
-from mezite.services.app_request_log import AppRequestLog
+from mezite.services.apps.request_log import AppRequestLog
 from mezite.services.sources import Sources, system_sources
 from mezite.storage.password_hasher import PasswordHasher
 

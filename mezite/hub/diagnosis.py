@@ -26,8 +26,8 @@ from mezite.hub.web_certificate import configured_keypair
 from mezite.net.addresses import join_host_port
 from mezite.net.diagnosis_walk import Walk, nothing_to_do
 from mezite.net.listener_probe import what_listens
-from mezite.services.authority_keys import Purpose
-from mezite.services.certificate_authority import CaPassphraseError, CertificateAuthorities
+from mezite.services.authorities.certificate_authority import CaPassphraseError, CertificateAuthorities
+from mezite.services.authorities.keys import Purpose
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.self_probes import SelfProbes
 from mezite.services.sources import Sources

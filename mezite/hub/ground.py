@@ -14,16 +14,16 @@ import attrs
 
 from mezite.config.schema import HubConfig
 from mezite.hub.hub_identity import load_hub_id, served_names
-from mezite.services.accounts import Accounts
+from mezite.services.access.lock_feed import LockFeed
 from mezite.services.audit_log import AuditLog
-from mezite.services.authority_rotation import AuthorityRotation
-from mezite.services.certificate_authority import CertificateAuthorities
-from mezite.services.enrollment import Enrollment
-from mezite.services.factor_codes import FactorCodes
-from mezite.services.lock_feed import LockFeed
-from mezite.services.login import LoginService
-from mezite.services.refusal_log import RefusalLog
+from mezite.services.authentication.refusal_log import RefusalLog
+from mezite.services.authorities.certificate_authority import CertificateAuthorities
+from mezite.services.authorities.rotation import AuthorityRotation
+from mezite.services.factors.codes import FactorCodes
+from mezite.services.login.password_login import LoginService
+from mezite.services.nodes.enrollment import Enrollment
 from mezite.services.sources import Sources
+from mezite.services.users.accounts import Accounts
 from mezite.storage.database import Database
 from mezite.storage.password_hasher import PasswordHasher
 from mezite.storage.secret_box import SecretBox

@@ -24,8 +24,8 @@ from mezite.core.names import InvalidNameError, check_agent_id
 from mezite.hub.apps_certificate import check_apps_certificate, configured_apps_keypair
 from mezite.hub.web_certificate import Keypair, configured_keypair, keypair_notes
 from mezite.net.tls_contexts import load_identity, mutual_server_context, server_context
-from mezite.services.authority_keys import HUB_LIFETIME_S
-from mezite.services.certificate_authority import CertificateAuthorities, HubCertificates
+from mezite.services.authorities.certificate_authority import CertificateAuthorities, HubCertificates
+from mezite.services.authorities.keys import HUB_LIFETIME_S
 from mezite.services.sources import Sources
 from mezite.ssh.algorithms import HostIdentity
 

@@ -9,7 +9,7 @@ from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.refusal import CertificateRefused
 from mezite.core.certificates.x509_issue import load_certificates
 from mezite.core.certificates.x509_verify import verify_x509
-from mezite.services.certificate_authority import CertificateAuthorities
+from mezite.services.authorities.certificate_authority import CertificateAuthorities
 from mezite.services.sources import Sources
 
 __all__ = ["own_certificate_check"]

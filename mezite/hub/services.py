@@ -8,41 +8,41 @@ import attrs
 from mezite.config.schema import HubConfig
 from mezite.hub.ground import Ground
 from mezite.hub.webhook_receiver import configured_webhook
-from mezite.services.access_requests import AccessRequests
-from mezite.services.access_watch import AccessWatch
-from mezite.services.app_access import AppAccess
-from mezite.services.app_assertions import AppAssertions
-from mezite.services.app_catalog import AppCatalog
-from mezite.services.app_dialing import AppDialer
-from mezite.services.app_entry import AppEntry, AppEntryGround, open_app_entry
-from mezite.services.app_launcher import AppLauncher
-from mezite.services.app_memory import AppMemory
-from mezite.services.app_registration import AppsDomain
-from mezite.services.app_request_log import AppRequestLog
-from mezite.services.app_sessions import AppSessions
-from mezite.services.app_status import AppStatus
-from mezite.services.authentication import Authenticator
-from mezite.services.credential_refusals import CredentialRefusals
-from mezite.services.devices import Devices
-from mezite.services.factor_services import FactorServices, open_factor_services
+from mezite.services.access.access_watch import AccessWatch
+from mezite.services.access.live_access import LiveAccess
+from mezite.services.access.locks import Locks
+from mezite.services.apps.access import AppAccess
+from mezite.services.apps.assertions import AppAssertions
+from mezite.services.apps.catalog import AppCatalog
+from mezite.services.apps.dialing import AppDialer
+from mezite.services.apps.entry import AppEntry, AppEntryGround, open_app_entry
+from mezite.services.apps.launcher import AppLauncher
+from mezite.services.apps.memory import AppMemory
+from mezite.services.apps.registration import AppsDomain
+from mezite.services.apps.request_log import AppRequestLog
+from mezite.services.apps.sessions import AppSessions
+from mezite.services.apps.status import AppStatus
+from mezite.services.authentication.authenticator import Authenticator
+from mezite.services.authentication.credential_refusals import CredentialRefusals
+from mezite.services.authorities.user_certificates import UserCertificateService
+from mezite.services.factors.assembly import FactorServices, open_factor_services
 from mezite.services.housekeeping import Housekeeping
-from mezite.services.live_access import LiveAccess
-from mezite.services.live_connections import LiveConnections
-from mezite.services.locks import Locks
-from mezite.services.login_sessions import LoginSessions
-from mezite.services.machine_identities import MachineIdentities
-from mezite.services.node_access import NodeAccess
-from mezite.services.node_directory import NodeDirectory
-from mezite.services.node_session_control import NodeSessionControl
-from mezite.services.own_sessions import OwnSessions
+from mezite.services.nodes.access import NodeAccess
+from mezite.services.nodes.directory import NodeDirectory
+from mezite.services.nodes.live_connections import LiveConnections
+from mezite.services.nodes.session_control import NodeSessionControl
+from mezite.services.nodes.tunnel_leases import TunnelLeases
+from mezite.services.nodes.tunnel_registry import TunnelRegistry
+from mezite.services.proofs.session_proof import SessionProofs
 from mezite.services.public_addresses import PublicAddresses
+from mezite.services.requests.access_requests import AccessRequests
+from mezite.services.requests.webhooks import Webhooks
 from mezite.services.self_probes import SelfProbes
-from mezite.services.session_proof import SessionProofs
-from mezite.services.sso_services import SsoGround, SsoServices, open_sso
-from mezite.services.tunnel_leases import TunnelLeases
-from mezite.services.tunnel_registry import TunnelRegistry
-from mezite.services.user_certificates import UserCertificateService
-from mezite.services.webhooks import Webhooks
+from mezite.services.sso.assembly import SsoGround, SsoServices, open_sso
+from mezite.services.users.devices import Devices
+from mezite.services.users.login_sessions import LoginSessions
+from mezite.services.users.machine_identities import MachineIdentities
+from mezite.services.users.own_sessions import OwnSessions
 
 __all__ = ["HubServices", "open_services"]
 

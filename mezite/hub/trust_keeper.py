@@ -10,11 +10,11 @@ import trio
 
 from mezite.hub.hub_identity import HubTls
 from mezite.services.audit_log import AuditUnavailableError
-from mezite.services.authority_keys import CaPassphraseError
-from mezite.services.authority_rotation import AuthorityRotation
-from mezite.services.certificate_authority import CertificateAuthorities
-from mezite.services.trust_news import tell_agents
-from mezite.services.tunnel_registry import TunnelRegistry
+from mezite.services.authorities.certificate_authority import CertificateAuthorities
+from mezite.services.authorities.keys import CaPassphraseError
+from mezite.services.authorities.rotation import AuthorityRotation
+from mezite.services.authorities.trust_news import tell_agents
+from mezite.services.nodes.tunnel_registry import TunnelRegistry
 from mezite.storage.errors import StorageError
 
 __all__ = ["keep_trust"]

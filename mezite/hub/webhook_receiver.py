@@ -9,7 +9,7 @@ from mezite.config.schema import HubConfig
 from mezite.core.errors import ExplainedError
 from mezite.core.oidc.provider_url import parse_provider_url
 from mezite.core.secret import Secret
-from mezite.services.webhooks import Webhook
+from mezite.services.requests.webhooks import Webhook
 
 __all__ = ["WebhookSecretError", "configured_webhook"]
 

@@ -24,7 +24,7 @@ from mezite.net.mux_session import (
     PendingChannel,
     TunnelClosedError,
 )
-from mezite.services.tunnel_registry import StaleEpochError, Tunnel, TunnelRegistry
+from mezite.services.nodes.tunnel_registry import StaleEpochError, Tunnel, TunnelRegistry
 
 from .fault_stream import FaultPlan, FaultStream
 from .memory_network import MemoryNetwork

@@ -6,23 +6,23 @@ from __future__ import annotations
 import attrs
 from quart_trio import QuartTrio
 
-from mezite.services.access_requests import AccessRequests
-from mezite.services.app_launcher import AppLauncher
-from mezite.services.app_logins import AppLogins
+from mezite.services.access.verb_registry import VerbRegistry
+from mezite.services.apps.launcher import AppLauncher
+from mezite.services.apps.logins import AppLogins
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication import Authenticator
-from mezite.services.certificate_authority import CertificateAuthorities
-from mezite.services.credential_refusals import CredentialRefusals
-from mezite.services.devices import Devices
-from mezite.services.factor_services import FactorServices
-from mezite.services.login import LoginService
-from mezite.services.own_sessions import OwnSessions
-from mezite.services.program_logins import ProgramLogins
+from mezite.services.authentication.authenticator import Authenticator
+from mezite.services.authentication.credential_refusals import CredentialRefusals
+from mezite.services.authorities.certificate_authority import CertificateAuthorities
+from mezite.services.authorities.user_certificates import UserCertificateService
+from mezite.services.factors.assembly import FactorServices
+from mezite.services.login.password_login import LoginService
+from mezite.services.login.program_logins import ProgramLogins
 from mezite.services.public_addresses import PublicAddresses
+from mezite.services.requests.access_requests import AccessRequests
 from mezite.services.sources import Sources
-from mezite.services.sso_services import SsoServices
-from mezite.services.user_certificates import UserCertificateService
-from mezite.services.verb_registry import VerbRegistry
+from mezite.services.sso.assembly import SsoServices
+from mezite.services.users.devices import Devices
+from mezite.services.users.own_sessions import OwnSessions
 from mezite.web.account_routes import AccountRoutes
 from mezite.web.answers import failure, protect
 from mezite.web.app_entry_routes import AppEntryRoutes

@@ -7,7 +7,7 @@ from html import escape
 
 import quart
 
-from mezite.services.app_logins import HandOver
+from mezite.services.apps.logins import HandOver
 from mezite.web.sso_pages import SHELL
 
 __all__ = ["ask_again", "hand_over"]

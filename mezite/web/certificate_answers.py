@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mezite.services.certificate_authority import CertificateAuthorities
-from mezite.services.user_certificates import IssuedToUser
+from mezite.services.authorities.certificate_authority import CertificateAuthorities
+from mezite.services.authorities.user_certificates import IssuedToUser
 
 __all__ = ["certificates_answer"]
 

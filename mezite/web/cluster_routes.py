@@ -9,12 +9,12 @@ import attrs
 import quart
 
 from mezite import __version__
-from mezite.services.authority_keys import JWKS_MAX_AGE_S
-from mezite.services.certificate_authority import CertificateAuthorities
-from mezite.services.connectors import ConnectorCatalog
-from mezite.services.key_export import app_jwks
+from mezite.services.authorities.certificate_authority import CertificateAuthorities
+from mezite.services.authorities.key_export import app_jwks
+from mezite.services.authorities.keys import JWKS_MAX_AGE_S
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.sources import Sources
+from mezite.services.sso.connectors import ConnectorCatalog
 from mezite.web.route_table import RouteTable
 
 __all__ = ["ClusterRoutes"]

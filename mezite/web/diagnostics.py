@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from mezite.services.tunnel_registry import TunnelRegistry
+from mezite.services.nodes.tunnel_registry import TunnelRegistry
 from mezite.storage.database import Database
 from mezite.storage.errors import StorageError
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from mezite.services.login import LoggedIn
-from mezite.services.own_sessions import OwnSessions
+from mezite.services.login.password_login import LoggedIn
+from mezite.services.users.own_sessions import OwnSessions
 from mezite.storage.web_sessions import WebSessionKind
 from mezite.web import browser_session
 from mezite.web.route_table import client_address

@@ -9,9 +9,9 @@ import attrs
 import quart
 
 from mezite.net.addresses import host_of
-from mezite.services.identity import UserIdentity
-from mezite.services.pending_proof import ProofView
-from mezite.services.session_proof import SessionProofs
+from mezite.services.authentication.identity import UserIdentity
+from mezite.services.proofs.pending_proof import ProofView
+from mezite.services.proofs.session_proof import SessionProofs
 from mezite.web.json_body import read_fields
 from mezite.web.route_table import RouteTable, client_address
 

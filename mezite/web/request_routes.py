@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 import quart
 
-from mezite.services.access_requests import AccessRequests
-from mezite.services.identity import UserIdentity
-from mezite.services.request_parts import NewRequest, check_state
-from mezite.services.request_views import AccessRequestView
+from mezite.services.authentication.identity import UserIdentity
+from mezite.services.requests.access_requests import AccessRequests
+from mezite.services.requests.request_parts import NewRequest, check_state
+from mezite.services.requests.request_views import AccessRequestView
 from mezite.web.json_body import read_fields, texts
 from mezite.web.route_table import RouteTable, client_address
 

@@ -13,14 +13,14 @@ import quart
 from quart_trio import QuartTrio
 
 from mezite.core.audit.event_types import EventType
+from mezite.services.access.authorization import Resource, authorize
+from mezite.services.access.verb_registry import Door, DoorKind, VerbRegistry
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication import Authenticator
-from mezite.services.authorization import Resource, authorize
-from mezite.services.credential_refusals import CredentialRefusals
+from mezite.services.authentication.authenticator import Authenticator
+from mezite.services.authentication.credential_refusals import CredentialRefusals
+from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import AccessDeniedError, InvalidRequestError, UnauthenticatedError
-from mezite.services.identity import UserIdentity
 from mezite.services.sources import Sources
-from mezite.services.verb_registry import Door, DoorKind, VerbRegistry
 from mezite.storage.web_sessions import WebSessionKind
 from mezite.web import browser_session
 from mezite.web.static_pages import PAGE_POLICY, StaticPage

@@ -14,7 +14,7 @@ import quart
 
 from mezite.services.audit_log import AuditUnavailableError
 from mezite.services.errors import RefusedError
-from mezite.services.sso_clients import ClientQuestion
+from mezite.services.sso.clients import ClientQuestion
 from mezite.web.answers import explained
 
 __all__ = [

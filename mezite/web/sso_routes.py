@@ -12,12 +12,12 @@ import quart
 
 from mezite.core.cookies import read_cookie, write_cookie
 from mezite.core.oidc.connector import CALLBACK_PATHS, ConnectorKind
-from mezite.services.certificate_authority import CertificateAuthorities
-from mezite.services.connectors import LOCAL
+from mezite.services.authorities.certificate_authority import CertificateAuthorities
 from mezite.services.errors import InvalidRequestError
-from mezite.services.sso_clients import ClientRequest
-from mezite.services.sso_login import ROUND_TRIP_MS, CameBack
-from mezite.services.sso_services import SsoServices
+from mezite.services.sso.assembly import SsoServices
+from mezite.services.sso.clients import ClientRequest
+from mezite.services.sso.connectors import LOCAL
+from mezite.services.sso.login import ROUND_TRIP_MS, CameBack
 from mezite.storage.web_sessions import WebSessionKind
 from mezite.web import browser_session, sso_pages
 from mezite.web.certificate_answers import certificates_answer

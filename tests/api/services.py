@@ -29,12 +29,12 @@ from mezite.api.server import GrpcServer
 from mezite.api.sessions import SessionsApi
 from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
-from mezite.services.access_explain import AccessExplainer
-from mezite.services.app_launcher import AppLauncher
-from mezite.services.connector_trial import ConnectorTrial
+from mezite.services.access.explain import AccessExplainer
+from mezite.services.apps.launcher import AppLauncher
 from mezite.services.public_addresses import PublicAddresses
-from tests.services.test_authority_rotation import rotation_of
-from tests.services.test_connectors import catalog_of
+from mezite.services.sso.connector_trial import ConnectorTrial
+from tests.services.authorities.test_rotation import rotation_of
+from tests.services.sso.test_connectors import catalog_of
 from tests.services.world import CLIENT, World, certificate_der
 
 

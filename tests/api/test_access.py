@@ -7,9 +7,9 @@ from google.protobuf.wrappers_pb2 import StringValue
 from mezite.api.access import register_methods
 from mezite.api.rpc import RpcMethod, StatusCode
 from mezite.api.service_methods import agent_of, unary, user_of
+from mezite.services.access.verb_registry import DoorKind, VerbRegistry
 from mezite.services.audit_log import AuditUnavailableError
 from mezite.services.errors import NotFoundError
-from mezite.services.verb_registry import DoorKind, VerbRegistry
 from mezite.storage import agents, users
 from tests.api.services import all_methods, calling, calling_as
 from tests.services.test_audit_log import break_database

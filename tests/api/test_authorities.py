@@ -8,7 +8,7 @@ import pytest
 from mezite.api.pb.mezite.v1 import authorities_pb2 as pb
 from mezite.api.rpc import StatusCode
 from mezite.core.rotation import MARGIN_MS
-from mezite.services.authority_keys import Purpose
+from mezite.services.authorities.keys import Purpose
 from tests.api.services import calling_as
 from tests.services.world import HOUR, START
 

@@ -8,7 +8,7 @@ from mezite.api.pb.mezite.v1 import enrollment_pb2 as pb
 from mezite.api.rpc import StatusCode
 from mezite.storage import agents, node_sessions
 from tests.api.services import calling, calling_as_agent
-from tests.services.test_live_connections import connection_of
+from tests.services.nodes.test_live_connections import connection_of
 from tests.services.world import CLUSTER, HOUR, SSH_PUBLIC_LINE, START, TLS_PUBLIC_PEM, certificate_der
 
 KEYS = {

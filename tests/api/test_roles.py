@@ -6,7 +6,7 @@ import json
 from mezite.api.pb.mezite.v1 import roles_pb2 as pb
 from mezite.api.rpc import StatusCode
 from tests.api.services import calling_as
-from tests.services.test_roles import document
+from tests.services.access.test_roles import document
 from tests.services.world import START
 
 

@@ -15,7 +15,7 @@ import trio
 from mezite.api.client import ClientOptions, open_api_client
 from mezite.api.dialing import GRPC_ALPN
 from mezite.api.pb.mezite.v1 import nodes_pb2
-from mezite.cli.profile_store import Profile, ProfileStore
+from mezite.cli.hub_client.profile_store import Profile, ProfileStore
 from mezite.core.mux.connection import ChannelHeader, Side
 from mezite.net.mux_session import MuxSession
 from mezite.net.tls_contexts import client_context, mutual_client_context

@@ -19,13 +19,13 @@ import attrs
 import pytest
 
 from mezite.cli.errors import CliError
-from mezite.cli.msh_mfa import qr_code
-from mezite.cli.second_factor import code_field, needed_factors, needed_proofs
+from mezite.cli.hub_client.second_factor import code_field, needed_factors, needed_proofs
+from mezite.cli.msh.mfa import qr_code
 from mezite.core.totp import STEP_SECONDS, totp_code
-from mezite.services.fresh_proof import Proof
+from mezite.services.proofs.fresh_proof import Proof
 from mezite.storage.web_sessions import WebSessionKind
 from tests.cli.commands import HubInThread, Result
-from tests.cli.test_demo import clean_environment
+from tests.cli.mezhub.test_demo import clean_environment
 from tests.hub.live_hub import PASSWORD
 
 CLIENT = "192.0.2.7:1"

@@ -10,10 +10,10 @@ import pytest
 
 import mezite
 from mezite.cli.errors import run_program
-from mezite.cli.mezctl import AuthServer, auth_server, mezctl
-from mezite.cli.mezd import mezd
-from mezite.cli.mezhub import mezhub
-from mezite.cli.msh import msh
+from mezite.cli.mezctl.program import AuthServer, auth_server, mezctl
+from mezite.cli.mezd.program import mezd
+from mezite.cli.mezhub.program import mezhub
+from mezite.cli.msh.program import msh
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAMS = {"mezhub": mezhub, "mezd": mezd, "msh": msh, "mezctl": mezctl}
@@ -37,7 +37,7 @@ def test_a_quick_word_imports_nothing_heavy(program, word):
     """`msh --version` takes 150 ms at most; what it imports is what decides that."""
     code = (
         "import sys\n"
-        f"from mezite.cli.{program} import main\n"
+        f"from mezite.cli.{program}.program import main\n"
         f"sys.argv = ['{program}', '{word}']\n"
         "try: main()\n"
         "finally: print('|', *[name for name in " + repr(HEAVY) + " if name in sys.modules])"

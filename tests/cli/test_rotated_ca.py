@@ -12,10 +12,10 @@ import pytest
 import trio
 
 from mezite.cli.errors import CliError
-from mezite.cli.hub_dialing import connect_hub
-from mezite.cli.profile_store import ProfileStore
+from mezite.cli.hub_client.hub_dialing import connect_hub
+from mezite.cli.hub_client.profile_store import ProfileStore
 from mezite.core.certificates.x509_issue import certificate_pem
-from mezite.services.authority_keys import Purpose
+from mezite.services.authorities.keys import Purpose
 from mezite.testing.certificates import ThrowAwayCa
 from tests.cli.commands import PASSWORD, HubInThread, environment, hub_in_thread, run
 

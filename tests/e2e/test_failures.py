@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from mezite.cli.profile_store import CurrentProfile, ProfileStore
+from mezite.cli.hub_client.profile_store import CurrentProfile, ProfileStore
 from mezite.cli.program_path import program_command
 from mezite.config.loader import load_hub_config
 from mezite.core.certificates.openssh_key import public_line_of_private_key
 from mezite.hub.ground import open_ground
-from mezite.services.certificate_authority import UserCertificateRequest
+from mezite.services.authorities.certificate_authority import UserCertificateRequest
 from mezite.services.sources import system_sources
 from tests.e2e.harness import ME, PASSWORD, Cluster, Daemon, clean_environment, program
 

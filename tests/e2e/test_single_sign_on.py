@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import sso_browser
 from tests.cli.commands import HubInThread, hub_in_thread
-from tests.cli.sso_browser import Browser
-from tests.cli.test_msh_sso import started
+from tests.cli.msh import sso_browser
+from tests.cli.msh.sso_browser import Browser
+from tests.cli.msh.test_sso import started
 from tests.e2e.openid_provider import OpenIdProvider, run_provider
 
 pytestmark = pytest.mark.e2e

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from mezite.services.sso_clients import ClientRequest
+from mezite.services.sso.clients import ClientRequest
 from tests.chromium import chromium, open_tab
 from tests.e2e.openid_provider import run_provider
 from tests.e2e.test_single_sign_on import PEOPLE, connector

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mezite.cli.connector_file import load_connector
+from mezite.cli.mezctl.connector_file import load_connector
 from mezite.core.oidc.claim_mapping import map_claims
 
 ROOT = Path(__file__).parents[2]

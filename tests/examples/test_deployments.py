@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mezite.cli.mezd_identity import start
+from mezite.cli.mezd.identity import start
 from mezite.config.checks import agent_notes, hub_notes
 from mezite.config.loader import load_agent_config, load_hub_config
 from mezite.config.schema import AgentConfig, HubConfig

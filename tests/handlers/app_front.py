@@ -19,9 +19,9 @@ from mezite.net.byte_streams import PushbackStream
 from mezite.net.http1_limits import HostRules, Http1Limits
 from mezite.net.http1_server import serve_http1
 from mezite.net.mux_channel import MuxChannel
-from mezite.services.app_dialing import AppConnection
-from mezite.services.app_request_log import AppRequest
-from mezite.services.identity import UserIdentity
+from mezite.services.apps.dialing import AppConnection
+from mezite.services.apps.request_log import AppRequest
+from mezite.services.authentication.identity import UserIdentity
 from mezite.services.sources import system_sources
 from mezite.testing.memory_network import MemoryNetwork, MemoryStream
 

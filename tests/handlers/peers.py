@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from mezite.cli.profile_store import Profile
+from mezite.cli.hub_client.profile_store import Profile
 from mezite.core.mux.connection import ChannelHeader, Side
 from mezite.net.dialer import dial
 from mezite.net.mux_channel import MuxChannel

@@ -20,7 +20,7 @@ from mezite.handlers.agent_tunnel import PROOF_SECONDS, AgentTunnelHandler, _Pee
 from mezite.net.mux_session import ChannelRejectedError, MuxSession
 from mezite.net.tls_stream import TlsStream
 from mezite.services.errors import UnauthenticatedError
-from mezite.services.tunnel_registry import Tunnel
+from mezite.services.nodes.tunnel_registry import Tunnel
 from mezite.storage import agents
 from tests.handlers.peers import (
     API,

@@ -19,11 +19,11 @@ from mezite.handlers.web_front import HostRouter, WebFront, rules_by_host
 from mezite.net.http1_client import Http1ClientError, request
 from mezite.net.http1_websocket import ACCEPT
 from mezite.net.websocket_upgrade import UpgradeError, open_websocket
-from mezite.services.app_admission import AppAdmission
-from mezite.services.app_session_memory import AppSessionMemory
+from mezite.services.apps.admission import AppAdmission
+from mezite.services.apps.session_memory import AppSessionMemory
 from mezite.services.audit_log import AuditUnavailableError
 from mezite.storage import web_sessions
-from tests.services.app_world import GRAFANA, HOST, OTHER_HOST, WIKI, AppWorld, open_app_world
+from tests.services.apps.world import GRAFANA, HOST, OTHER_HOST, WIKI, AppWorld, open_app_world
 from tests.services.world import CLIENT, copy_template, make_template, open_world
 
 OWN, WIKIS, EVIL = f"https://{HOST}", f"https://{OTHER_HOST}", "https://evil.apps.example.com"

@@ -14,7 +14,7 @@ from mezite.handlers.app_exchange import ExchangeTimes
 from mezite.net.http1_client import request
 from mezite.net.tls_contexts import server_context
 from mezite.net.tls_stream import TlsStream
-from mezite.services.app_dialing import AllDialsFailedError, DialAttempt, NoAgentsBoundError
+from mezite.services.apps.dialing import AllDialsFailedError, DialAttempt, NoAgentsBoundError
 from mezite.testing.self_signed import self_signed_pem
 from tests.handlers.app_front import (
     GET,

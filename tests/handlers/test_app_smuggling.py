@@ -22,7 +22,7 @@ import trio
 from mezite.core.apps.app import App
 from mezite.net.asgi_types import Scope
 from mezite.net.mux_channel import MuxChannel
-from mezite.services.app_dialing import AppConnection
+from mezite.services.apps.dialing import AppConnection
 from mezite.testing.ports import free_port
 from tests.handlers.app_front import Ada, Site, make_app, open_site, read_all, saying
 from tests.handlers.app_servers import SERVERS, Seen, run_server, seen_by

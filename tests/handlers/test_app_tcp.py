@@ -22,7 +22,7 @@ from mezite.core.rbac.locks import LockTarget
 from mezite.handlers.app_tcp import AppTcpHandler
 from mezite.net.mux_channel import ChannelResetError, MuxChannel
 from mezite.net.mux_session import ChannelRejectedError, MuxSession
-from mezite.services.app_access import AppSession
+from mezite.services.apps.access import AppSession
 from mezite.storage import apps
 from mezite.testing.mux_sessions import SessionPair
 from tests.handlers.peers import FakeAgent, online_agent, read_all, user_session

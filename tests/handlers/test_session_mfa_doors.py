@@ -12,7 +12,7 @@ import pytest
 
 from mezite.api.client import ClientOptions, RpcError, StatusCode, open_api_client
 from mezite.api.pb.mezite.v1 import enrollment_pb2
-from mezite.cli.profile_store import Profile
+from mezite.cli.hub_client.profile_store import Profile
 from mezite.core.mux.connection import ChannelHeader
 from mezite.net.mux_session import MuxSession
 from mezite.net.tls_stream import TlsStream
@@ -39,7 +39,7 @@ LEADING = {"nodes.connect", "apps.connect"}
 
 DOORS = {
     "channel ssh": "the agent asks: below, and tests/e2e/test_session_mfa.py",
-    "channel app": "TCP can ask nobody: refused, tests/services/test_app_authorization.py",
+    "channel app": "TCP can ask nobody: refused, tests/services/apps/test_authorization.py",
 }
 """Of the registry; port 3023 for stock clients is in tests/e2e/test_session_mfa.py, and applications in the browser ask
 before their session begins."""

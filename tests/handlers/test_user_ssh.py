@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
-from mezite.cli.profile_store import Profile
+from mezite.cli.hub_client.profile_store import Profile
 from mezite.core.certificates.ssh import parse_authorized_key_line
 from mezite.handlers.user_ssh import _HeldStream, _JumpPolicy
 from mezite.ssh.policy import ChannelKind, Refusal, SshGrant

@@ -17,7 +17,7 @@ import trio
 from mezite.agent.identity_store import AgentIdentityFiles, StoredIdentity
 from mezite.agent.joining import identity_of_response, make_keys, public_keys
 from mezite.api.pb.mezite.v1 import enrollment_pb2
-from mezite.cli.profile_store import CurrentProfile, Profile
+from mezite.cli.hub_client.profile_store import CurrentProfile, Profile
 from mezite.config.kinds import ListenAddress
 from mezite.config.schema import AgentConfig, AuthConfig, DiagConfig, HubConfig, ProxyConfig
 from mezite.core.certificates.keys import generate_ed25519, generate_p256, private_key_pem, public_key_pem
@@ -27,8 +27,8 @@ from mezite.core.join_token import parse_join_token
 from mezite.hub.assembly import Hub
 from mezite.hub.daemon import RunningHub, run_hub
 from mezite.hub.ground import open_ground
-from mezite.services.certificate_authority import UserCertificateRequest
-from mezite.services.enrollment import JoinRequest
+from mezite.services.authorities.certificate_authority import UserCertificateRequest
+from mezite.services.nodes.enrollment import JoinRequest
 from mezite.services.sources import Sources, system_sources
 from mezite.storage.audit_events import AuditQuery
 from tests.services.world import cheap_hasher

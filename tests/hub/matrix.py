@@ -40,10 +40,10 @@ from mezite.net.mux_session import ChannelRejectedError, MuxSession, TunnelClose
 from mezite.net.tls_contexts import mutual_client_context, unverified_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
 from mezite.net.websocket_upgrade import UpgradeError, open_websocket
-from mezite.services.enrollment import JoinRequest, secret_part
-from mezite.services.login import token_hash
+from mezite.services.authorities.user_certificates import UserCertificateService
+from mezite.services.login.password_login import token_hash
+from mezite.services.nodes.enrollment import JoinRequest, secret_part
 from mezite.services.sources import Sources, system_sources
-from mezite.services.user_certificates import UserCertificateService
 from mezite.storage import agents, apps, audit_events, roles, users, web_sessions
 from mezite.storage.json_columns import stable_json
 from mezite.storage.users import NewUser

@@ -21,7 +21,7 @@ from mezite.hub.web_certificate import Keypair, KeypairError
 from mezite.net.dialer import dial
 from mezite.net.tls_contexts import unverified_client_context
 from mezite.net.tls_stream import TlsStream
-from mezite.services.app_registration import AppsDomain
+from mezite.services.apps.registration import AppsDomain
 from mezite.storage import apps
 from tests.hub.keypairs import certificate, ecdsa_key, key_pem, write_pair
 from tests.hub.live_hub import ANYWHERE, LiveHub, live_hub

@@ -20,12 +20,12 @@ from mezite.config.schema import AuthConfig, HubConfig, ProxyConfig
 from mezite.core.mux.connection import ChannelHeader
 from mezite.hub.daemon import DRAIN_SECONDS, ListenError, _bound_address, run_hub, write_last_requests
 from mezite.net.dialer import DialError, dial
-from mezite.services.app_request_log import AppRequestLog
+from mezite.services.apps.request_log import AppRequestLog
 from mezite.services.audit_log import AuditLog, AuditUnavailableError
 from mezite.services.sources import system_sources
 from tests.handlers.peers import API, FakeAgent, agent_session, goodbye, online_agent, user_session
 from tests.hub.live_hub import ANYWHERE, LOCAL, fill, hub_config, live_hub
-from tests.services.test_app_request_log import PREFLIGHT
+from tests.services.apps.test_request_log import PREFLIGHT
 
 
 async def test_it_announces_where_it_listens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

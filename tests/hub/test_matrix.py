@@ -33,7 +33,7 @@ from mezite.api.pb.mezite.v1 import (
     users_pb2,
 )
 from mezite.api.rpc import StatusCode
-from mezite.services.verb_registry import DoorKind
+from mezite.services.access.verb_registry import DoorKind
 from tests.hub.matrix import EVERYBODY, ROLES, WANTING, address_of, open_cluster
 
 OK, BAD = StatusCode.OK, StatusCode.INVALID_ARGUMENT

@@ -5,7 +5,7 @@ import json
 
 from mezite.api.pb.mezite.v1 import nodes_pb2
 from mezite.api.rpc import StatusCode
-from mezite.services.roles import RoleCatalog
+from mezite.services.access.roles import RoleCatalog
 from mezite.storage import users
 from tests.hub.matrix import node_header, open_cluster, opened
 

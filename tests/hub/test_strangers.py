@@ -19,7 +19,7 @@ from mezite.config.schema import ProxyConfig
 from mezite.net.dialer import dial
 from mezite.net.http1_client import Response, request
 from mezite.net.tls_contexts import unverified_client_context
-from mezite.services.refusal_log import PER_SOURCE
+from mezite.services.authentication.refusal_log import PER_SOURCE
 from tests.hub.live_hub import ANYWHERE, PASSWORD, LiveHub, live_hub
 
 GUESSER, OTHER = "198.51.100.9", "203.0.113.4"

@@ -20,11 +20,11 @@ from mezite.hub import trust_keeper
 from mezite.net.mux_session import TunnelClosedError
 from mezite.net.tls_contexts import mutual_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
-from mezite.services.authority_keys import Purpose
-from mezite.services.authority_rotation import AuthorityRotation
-from mezite.services.certificate_authority import CertificateAuthorities
-from mezite.services.trust_news import tell_agents
-from mezite.services.tunnel_registry import Tunnel, TunnelRegistry
+from mezite.services.authorities.certificate_authority import CertificateAuthorities
+from mezite.services.authorities.keys import Purpose
+from mezite.services.authorities.rotation import AuthorityRotation
+from mezite.services.authorities.trust_news import tell_agents
+from mezite.services.nodes.tunnel_registry import Tunnel, TunnelRegistry
 from mezite.storage.errors import DatabaseBusyError
 from tests.hub.live_hub import LiveHub, live_hub
 from tests.services.conftest import database_path, world, world_template

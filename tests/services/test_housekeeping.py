@@ -13,7 +13,7 @@ from mezite.storage import live_connections, web_sessions
 from mezite.storage.schema import access_requests, invites
 from mezite.storage.schema import live_connections as places
 from mezite.storage.schema import web_sessions as sessions
-from tests.services.test_access_requests import office  # noqa: F401 - a fixture
+from tests.services.requests.test_access_requests import office  # noqa: F401 - a fixture
 from tests.services.test_audit_log import break_database
 from tests.services.world import HOUR
 

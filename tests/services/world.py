@@ -18,40 +18,40 @@ from cryptography.x509 import load_pem_x509_certificate
 from mezite.core.certificates.keys import generate_ed25519, generate_p256, public_key_pem
 from mezite.core.certificates.ssh import authorized_key_line, parse_authorized_key_line, public_key_blob
 from mezite.core.certificates.ssh_verify import verify_user_certificate
-from mezite.services.access_requests import AccessRequests
-from mezite.services.access_watch import AccessWatch
-from mezite.services.accounts import Accounts
-from mezite.services.app_catalog import AppCatalog
-from mezite.services.app_memory import AppMemory
-from mezite.services.app_registration import AppsDomain
-from mezite.services.app_sessions import AppSessions
-from mezite.services.app_status import AppStatus
+from mezite.services.access.access_watch import AccessWatch
+from mezite.services.access.live_access import LiveAccess
+from mezite.services.access.lock_feed import LockFeed
+from mezite.services.access.locks import Locks
+from mezite.services.access.role_trial import RoleTrial
+from mezite.services.access.roles import RoleCatalog
+from mezite.services.apps.catalog import AppCatalog
+from mezite.services.apps.memory import AppMemory
+from mezite.services.apps.registration import AppsDomain
+from mezite.services.apps.sessions import AppSessions
+from mezite.services.apps.status import AppStatus
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication import Authenticator
-from mezite.services.certificate_authority import CertificateAuthorities
-from mezite.services.credential_refusals import CredentialRefusals
-from mezite.services.devices import Devices
-from mezite.services.enrollment import Enrolled, Enrollment, JoinRequest, secret_part
-from mezite.services.factor_codes import FactorCodes, ShownCode
-from mezite.services.factor_services import FactorServices, open_factor_services
-from mezite.services.identity import AgentIdentity, UserIdentity
-from mezite.services.live_access import LiveAccess
-from mezite.services.live_connections import LiveConnections
-from mezite.services.lock_feed import LockFeed
-from mezite.services.locks import Locks
-from mezite.services.login import LoginService
-from mezite.services.login_sessions import LoginSessions
-from mezite.services.machine_identities import MachineIdentities
-from mezite.services.node_access import NodeAccess
-from mezite.services.node_directory import NodeDirectory
-from mezite.services.node_session_control import NodeSessionControl
-from mezite.services.refusal_log import RefusalLog
-from mezite.services.role_trial import RoleTrial
-from mezite.services.roles import RoleCatalog
+from mezite.services.authentication.authenticator import Authenticator
+from mezite.services.authentication.credential_refusals import CredentialRefusals
+from mezite.services.authentication.identity import AgentIdentity, UserIdentity
+from mezite.services.authentication.refusal_log import RefusalLog
+from mezite.services.authorities.certificate_authority import CertificateAuthorities
+from mezite.services.authorities.user_certificates import IssuedToUser, UserCertificateService
+from mezite.services.factors.assembly import FactorServices, open_factor_services
+from mezite.services.factors.codes import FactorCodes, ShownCode
+from mezite.services.login.password_login import LoginService
+from mezite.services.nodes.access import NodeAccess
+from mezite.services.nodes.directory import NodeDirectory
+from mezite.services.nodes.enrollment import Enrolled, Enrollment, JoinRequest, secret_part
+from mezite.services.nodes.live_connections import LiveConnections
+from mezite.services.nodes.session_control import NodeSessionControl
+from mezite.services.nodes.tunnel_leases import TunnelLeases
+from mezite.services.nodes.tunnel_registry import TunnelRegistry
+from mezite.services.requests.access_requests import AccessRequests
 from mezite.services.sources import Sources
-from mezite.services.tunnel_leases import TunnelLeases
-from mezite.services.tunnel_registry import TunnelRegistry
-from mezite.services.user_certificates import IssuedToUser, UserCertificateService
+from mezite.services.users.accounts import Accounts
+from mezite.services.users.devices import Devices
+from mezite.services.users.login_sessions import LoginSessions
+from mezite.services.users.machine_identities import MachineIdentities
 from mezite.storage import users
 from mezite.storage.audit_events import AuditQuery
 from mezite.storage.database import Database

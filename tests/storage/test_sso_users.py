@@ -4,8 +4,8 @@
 import trio
 
 from mezite.core.oidc.claim_mapping import MappedUser
-from mezite.services.identity_providers import Proven
-from mezite.services.sso_users import SsoUserRefusedError, sign_in
+from mezite.services.sso.identity_providers import Proven
+from mezite.services.sso.users import SsoUserRefusedError, sign_in
 
 NOW = 1_790_000_000_000
 

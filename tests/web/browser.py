@@ -11,13 +11,13 @@ import trio.testing
 
 from mezite.net.http1_client import Response, request
 from mezite.net.http1_server import serve_http1
-from mezite.services.app_entry import AppEntryGround, open_app_entry
-from mezite.services.app_launcher import AppLauncher
-from mezite.services.own_sessions import OwnSessions
+from mezite.services.access.verb_registry import VerbRegistry
+from mezite.services.apps.entry import AppEntryGround, open_app_entry
+from mezite.services.apps.launcher import AppLauncher
+from mezite.services.authentication.refusal_log import RefusalLog
 from mezite.services.public_addresses import PublicAddresses
-from mezite.services.refusal_log import RefusalLog
-from mezite.services.sso_services import SsoGround, open_sso
-from mezite.services.verb_registry import VerbRegistry
+from mezite.services.sso.assembly import SsoGround, open_sso
+from mezite.services.users.own_sessions import OwnSessions
 from mezite.web.app import WebServices, create_app
 from mezite.web.built_pages import BuiltPages
 from tests.services.world import CLIENT, World

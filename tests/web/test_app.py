@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from mezite import __version__
-from mezite.services.verb_registry import DoorKind, VerbRegistry
+from mezite.services.access.verb_registry import DoorKind, VerbRegistry
 from mezite.storage import users
 from mezite.web.app import MAX_BODY
 from mezite.web.route_table import RouteTable

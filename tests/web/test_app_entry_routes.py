@@ -9,7 +9,7 @@ import pytest
 from mezite.core.rbac.locks import LockTarget
 from mezite.storage import apps
 from mezite.web.app_entry_pages import POLICY
-from tests.services.app_world import GRAFANA, HOST, TARGET, WIKI
+from tests.services.apps.world import GRAFANA, HOST, TARGET, WIKI
 from tests.services.world import CLIENT
 from tests.web.browser import browsing, document, make_app
 from tests.web.test_browser_session import cookie, log_in

@@ -3,7 +3,7 @@
 
 import pytest
 
-from mezite.services.app_registration import AppRegistration
+from mezite.services.apps.registration import AppRegistration
 from tests.services.world import CLIENT
 from tests.web.browser import browsing, document, make_app
 

@@ -6,7 +6,7 @@ import base64
 from mezite.core.certificates.keys import generate_ed25519
 from mezite.core.certificates.ssh_public_key import authorized_key_line, public_key_blob
 from mezite.core.device_proof import DevicePurpose, certified_keys, sign_proof
-from mezite.services.devices import DeviceProof
+from mezite.services.users.devices import DeviceProof
 from tests.services.world import CLIENT, CLUSTER, SSH_PUBLIC_LINE, TLS_PUBLIC_PEM
 from tests.web.browser import browsing, document, failure, make_app
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import attrs
 import pytest
 
-from tests.services.identity_provider import FakeGithub, FakeOidc, serving
+from tests.services.sso.identity_provider import FakeGithub, FakeOidc, serving
 from tests.services.world import CLIENT, SSH_PUBLIC_LINE, TLS_PUBLIC_PEM
 from tests.web.browser import API, Browser, browsing, document, failure, make_app
 

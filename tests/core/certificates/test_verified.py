@@ -56,7 +56,10 @@ def test_only_the_verifiers_know_how_to_make_them_a2():
     makers = {f"core/certificates/{name}.py" for name in ("verified", "ssh_verify", "x509_verify")}
     assert files_with(r"construct_verified|VerifiedOnly") == makers
     # Identities are made the same way, of what the verifiers return.
-    assert files_with(r"type\.__call__") == {"core/certificates/verified.py", "services/identity.py"}
+    assert files_with(r"type\.__call__") == {
+        "core/certificates/verified.py",
+        "services/authentication/identity.py",
+    }
 
 
 def files_with(pattern: str) -> set[str]:

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Applications as mezctl shows them."""
+
+from __future__ import annotations
+
+from mezite.api.pb.mezite.v1 import apps_pb2 as pb
+from mezite.cli.terminal.output import Column
+from mezite.core.timestamps import format_timestamp
+
+__all__ = ["APP_COLUMNS", "app_row", "app_text"]
+
+APP_COLUMNS = (
+    Column("name", "Name"),
+    Column("status", "Status"),
+    Column("protocol", "Protocol"),
+    Column("public_addr", "Public address"),
+    Column("uri", "URI"),
+    Column("labels", "Labels"),
+    Column("agent_hostnames", "Agents"),
+)
+
+
+def app_row(app: pb.App) -> dict[str, object]:
+    """Return the JSON form, whose keys are part of the contract."""
+    options = app.options
+    return {
+        "name": app.name,
+        "status": app.status,
+        "enabled": app.enabled,
+        "protocol": app.protocol,
+        "uri": app.uri,
+        "public_addr": app.public_addr or None,
+        "labels": dict(sorted(app.labels.items())),
+        "agent_hostnames": [agent.hostname for agent in app.agents],
+        "agents": [{"hostname": agent.hostname, "status": agent.status} for agent in app.agents],
+        "upstream_verification": _verification(app),
+        "insecure_skip_verify": options.insecure_skip_verify,
+        "ca_pem": options.ca_pem or None,
+        "cors_origins": list(options.cors_origins),
+        "request_headers": dict(sorted(options.request_headers.items())),
+        "response_headers": dict(sorted(options.response_headers.items())),
+        "max_body": options.max_body or None,
+        "rewrite_location": options.rewrite_location,
+        "created_at": format_timestamp(app.created_at_ms),
+        "updated_at": format_timestamp(app.updated_at_ms),
+    }
+
+
+def app_text(app: pb.App) -> dict[str, object]:
+    """Return the form for people: agents with their state, and no certificate in full."""
+    row = app_row(app)
+    del row["insecure_skip_verify"], row["ca_pem"], row["agent_hostnames"]
+    row["agents"] = [f"{agent.hostname} ({agent.status})" for agent in app.agents]
+    return row
+
+
+def _verification(app: pb.App) -> str | None:
+    """How the hub knows that it speaks with the application, in words; None where there is no TLS to it."""
+    if not app.uri.startswith("https://"):
+        return None
+    if app.options.insecure_skip_verify:
+        return f"INSECURE: the certificate of {app.uri} is not verified, whoever answers there is believed"
+    if app.options.ca_pem:
+        return "against the certificates that were given (--ca-file)"
+    return "against the hub's system roots"

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Locks as administrators make and lift them (threat E14)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from mezite.core.audit.event_types import EventType
+from mezite.core.durations import MAX_DURATION_SECONDS
+from mezite.core.names import (
+    InvalidNameError,
+    check_agent_id,
+    check_login,
+    check_node_name,
+    check_role_name,
+    check_user_name,
+)
+from mezite.core.rbac.locks import LockSet, LockTarget
+from mezite.services.access.access_watch import AccessWatch
+from mezite.services.access.authorization import holder_subjects
+from mezite.services.audit_log import AuditLog
+from mezite.services.authentication.identity import UserIdentity
+from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
+from mezite.services.sources import Sources
+from mezite.storage import locks as rows
+from mezite.storage import node_sessions
+from mezite.storage.database import Database
+from mezite.storage.locks import LockEffect, LockRow
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["KnownLock", "Locks"]
+
+MAX_MESSAGE = 160
+"""Characters: with the id and the name it has to fit the 256 that a rejected channel can say."""
+
+MAX_LOCKS = 1000
+"""In force at a time: every hub keeps all of them in memory and reads them at each change."""
+
+REPORT_SECONDS = 2.5
+"""Two seconds for the other hubs, and time to write down what they did."""
+
+REPORT_LOOK_SECONDS = 0.1
+
+_COLUMNS = {
+    LockTarget.USER: "user_name",
+    LockTarget.NODE: "node_name",
+    LockTarget.LOGIN: "login",
+    LockTarget.AGENT: "agent_id",
+}
+"""By what live sessions of other hubs are found; roles and serials are not written with them."""
+
+MAX_SERIAL_DIGITS = 20
+"""SSH serials have 64 bits."""
+
+
+@attrs.frozen(kw_only=True)
+class KnownLock:
+    """A lock and what it has cut so far, on all hubs together."""
+
+    row: LockRow
+    effect: LockEffect
+
+
+class Locks:
+    """Make, list and lift locks."""
+
+    def __init__(self, *, database: Database, audit: AuditLog, sources: Sources, watch: AccessWatch) -> None:
+        self._database = database
+        self._audit = audit
+        self._sources = sources
+        self._watch = watch
+
+    async def create(
+        self,
+        target: LockTarget,
+        name: str,
+        *,
+        message: str,
+        ttl_seconds: int = 0,
+        by: UserIdentity,
+        client_address: str,
+    ) -> KnownLock:
+        """Make a lock, which holds for `ttl_seconds` (0: until it is lifted).
+
+        When this returns it is in force on this hub, and what it has cut here is over. Other hubs follow within 2 s; if
+        they have sessions that it is on, their report is waited for that long.
+        What is locked need not exist: a user may be about to be created, an agent's name may come back.
+
+        :raises InvalidRequestError: the name, message or time cannot be, or the lock would be on the caller.
+        :raises ConflictError: there are too many locks.
+        """
+        _check(target, name, message, ttl_seconds)
+        now = self._sources.now()
+        row = LockRow(
+            id=self._sources.new_id(),
+            target=target,
+            name=name,
+            message=message,
+            created_by=by.name,
+            created_at=now,
+            expires_at=now + ttl_seconds * 1000 if ttl_seconds else None,
+        )
+        if LockSet([row.lock()]).find(holder_subjects(by)) is not None:
+            raise InvalidRequestError(
+                f"the lock on {target.value} {name} would lock you out yourself: let another administrator make it"
+            )
+        elsewhere = await self._connections_elsewhere(row)
+        stored = await self._database.write(_insert, row, now)
+        if not stored:
+            raise ConflictError(
+                f"there are {MAX_LOCKS} locks already: lift some that are not needed, or lock a role"
+            )
+        # Not after the record of it: a lock that nobody could write about still has to hold.
+        await self._watch.look()
+        effect = await self._everywhere(row, elsewhere, await self._watch.effect_of(row.id))
+        await self._record(EventType.LOCK_CREATED, row, by, client_address, effect)
+        return KnownLock(row=row, effect=effect)
+
+    async def _connections_elsewhere(self, row: LockRow) -> int:
+        column = _COLUMNS.get(row.target)
+        if column is None:
+            return 0
+        return await self._database.read(
+            node_sessions.connections_elsewhere, hub_id=self._watch.hub_id, column=column, value=row.name
+        )
+
+    async def _everywhere(self, row: LockRow, elsewhere: int, here: LockEffect) -> LockEffect:
+        """What the lock has cut on all hubs, if others have something to cut and say so in time; else here."""
+        if not elsewhere:
+            return here
+        effect = here
+        with trio.move_on_after(REPORT_SECONDS):
+            while effect.sessions < here.sessions + elsewhere:
+                await trio.sleep(REPORT_LOOK_SECONDS)
+                effect = (await self._database.read(rows.effects)).get(row.id, here)
+        return effect if effect.sessions >= here.sessions else here
+
+    async def list_locks(self) -> list[KnownLock]:
+        """Return the locks in force, the oldest first."""
+        now = self._sources.now()
+
+        def read(conn: Connection) -> list[KnownLock]:
+            effects = rows.effects(conn)
+            return [
+                KnownLock(row=row, effect=effects.get(row.id, LockEffect()))
+                for row in rows.list_in_force(conn, now=now)
+            ]
+
+        return await self._database.read(read)
+
+    async def delete(self, lock_id: str, *, by: UserIdentity, client_address: str) -> None:
+        """Lift a lock.
+
+        :raises NotFoundError: there is none of that id.
+        """
+        row = await self._database.read(rows.get, lock_id=lock_id[:64])
+        if row is None or not await self._database.write(rows.delete, lock_id=row.id):
+            raise NotFoundError(f"lock {lock_id[:64]} does not exist: `mezctl locks ls` shows the locks")
+        await self._watch.look()
+        await self._record(EventType.LOCK_DELETED, row, by, client_address)
+
+    async def _record(
+        self,
+        event_type: EventType,
+        row: LockRow,
+        by: UserIdentity,
+        client_address: str,
+        effect: LockEffect | None = None,
+    ) -> None:
+        cut = {} if effect is None else {"sessions_cut": effect.sessions, "slowest_ms": effect.slowest_ms}
+        await self._audit.emit(
+            event_type,
+            user_name=by.name,
+            user_roles=by.roles,
+            resource_type=row.target.value,
+            resource_name=row.name,
+            client_ip=client_address,
+            lock_id=row.id,
+            reason=row.message,
+            expires_at=row.expires_at or 0,
+            **cut,
+        )
+
+
+def _insert(conn: Connection, row: LockRow, now: int) -> bool:
+    if rows.count_in_force(conn, now=now) >= MAX_LOCKS:
+        return False
+    rows.insert(conn, row=row)
+    return True
+
+
+def _check_serial(text: str) -> str:
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_SERIAL_DIGITS) or text.startswith("0"):
+        raise InvalidNameError(
+            f"{text[:64]!r} is not a certificate's serial: `mezctl audit ls --type=user.cert.issued` shows them"
+        )
+    return text
+
+
+_CHECKS: dict[LockTarget, Callable[[str], str]] = {
+    LockTarget.USER: check_user_name,
+    LockTarget.ROLE: check_role_name,
+    LockTarget.NODE: check_node_name,
+    LockTarget.LOGIN: check_login,
+    LockTarget.AGENT: check_agent_id,
+    LockTarget.SERIAL: _check_serial,
+}
+
+
+def _check(target: LockTarget, name: str, message: str, ttl_seconds: int) -> None:
+    try:
+        _CHECKS[target](name)
+    except InvalidNameError as error:
+        raise InvalidRequestError(str(error)) from None
+    if not message.strip() or len(message) > MAX_MESSAGE or not message.isprintable():
+        raise InvalidRequestError(
+            f"the message is one line of at most {MAX_MESSAGE} characters: it tells those who are locked out why"
+        )
+    if not 0 <= ttl_seconds <= MAX_DURATION_SECONDS:
+        raise InvalidRequestError("the time to live of a lock is positive and at most a century")

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The web and API sessions of one user, as that user sees and ends them."""
+
+from __future__ import annotations
+
+import attrs
+
+from mezite.core.audit.event_types import EventType
+from mezite.services.audit_log import AuditLog
+from mezite.services.authentication.identity import UserIdentity
+from mezite.services.errors import NotFoundError
+from mezite.services.login.password_login import token_hash
+from mezite.services.sources import Sources
+from mezite.storage import web_sessions
+from mezite.storage.database import Database
+from mezite.storage.web_sessions import WebSessionKind, WebSessionRow
+
+__all__ = ["ID_LENGTH", "OwnSession", "OwnSessions", "session_id"]
+
+ID_LENGTH = 32
+"""Hex digits of a session's id: 128 bits of the stored hash, from which nobody gets back to the secret."""
+
+
+@attrs.frozen(kw_only=True)
+class OwnSession:
+    """One live session."""
+
+    id: str
+    kind: WebSessionKind
+    created_at: int
+    expires_at: int
+    client_address: str
+    is_this: bool
+    """It is the session that asks."""
+
+
+@attrs.frozen(kw_only=True)
+class OwnSessions:
+    """Lists and ends sessions; all of them are stored, none lives in the process."""
+
+    database: Database
+    audit: AuditLog
+    sources: Sources
+
+    async def listed(self, identity: UserIdentity) -> list[OwnSession]:
+        """Return the live sessions of the caller, newest first."""
+        rows = await self.database.read(
+            web_sessions.list_live, user_name=identity.name, now=self.sources.now()
+        )
+        return [
+            OwnSession(
+                id=session_id(row),
+                kind=row.kind,
+                created_at=row.created_at,
+                expires_at=row.expires_at,
+                client_address=row.client_ip,
+                is_this=row.token_hash == identity.session_hash,
+            )
+            for row in rows
+        ]
+
+    async def end(self, identity: UserIdentity, wanted: str, *, client_address: str) -> None:
+        """End one of the caller's sessions, which may be the one that asks.
+
+        :raises NotFoundError: the caller has no live session of that id.
+        """
+        now = self.sources.now()
+        rows = await self.database.read(web_sessions.list_live, user_name=identity.name, now=now)
+        for row in rows:
+            if session_id(row) == wanted and await self._revoke(row.token_hash):
+                await self._audit(identity.name, identity.roles, client_address)
+                return
+        raise NotFoundError("that session has ended already: reload the list")
+
+    async def replace(self, secret: str, *, client_address: str) -> None:
+        """End the browser session that a fresh login in the same browser takes the place of (rotation).
+
+        What is no live browser session is left alone.
+        """
+        hashed, now = token_hash(secret), self.sources.now()
+        row = await self.database.read(web_sessions.get_live, token_hash=hashed, now=now)
+        if row is not None and row.kind is WebSessionKind.WEB and await self._revoke(hashed):
+            await self._audit(row.user_name, (), client_address)
+
+    async def _revoke(self, hashed: str) -> bool:
+        return await self.database.write(web_sessions.revoke, token_hash=hashed, now=self.sources.now())
+
+    async def _audit(self, user_name: str, roles: tuple[str, ...], client_address: str) -> None:
+        await self.audit.emit(
+            EventType.USER_LOGOUT, user_name=user_name, user_roles=roles, client_ip=client_address
+        )
+
+
+def session_id(row: WebSessionRow) -> str:
+    """Return by what people name it."""
+    return row.token_hash[:ID_LENGTH]
