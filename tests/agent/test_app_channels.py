@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import attrs
@@ -19,8 +19,7 @@ from mezite.net.byte_streams import abort_stream
 from mezite.net.mux_channel import ChannelResetError
 from mezite.net.mux_session import ChannelRejectedError, MuxSession, TunnelClosedError
 from mezite.testing.mux_sessions import SessionPair
-
-Handler = Callable[[trio.SocketStream], Awaitable[None]]
+from tests.loopback import listening
 
 
 def to(target: str, *, deadline_ms: int = 0) -> ChannelHeader:
@@ -55,25 +54,6 @@ async def agent(channels: AppChannels | None = None) -> AsyncIterator[MuxSession
         nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def application(handler: Handler) -> AsyncIterator[str]:
-    """A TCP server; gives its address."""
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(serve_quietly, handler)
-        yield f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
-        nursery.cancel_scope.cancel()
-
-
-async def serve_quietly(handler: Handler, *, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
-    async def handle(stream: trio.SocketStream) -> None:
-        try:
-            await handler(stream)
-        except trio.BrokenResourceError:
-            return
-
-    await trio.serve_tcp(handle, 0, host="127.0.0.1", task_status=task_status)
-
-
 async def count_then_answer(stream: trio.SocketStream) -> None:
     """Reads everything, and only then says how much it was."""
     count = 0
@@ -93,7 +73,7 @@ async def refusal(session: MuxSession, header: ChannelHeader) -> ChannelRejected
 
 
 async def test_bytes_go_both_ways_and_each_direction_ends_by_itself() -> None:
-    async with agent() as hub, application(count_then_answer) as address:
+    async with agent() as hub, listening(count_then_answer) as address:
         channel = await hub.open_channel(to(address))
         await channel.send_all(b"x" * 300_000)
         await channel.send_eof()
@@ -102,7 +82,7 @@ async def test_bytes_go_both_ways_and_each_direction_ends_by_itself() -> None:
 
 async def test_a_name_is_looked_up_and_each_of_its_addresses_tried() -> None:
     """`localhost` may be ::1 first, where nothing listens."""
-    async with agent() as hub, application(count_then_answer) as address:
+    async with agent() as hub, listening(count_then_answer) as address:
         channel = await hub.open_channel(to(address.replace("127.0.0.1", "localhost")))
         await channel.send_eof()
         assert await channel.receive_some() == b"0 bytes"
@@ -208,7 +188,7 @@ async def test_a_hub_that_gives_up_leaves_no_connection_behind() -> None:
         return stream
 
     gone = trio.Event()
-    async with agent(AppChannels(dial=dial_and_dawdle)) as hub, application(wait_for_the_end) as address:
+    async with agent(AppChannels(dial=dial_and_dawdle)) as hub, listening(wait_for_the_end) as address:
         with trio.CancelScope() as giving_up:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hub.open_channel, to(address))
@@ -227,7 +207,7 @@ async def test_a_reset_by_the_application_is_one_for_the_user() -> None:
         await stream.send_all(b"half of")
         await abort_stream(stream, ErrorCode.CANCELLED, "")
 
-    async with agent() as hub, application(break_off) as address:
+    async with agent() as hub, listening(break_off) as address:
         channel = await hub.open_channel(to(address))
         with pytest.raises(ChannelResetError) as reset:
             await read_all(channel)
@@ -247,7 +227,7 @@ async def test_a_reset_by_the_user_is_one_for_the_application() -> None:
             outcome.append("a reset")
         over.set()
 
-    async with agent() as hub, application(listen) as address:
+    async with agent() as hub, listening(listen) as address:
         channel = await hub.open_channel(to(address))
         await channel.send_all(b"half of")
         channel.reset(ErrorCode.CANCELLED, "the user went away")

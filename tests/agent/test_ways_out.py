@@ -19,7 +19,8 @@ from mezite.net.outbound import Outbound
 from mezite.ssh.spawn import ProcessSpawner
 from mezite.testing.self_signed import self_signed_pem
 from tests.hub.live_hub import Enrolled, LiveHub, hub_config, live_hub
-from tests.net.fronts import answering, listening, tls_front
+from tests.loopback import listening
+from tests.net.fronts import answering, tls_front
 
 PEM = self_signed_pem()
 TRUSTING = Outbound(extra_roots=(PEM[0],))

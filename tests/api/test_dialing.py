@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reaching the gRPC port, and knowing whether it is the right hub."""
 
-from contextlib import asynccontextmanager
-
 import pytest
 import trio
 import trio.testing
@@ -22,29 +20,13 @@ from mezite.core.certificates.keys import generate_ed25519, generate_p256, priva
 from mezite.core.certificates.trust_bundle import key_id_of_certificate
 from mezite.net.dialer import DialError
 from mezite.net.tls_contexts import client_context, server_context
-from mezite.net.tls_stream import TlsError, TlsStream
+from mezite.net.tls_stream import TlsStream
 from mezite.testing.self_signed import self_signed_pem
 from tests.api.services import make_server
+from tests.loopback import listening
 from tests.services.world import CLIENT, CLUSTER, START
 
 PING = ("/mezite.v1.AuthService/Ping", auth_pb2.PingRequest(), auth_pb2.PingResponse)
-
-
-@asynccontextmanager
-async def listening(handle):
-    """The address of a listener whose connections go to `handle`."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with trio.open_nursery() as nursery:
-
-        async def guarded(stream):
-            try:
-                await handle(stream)
-            except (TlsError, trio.BrokenResourceError):
-                await trio.aclose_forcefully(stream)
-
-        nursery.start_soon(trio.serve_listeners, guarded, [listener])
-        yield f"127.0.0.1:{listener.socket.getsockname()[1]}"
-        nursery.cancel_scope.cancel()
 
 
 def hub(world, context, server=None):

@@ -21,6 +21,7 @@ from mezite.net.tls_contexts import client_context, server_context
 from mezite.net.tls_stream import TlsStream
 from mezite.testing.self_signed import self_signed_pem
 from tests.api.echo_service import METHODS, SERVICE, make_server, method
+from tests.loopback import listening
 
 pytestmark = pytest.mark.e2e
 
@@ -51,7 +52,7 @@ SERVED = [
 
 
 @contextlib.asynccontextmanager
-async def listening(tls=None, server=None):
+async def serving(tls=None, server=None):
     """Our server on a loopback port."""
     server = server or make_server(SERVED)
 
@@ -65,10 +66,8 @@ async def listening(tls=None, server=None):
             stream, PeerInfo(client_address="127.0.0.1:1", certificate_der=certificate)
         )
 
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(functools.partial(trio.serve_tcp, accept, 0, host="127.0.0.1"))
-        yield listeners[0].socket.getsockname()[1]
-        nursery.cancel_scope.cancel()
+    async with listening(accept) as address:
+        yield int(address.rpartition(":")[2])
 
 
 def mutual_tls():
@@ -148,7 +147,7 @@ async def test_grpcio_calls_our_server(tls, caplog):
             large_messages(channel)
             binary_metadata(channel)
 
-    async with listening(mutual_tls() if tls else None) as port:
+    async with serving(mutual_tls() if tls else None) as port:
         await in_thread(drive, port)
 
 
@@ -159,9 +158,9 @@ async def test_the_certificate_of_the_client_reaches_the_call():
         with channel_to(port, tls=tls) as channel:
             return unary(channel, "Peer", StringValue()).value
 
-    async with listening(mutual_tls()) as port:
+    async with serving(mutual_tls()) as port:
         assert (await in_thread(drive, port, True)).split() == self_signed_pem()[0].decode().split()
-    async with listening() as port:
+    async with serving() as port:
         assert await in_thread(drive, port, False) == "none"
 
 
@@ -175,7 +174,7 @@ async def test_grpcio_cancels():
         finally:
             cancelled.set()
 
-    async with listening(server=make_server([method("Wait", wait)])) as port:
+    async with serving(server=make_server([method("Wait", wait)])) as port:
         with channel_to(port) as channel:
             call = channel.unary_unary(
                 SERVICE + "Wait", StringValue.SerializeToString, StringValue.FromString
@@ -199,7 +198,7 @@ async def test_an_early_error_while_grpcio_uploads():
                 upload((BytesValue(value=bytes(100_000)) for _ in range(1000)), metadata=[])
             return caught.value.code()
 
-    async with listening() as port:
+    async with serving() as port:
         assert await in_thread(drive, port) is grpc.StatusCode.UNAUTHENTICATED
 
 
@@ -209,7 +208,7 @@ async def test_many_calls_at_once():
             calls = [pool.submit(unary, channel, "Upper", StringValue(value="a")) for _ in range(1500)]
             assert {call.result().value for call in calls} == {"A"}
 
-    async with listening() as port:
+    async with serving() as port:
         await in_thread(drive, port)
 
 
@@ -224,22 +223,22 @@ async def test_grpcio_survives_a_graceful_end():
 
     first = make_server([*METHODS, method("Wait", wait)])
     second = make_server(METHODS)
-    serving, reached_second = first, trio.Event()
+    current, reached_second = first, trio.Event()
 
     class Front:
         async def serve_connection(self, stream, peer):
-            if serving is second:
+            if current is second:
                 reached_second.set()
-            await serving.serve_connection(stream, peer)
+            await current.serve_connection(stream, peer)
 
-    async with listening(server=Front()) as port:
+    async with serving(server=Front()) as port:
         with channel_to(port) as channel:
             call = channel.unary_unary(
                 SERVICE + "Wait", StringValue.SerializeToString, StringValue.FromString
             )
             future = call.future(StringValue(), metadata=TOKEN)
             await started.wait()
-            serving = second
+            current = second
             first.drain()
             with trio.fail_after(10):
                 while not reached_second.is_set():
@@ -438,7 +437,7 @@ async def test_through_nginx(tmp_path, caplog):
             failures(channel)
             binary_metadata(channel)
 
-    async with listening() as upstream, nginx(tmp_path, upstream) as port:
+    async with serving() as upstream, nginx(tmp_path, upstream) as port:
         await in_thread(drive, port)
 
 
@@ -463,7 +462,7 @@ async def test_nginx_and_its_endless_window(tmp_path):
             next(stream)
             return stream
 
-    async with listening(server=server) as upstream, nginx(tmp_path, upstream) as port:
+    async with serving(server=server) as upstream, nginx(tmp_path, upstream) as port:
         with trio.fail_after(10):
             stream = await in_thread(drive, port)
         before = -1
@@ -482,7 +481,7 @@ async def run_program(*command):
 async def test_curl_with_prior_knowledge(tmp_path):
     body = tmp_path / "body"
     body.write_bytes(b"\0\0\0\0\0")
-    async with listening() as port:
+    async with serving() as port:
         done = await run_program(
             *("curl", "-sS", "-i", "--http2-prior-knowledge", "--data-binary", f"@{body}"),
             *("-H", "content-type: application/grpc", "-H", "te: trailers"),
@@ -497,7 +496,7 @@ async def test_curl_with_prior_knowledge(tmp_path):
 
 
 async def test_nghttp():
-    async with listening() as port:
+    async with serving() as port:
         done = await run_program("nghttp", "-v", f"http://127.0.0.1:{port}/")
         assert done.returncode == 0, done.stderr
         assert b":status: 405" in done.stdout
@@ -513,5 +512,5 @@ async def test_health_for_grpcio():
             )
             return call(HealthCheckRequest(), timeout=10).status
 
-    async with listening() as port:
+    async with serving() as port:
         assert await in_thread(drive, port) == HealthCheckResponse.SERVING

@@ -18,7 +18,8 @@ from mezite.net.diagnosis_walk import NothingToDoError
 from mezite.net.hop import Hop
 from mezite.services.self_probes import SelfProbes
 from mezite.testing.self_signed import self_signed_pem
-from tests.net.fronts import listening, tls_front
+from tests.loopback import listening
+from tests.net.fronts import tls_front
 
 PAGE = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello"
 

@@ -3,35 +3,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import trio
 
-from mezite.net.addresses import join_host_port, split_host_port
+from mezite.net.addresses import split_host_port
 from mezite.net.byte_streams import relay
 from mezite.net.tls_contexts import server_context
 from mezite.net.tls_stream import TlsStream
-
-Serve = Callable[[trio.SocketStream], Awaitable[None]]
-GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
-
-
-@asynccontextmanager
-async def listening(serve: Serve, host: str = "127.0.0.1") -> AsyncIterator[str]:
-    """A listener for the length of the block; yields its address."""
-
-    async def guarded(stream: trio.SocketStream) -> None:
-        with contextlib.suppress(*GONE):
-            await serve(stream)
-        await trio.aclose_forcefully(stream)
-
-    listeners = await trio.open_tcp_listeners(0, host=host)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, guarded, listeners)
-        yield join_host_port(host, listeners[0].socket.getsockname()[1])
-        nursery.cancel_scope.cancel()
+from tests.loopback import Serve, listening
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from mezite.net.guarded_client import FetchError, GuardedClient
 from mezite.net.tls_contexts import server_context
 from mezite.net.tls_stream import TlsStream
 from mezite.testing.self_signed import self_signed_pem
+from tests.loopback import listening
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CERTIFICATE, KEY = self_signed_pem()
@@ -21,27 +22,20 @@ LOCAL = GuardedClient(allow_private=True)
 @asynccontextmanager
 async def serving(answer, *, tls=False, heard=None):
     """A server on loopback that answers each connection with the same bytes; its URL."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
 
     async def serve(transport):
         stream = transport
-        try:
-            if tls:
-                stream = TlsStream(transport, server_context(CERTIFICATE, KEY, ()), server_side=True)
-                await stream.do_handshake()
-            if heard is not None:
-                heard.append(await stream.receive_some(65536))
-            await stream.send_all(answer)
-            await stream.aclose()
-        except trio.BrokenResourceError:
-            pass
+        if tls:
+            stream = TlsStream(transport, server_context(CERTIFICATE, KEY, ()), server_side=True)
+            await stream.do_handshake()
+        if heard is not None:
+            heard.append(await stream.receive_some(65536))
+        await stream.send_all(answer)
+        await stream.aclose()
 
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, serve, [listener])
-        scheme = "https" if tls else "http"
+    async with listening(serve) as address:
+        scheme, port = "https" if tls else "http", address.rpartition(":")[2]
         yield parse_provider_url(f"{scheme}://localhost:{port}/x?y", plain_on_loopback=True)
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_request_and_its_answer():

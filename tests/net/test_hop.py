@@ -14,7 +14,8 @@ from mezite.net.hop import Hop, describe_session, other_door, wrong_door
 from mezite.net.outbound import Outbound
 from mezite.net.tls_contexts import client_context
 from mezite.testing.self_signed import self_signed_pem
-from tests.net.fronts import listening, tls_front
+from tests.loopback import listening
+from tests.net.fronts import tls_front
 
 PEM = self_signed_pem()
 

@@ -6,7 +6,8 @@ from mezite.core.outbound_proxy import HttpProxy
 from mezite.net.addresses import split_host_port
 from mezite.net.dialer import DialError
 from mezite.net.http_connect_proxy import dial_through_proxy
-from tests.net.fronts import answering, listening
+from tests.loopback import listening
+from tests.net.fronts import answering
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"
 

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
@@ -17,23 +15,7 @@ from mezite.net.listener_probe import what_listens
 from mezite.net.tls_contexts import server_context
 from mezite.net.tls_stream import TlsStream
 from mezite.testing.self_signed import self_signed_pem
-
-Serve = Callable[[trio.SocketStream], Awaitable[None]]
-
-
-@asynccontextmanager
-async def server(serve: Serve) -> AsyncIterator[str]:
-    async def handle(stream: trio.SocketStream) -> None:
-        async with stream:
-            try:
-                await serve(stream)
-            except trio.BrokenResourceError:
-                return
-
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, handle, 0, host="127.0.0.1"))
-        yield f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
-        nursery.cancel_scope.cancel()
+from tests.loopback import Serve, listening
 
 
 async def greet(text: bytes, stream: trio.SocketStream) -> None:
@@ -89,7 +71,7 @@ HUB = b'{"cluster_name": "test"}'
     ],
 )
 async def test_servers_without_tls(serve: Serve, found: Answer) -> None:
-    async with server(serve) as address:
+    async with listening(serve) as address:
         assert await what_listens(address, 1) is found
 
 
@@ -107,13 +89,13 @@ async def test_servers_without_tls(serve: Serve, found: Answer) -> None:
     ],
 )
 async def test_servers_with_tls(alpn: str, response: bytes, found: Answer) -> None:
-    async with server(partial(in_tls, context(alpn), response)) as address:
+    async with listening(partial(in_tls, context(alpn), response)) as address:
         assert await what_listens(address, 1) is found
 
 
 async def test_a_server_whose_tls_refuses_ours() -> None:
     handshake_failure = bytes((21, 3, 3, 0, 2, 2, 40))
-    async with server(partial(answer, handshake_failure)) as address:
+    async with listening(partial(answer, handshake_failure)) as address:
         assert await what_listens(address, 1) is Answer.TLS
 
 
@@ -123,12 +105,12 @@ async def test_a_server_without_tls_that_refuses_it_politely() -> None:
         alert = bytes((21, 3, 3, 0, 2, 2, 40))
         await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n" if data.startswith(b"GET") else alert)
 
-    async with server(serve) as address:
+    async with listening(serve) as address:
         assert await what_listens(address, 1) is Answer.HTTP
 
 
 async def test_a_server_that_says_nothing() -> None:
-    async with server(say_nothing) as address:
+    async with listening(say_nothing) as address:
         assert await what_listens(address, 1, knock_seconds=0.2) is Answer.SILENT
 
 

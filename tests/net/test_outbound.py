@@ -8,7 +8,8 @@ from mezite.net.dialer import DialError
 from mezite.net.outbound import Outbound, OuterTlsError
 from mezite.net.tunnel_route import Carrier, TunnelRoute
 from mezite.testing.self_signed import self_signed_pem
-from tests.net.fronts import answering, listening, tls_front
+from tests.loopback import listening
+from tests.net.fronts import answering, tls_front
 
 
 async def echo(stream: trio.SocketStream) -> None:

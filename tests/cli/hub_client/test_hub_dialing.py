@@ -20,7 +20,8 @@ from mezite.net.dialer import DialError
 from mezite.net.tls_stream import TlsStream
 from mezite.testing.self_signed import self_signed_pem
 from tests.hub.live_hub import LiveHub, live_hub
-from tests.net.fronts import answering, listening, tls_front
+from tests.loopback import listening
+from tests.net.fronts import answering, tls_front
 
 PEM = self_signed_pem()
 

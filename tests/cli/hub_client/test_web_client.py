@@ -15,6 +15,7 @@ from mezite.core.secret import Secret
 from mezite.net.tls_contexts import server_context
 from mezite.net.tls_stream import TlsStream
 from mezite.testing.self_signed import self_signed_pem
+from tests.loopback import listening
 
 
 @asynccontextmanager
@@ -30,11 +31,8 @@ async def server(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
             if answer:
                 await tls.send_all(answer)
 
-    async with trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, listeners)
-        yield f"localhost:{listeners[0].socket.getsockname()[1]}", seen
-        nursery.cancel_scope.cancel()
+    async with listening(serve) as address:
+        yield f"localhost:{address.rpartition(':')[2]}", seen
 
 
 def response(status: str, body: bytes) -> bytes:

@@ -16,6 +16,7 @@ from mezite.services.requests.webhooks import MAX_WAITING, WAITS_MS, Webhook, We
 from mezite.storage import webhook_outbox
 from mezite.storage.access_requests import AccessRequestRow
 from mezite.storage.webhook_outbox import DeliveryRow
+from tests.loopback import listening
 from tests.services.test_audit_log import break_database
 from tests.services.world import CLUSTER, HOUR, START
 
@@ -65,13 +66,9 @@ def complete(data):
 @asynccontextmanager
 async def receiving():
     receiver = Receiver()
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
-    receiver.url = parse_provider_url(f"http://127.0.0.1:{port}/hook", plain_on_loopback=True)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, receiver.serve, [listener])
+    async with listening(receiver.serve) as address:
+        receiver.url = parse_provider_url(f"http://{address}/hook", plain_on_loopback=True)
         yield receiver
-        nursery.cancel_scope.cancel()
 
 
 def webhooks(world, url, **changes):

@@ -17,6 +17,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from mezite.core.oidc.connector_document import parse_connector
 from mezite.net.http1_server import serve_http1
+from tests.loopback import listening
 
 CLIENT_ID, CLIENT_SECRET = "mezite", "s3cret&more"
 GONE = object()
@@ -312,17 +313,15 @@ class FakeGithub(FakeProvider):
 @asynccontextmanager
 async def serving(kind: type[FakeProvider], now: Callable[[], int]) -> AsyncIterator[FakeProvider]:
     """A provider on a free port of loopback."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
-    provider = kind(f"http://127.0.0.1:{port}", now)
+    provider: FakeProvider | None = None
 
     async def serve(stream: trio.SocketStream) -> None:
-        await serve_http1(stream, provider, scheme="http", client="127.0.0.1:1", server=f"127.0.0.1:{port}")
+        assert provider is not None
+        await serve_http1(stream, provider, scheme="http", client="127.0.0.1:1", server=address)
 
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, serve, [listener])
+    async with listening(serve) as address:
+        provider = kind(f"http://{address}", now)
         yield provider
-        nursery.cancel_scope.cancel()
 
 
 def connector_of(provider: FakeProvider, **spec: object):
