@@ -197,7 +197,8 @@ def check_extension_set(extensions: Extensions) -> None:
     missing = STANDARD_EXTENSIONS - extensions.keys()
     if missing:
         raise CertificateRefused(
-            Reason.WRONG_USAGE, "basic constraints, key usage or alternative name are missing"
+            Reason.WRONG_USAGE,
+            "basic constraints, key usage, extended key usage or alternative name are missing",
         )
 
 

@@ -10,7 +10,7 @@ from mezite.core.certificates.identity import IdentityError, PeerKind
 from mezite.core.certificates.keys import generate_p256, spki_sha256
 from mezite.core.certificates.refusal import CertificateRefused, Reason
 from mezite.core.certificates.x509_issue import CaPurpose, certificate_spki_sha256
-from mezite.core.certificates.x509_verify import checked_addresses, pinned_ca, verify_x509
+from mezite.core.certificates.x509_verify import MAX_DER_BYTES, checked_addresses, pinned_ca, verify_x509
 from mezite.testing.certificates import ThrowAwayCa
 from mezite.testing.strategies.certificates import damaged
 from tests.core.certificates.x509_matrix import (
@@ -44,6 +44,41 @@ def test_the_matrix_f4(mutation):
             verify(der)
         assert caught.value.reason is mutation.reason, caught.value.message
         assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("mutation", "message"),
+    [
+        ("self-signed", "the certificate is not from a certificate authority trusted for this"),
+        ("content changed", "the signature is wrong, or by an algorithm that is not accepted"),
+        ("usage that is no usage", "the certificate is not well-formed DER"),
+        (
+            "no extended usage",
+            "basic constraints, key usage, extended key usage or alternative name are missing",
+        ),
+        ("another scheme", "the identity is not of the form mezite://CLUSTER/KIND/NAME"),
+        ("a mail address beside it", "the certificate has names of a type that is not allowed"),
+        ("may sign lists", "the certificate is not one for a peer but for signing others"),
+        ("node name not UTF-8", "an identity extension is not UTF-8"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(mutation, message):
+    (built,) = (each.build() for each in MUTATIONS if each.name == mutation)
+    with pytest.raises(CertificateRefused) as caught:
+        verify(built)
+    assert caught.value.message == message
+
+
+def test_a_certificate_of_the_largest_size_is_read():
+    def signed(padding):
+        padded = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.25.1"), bytes(padding)), False
+        return build(signer="ca-ed25519", issuer="CA Ed25519", later=padded)
+
+    fits = MAX_DER_BYTES - len(signed(10_000)) + 10_000
+    assert len(signed(fits)) == MAX_DER_BYTES
+    assert verify(signed(fits)).name == "agent-1"
+    with pytest.raises(CertificateRefused, match=r"^a certificate of 16385 bytes is refused unread$"):
+        verify(signed(fits + 1))
 
 
 def test_there_are_enough_mutations():
@@ -149,20 +184,24 @@ def basic(*, path_length, is_ca=True):
     return x509.BasicConstraints(ca=is_ca, path_length=path_length if is_ca else None), True
 
 
+NO_CA = "the signer is not a certificate authority"
+NO_FORM = "the CA certificate is malformed"
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "message"),
     [
-        {"basic": basic(path_length=None)},
-        {"basic": basic(path_length=1)},
-        {"basic": basic(path_length=0, is_ca=False)},
-        {"basic": None},
-        {"usage": None},
-        {"usage": (usage("digital_signature"), True)},
+        ({"basic": basic(path_length=None)}, NO_CA),
+        ({"basic": basic(path_length=1)}, NO_CA),
+        ({"basic": basic(path_length=0, is_ca=False)}, NO_CA),
+        ({"basic": None}, NO_FORM),
+        ({"usage": None}, NO_FORM),
+        ({"usage": (usage("digital_signature"), True)}, NO_CA),
     ],
     ids=["no path length", "path length 1", "no CA", "no constraints", "no usage", "may not sign"],
 )
-def test_a_trusted_certificate_that_is_no_ca_signs_nothing(changes):
-    with pytest.raises(CertificateRefused) as caught:
+def test_a_trusted_certificate_that_is_no_ca_signs_nothing(changes, message):
+    with pytest.raises(CertificateRefused, match=f"^{message}$") as caught:
         verify(build(), cas=[ca(**changes)])
     assert caught.value.reason is Reason.UNTRUSTED_SIGNER
 
@@ -205,7 +244,9 @@ def test_a_pinned_key_with_a_certificate_of_others_is_refused():
         )
     )
     pin = spki_sha256(key("ca-p256").public_key())
-    with pytest.raises(CertificateRefused, match="not signed by itself") as caught:
+    with pytest.raises(
+        CertificateRefused, match=r"^the pinned CA certificate is not signed by itself$"
+    ) as caught:
         pinned_ca([forged], pin, NOW)
     assert caught.value.reason is Reason.BAD_SIGNATURE
     with pytest.raises(CertificateRefused, match="not valid for another"):
