@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from mezite.services.sources import Sources
-from mezite.storage import access_requests, invites, live_connections, web_sessions
+from mezite.storage import access_requests, invites, live_connections, locks, web_sessions
 from mezite.storage.database import Database
 from mezite.storage.errors import StorageError
 
@@ -28,8 +28,8 @@ EVERY_SECONDS = 3600
 """Of what is deleted here a busy cluster makes some thousand rows an hour."""
 
 KEPT_MS = 30 * 24 * 3600 * 1000
-"""A month: access requests that are over, for whoever looks into an incident; invites, which say then that they were
-used or have expired rather than that nobody knows them."""
+"""A month: access requests and locks that are over, for whoever looks into an incident; invites, which say then that
+they were used or have expired rather than that nobody knows them."""
 
 
 @attrs.frozen(kw_only=True)
@@ -48,6 +48,7 @@ class Housekeeping:
                 web_sessions.delete_stale(conn, before=now)
                 + invites.delete_stale(conn, before=now - KEPT_MS)
                 + access_requests.delete_closed(conn, before=now - KEPT_MS)
+                + locks.delete_stale(conn, before=now - KEPT_MS)
                 + live_connections.delete_stale(conn)
             )
 

@@ -23,8 +23,10 @@ __all__ = [
     "LockEffect",
     "LockRow",
     "add_effect",
+    "answered",
     "count_in_force",
     "delete",
+    "delete_stale",
     "effects",
     "get",
     "insert",
@@ -92,6 +94,11 @@ def delete(conn: Connection, *, lock_id: str) -> bool:
     return lifted
 
 
+def delete_stale(conn: Connection, *, before: int) -> int:
+    """Delete locks whose time was over before; how many there were. Nothing changes for anybody."""
+    return conn.execute(delete_from(locks).where(locks.c.expires_at < before)).rowcount
+
+
 def add_effect(conn: Connection, *, lock_id: str, hub_id: str, effect: LockEffect) -> bool:
     """Add what a hub has cut to what it had cut before; False when the lock was lifted meanwhile."""
     values = attrs.asdict(effect)
@@ -112,6 +119,12 @@ def add_effect(conn: Connection, *, lock_id: str, hub_id: str, effect: LockEffec
     if get(conn, lock_id=lock_id) is None:
         return False
     return insert_if_absent(conn, lock_effects, {"lock_id": lock_id, "hub_id": hub_id} | values) is not None
+
+
+def answered(conn: Connection, *, lock_id: str) -> set[str]:
+    """The hubs that have said what the lock has cut there, if only nothing."""
+    statement = select(lock_effects.c.hub_id).where(lock_effects.c.lock_id == lock_id)
+    return set(conn.execute(statement).scalars())
 
 
 def effects(conn: Connection) -> dict[str, LockEffect]:

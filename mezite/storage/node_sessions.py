@@ -26,7 +26,6 @@ __all__ = [
     "NodeSessionKind",
     "NodeSessionOutcome",
     "NodeSessionRow",
-    "connections_elsewhere",
     "end",
     "end_all_of_connection",
     "end_all_of_hub",
@@ -143,16 +142,6 @@ def list_ordered(conn: Connection, *, hub_id: str) -> list[NodeSessionRow]:
         sessions.c.hub_id == hub_id, sessions.c.ended_at.is_(None), sessions.c.kill_by.is_not(None)
     )
     return all_rows(NodeSessionRow, conn.execute(statement))
-
-
-def connections_elsewhere(conn: Connection, *, hub_id: str, column: str, value: str) -> int:
-    """How many connections of other hubs have live sessions with this value, of `user_name`, `node_name`, `login` or
-    `agent_id`.
-    """
-    counted = select(func.count(sessions.c.connection_id.distinct())).where(
-        sessions.c.ended_at.is_(None), sessions.c.hub_id != hub_id, sessions.c[column] == value
-    )
-    return conn.execute(counted).scalar_one()
 
 
 def list_live(conn: Connection) -> list[NodeSessionRow]:

@@ -26,6 +26,7 @@ __all__ = [
     "continuations",
     "forget_hubs",
     "hubs_and_trust",
+    "hubs_heard",
     "note_agent",
     "note_hub",
 ]
@@ -108,6 +109,12 @@ def agents_and_trust(conn: Connection) -> list[AgentTrust]:
         )
         for row in conn.execute(statement)
     ]
+
+
+def hubs_heard(conn: Connection, *, since: int) -> list[str]:
+    """The ids of hubs that have said since then that they are alive."""
+    statement = select(hub_trust.c.hub_id).where(hub_trust.c.seen_at >= since).order_by(hub_trust.c.hub_id)
+    return list(conn.execute(statement).scalars())
 
 
 def hubs_and_trust(conn: Connection) -> list[HubTrust]:

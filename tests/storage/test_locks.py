@@ -35,6 +35,16 @@ async def test_in_force_until_its_time_is_over(db):
     assert await db.read(locks.count_in_force, now=NOW + 1000) == 1
 
 
+async def test_what_is_long_over_is_deleted(db):
+    for lock_id, expires_at in (("l-1", None), ("l-2", NOW + 1000), ("l-3", NOW + 1001)):
+        await db.write(locks.insert, row=row(lock_id, expires_at=expires_at))
+    await db.write(locks.add_effect, lock_id="l-2", hub_id="hub-1", effect=LockEffect(sessions=1))
+    assert await db.write(locks.delete_stale, before=NOW + 1001) == 1
+    assert await db.read(locks.get, lock_id="l-2") is None
+    assert await db.read(locks.effects) == {}
+    assert [one.id for one in await db.read(locks.list_in_force, now=NOW)] == ["l-1", "l-3"]
+
+
 async def test_what_it_has_cut_on_all_hubs(db):
     await db.write(locks.insert, row=row())
     assert await db.read(locks.effects) == {}
@@ -45,6 +55,11 @@ async def test_what_it_has_cut_on_all_hubs(db):
     ):
         assert await db.write(locks.add_effect, lock_id="l-1", hub_id=hub_id, effect=effect)
     assert await db.read(locks.effects) == {"l-1": LockEffect(sessions=42, connections=3, slowest_ms=900)}
+    await db.write(locks.insert, row=row("l-2"))
+    assert await db.write(locks.add_effect, lock_id="l-2", hub_id="hub-3", effect=LockEffect())
+    assert await db.read(locks.answered, lock_id="l-1") == {"hub-1", "hub-2"}
+    assert await db.read(locks.answered, lock_id="l-2") == {"hub-3"}
+    assert await db.write(locks.delete, lock_id="l-2")
     await db.write(locks.delete, lock_id="l-1")
     assert await db.read(locks.effects) == {}
     assert not await db.write(locks.add_effect, lock_id="l-1", hub_id="hub-1", effect=LockEffect())

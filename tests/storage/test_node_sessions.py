@@ -120,22 +120,3 @@ async def test_orders_to_end_a_session(db):
         order = {"session_id": session_id, "by": "root", "reason": ""}
         assert await db.write(node_sessions.order_end, **order) is None
     assert (await db.read(access_changes.counts))[AccessChange.ORDERS] == before + 2
-
-
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [("user_name", "alice"), ("node_name", "web-1"), ("login", "ubuntu"), ("agent_id", "a-1")],
-)
-async def test_connections_of_other_hubs(db, column, value):
-    for number, (hub_id, connection_id) in enumerate([("hub-1", "c-1"), ("hub-2", "c-2"), ("hub-2", "c-2")]):
-        new = session(number, hub_id=hub_id, connection_id=connection_id)
-        await db.write(node_sessions.start, session=new, now=NOW)
-
-    async def elsewhere(hub_id, wanted=value):
-        return await db.read(node_sessions.connections_elsewhere, hub_id=hub_id, column=column, value=wanted)
-
-    assert [await elsewhere(hub_id) for hub_id in ("hub-1", "hub-2", "hub-3")] == [1, 1, 2]
-    assert await elsewhere("hub-1", "somebody-else") == 0
-    for number in (1, 2):
-        await db.write(node_sessions.end, session_id=f"s-{number}", outcome=DONE, now=NOW)
-    assert await elsewhere("hub-1") == 0

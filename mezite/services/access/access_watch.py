@@ -62,6 +62,8 @@ class AccessWatch:
     """What is told of changes to applications."""
     _seen: Mapping[AccessChange, int] = attrs.field(factory=lambda: _NOTHING_SEEN, init=False)
     _known_locks: set[str] = attrs.field(factory=set, init=False)
+    _unanswered: set[str] = attrs.field(factory=set, init=False)
+    """New locks whose makers have not been told what they have cut here."""
     _silent_seconds: int = attrs.field(default=0, init=False)
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
@@ -76,7 +78,7 @@ class AccessWatch:
                     _log.warning("cannot look for locks", extra={"reason": str(error)})
                 except Exception:  # noqa: BLE001 - a look that failed is silence, and that has an end; the hub goes on
                     _log.exception("looking for locks failed")
-                cuts = self.live.take_cuts()
+                cuts = self._take_cuts()
                 if cuts:
                     nursery.start_soon(self._report, cuts)
                 await trio.sleep(LOOK_SECONDS)
@@ -111,6 +113,8 @@ class AccessWatch:
         rows: list[LockRow] = await self.database.read(locks.list_in_force, now=now)
         self.feed.replace(rows)
         new = {row.id: row.created_at for row in rows if row.id not in self._known_locks}
+        if self._seen is not _NOTHING_SEEN:
+            self._unanswered.update(new)
         self._known_locks = {row.id for row in rows}
         await self.live.ask_all(self.live.entries(), new_locks=new)
 
@@ -150,6 +154,11 @@ class AccessWatch:
             if entry.name in reasons:
                 self.live.end(entry, reasons[entry.name])
 
+    def _take_cuts(self) -> dict[str, list[LiveEntry]]:
+        """What each lock has cut since the last call; a new one is in it once, though it have cut nothing."""
+        unanswered, self._unanswered = self._unanswered, set()
+        return {lock_id: [] for lock_id in unanswered} | self.live.take_cuts()
+
     async def _report(self, cuts: Mapping[str, list[LiveEntry]]) -> None:
         """Write down what locks have cut here, when that is over."""
         await wait_over(entry for entries in cuts.values() for entry in entries)
@@ -159,6 +168,8 @@ class AccessWatch:
                 locks.add_effect(conn, lock_id=lock_id, hub_id=self.hub_id, effect=_effect(entries))
 
         for lock_id, entries in cuts.items():
+            if not entries:
+                continue
             _log.info("lock took effect", extra={"lock_id": lock_id, **attrs.asdict(_effect(entries))})
         try:
             await self.database.write(write)

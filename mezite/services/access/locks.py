@@ -24,10 +24,11 @@ from mezite.services.access.access_watch import AccessWatch
 from mezite.services.access.authorization import holder_subjects
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication.identity import UserIdentity
+from mezite.services.authorities.rotation import HUB_ONLINE_MS
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
 from mezite.services.sources import Sources
 from mezite.storage import locks as rows
-from mezite.storage import node_sessions
+from mezite.storage import trust
 from mezite.storage.database import Database
 from mezite.storage.locks import LockEffect, LockRow
 
@@ -46,14 +47,6 @@ REPORT_SECONDS = 2.5
 """Two seconds for the other hubs, and time to write down what they did."""
 
 REPORT_LOOK_SECONDS = 0.1
-
-_COLUMNS = {
-    LockTarget.USER: "user_name",
-    LockTarget.NODE: "node_name",
-    LockTarget.LOGIN: "login",
-    LockTarget.AGENT: "agent_id",
-}
-"""By what live sessions of other hubs are found; roles and serials are not written with them."""
 
 MAX_SERIAL_DIGITS = 20
 """SSH serials have 64 bits."""
@@ -88,8 +81,8 @@ class Locks:
     ) -> KnownLock:
         """Make a lock, which holds for `ttl_seconds` (0: until it is lifted).
 
-        When this returns it is in force on this hub, and what it has cut here is over. Other hubs follow within 2 s; if
-        they have sessions that it is on, their report is waited for that long.
+        When this returns it is in force on this hub, and what it has cut here is over. Other hubs follow within 2 s,
+        and their reports are waited for that long.
         What is locked need not exist: a user may be about to be created, an agent's name may come back.
 
         :raises InvalidRequestError: the name, message or time cannot be, or the lock would be on the caller.
@@ -110,7 +103,6 @@ class Locks:
             raise InvalidRequestError(
                 f"the lock on {target.value} {name} would lock you out yourself: let another administrator make it"
             )
-        elsewhere = await self._connections_elsewhere(row)
         stored = await self._database.write(_insert, row, now)
         if not stored:
             raise ConflictError(
@@ -118,27 +110,23 @@ class Locks:
             )
         # Not after the record of it: a lock that nobody could write about still has to hold.
         await self._watch.look()
-        effect = await self._everywhere(row, elsewhere, await self._watch.effect_of(row.id))
+        effect = await self._everywhere(row, await self._watch.effect_of(row.id))
         await self._record(EventType.LOCK_CREATED, row, by, client_address, effect)
         return KnownLock(row=row, effect=effect)
 
-    async def _connections_elsewhere(self, row: LockRow) -> int:
-        column = _COLUMNS.get(row.target)
-        if column is None:
-            return 0
-        return await self._database.read(
-            node_sessions.connections_elsewhere, hub_id=self._watch.hub_id, column=column, value=row.name
-        )
-
-    async def _everywhere(self, row: LockRow, elsewhere: int, here: LockEffect) -> LockEffect:
-        """What the lock has cut on all hubs, if others have something to cut and say so in time; else here."""
-        if not elsewhere:
+    async def _everywhere(self, row: LockRow, here: LockEffect) -> LockEffect:
+        """What the lock has cut on all hubs that say so in time; here, if this is the only one."""
+        since = self._sources.now() - HUB_ONLINE_MS
+        hubs = set(await self._database.read(trust.hubs_heard, since=since)) | {self._watch.hub_id}
+        if len(hubs) == 1:
             return here
-        effect = here
         with trio.move_on_after(REPORT_SECONDS):
-            while effect.sessions < here.sessions + elsewhere:
+            answered: set[str] = set()
+            while not hubs <= answered:
                 await trio.sleep(REPORT_LOOK_SECONDS)
-                effect = (await self._database.read(rows.effects)).get(row.id, here)
+                answered = await self._database.read(rows.answered, lock_id=row.id)
+        effect = (await self._database.read(rows.effects)).get(row.id, here)
+        # This hub's own row may be late; what it has cut is known all the same.
         return effect if effect.sessions >= here.sessions else here
 
     async def list_locks(self) -> list[KnownLock]:

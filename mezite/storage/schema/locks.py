@@ -23,7 +23,7 @@ locks = Table(
     Column("expires_at", BigInteger),
 )
 
-# One row for each hub on which a lock has cut something.
+# One row for each hub that has seen the lock, though it may have cut nothing.
 lock_effects = Table(
     "lock_effects",
     metadata,

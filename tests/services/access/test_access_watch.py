@@ -10,13 +10,15 @@ import trio.testing
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.core.rbac.locks import LockTarget
 from mezite.net.mux_channel import ChannelResetError
+from mezite.services.access import locks as locks_service
 from mezite.services.access.access_watch import STALE_SECONDS
 from mezite.services.access.authorization import Resource
 from mezite.services.access.live_access import LiveEntry, LiveKind
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
 from mezite.services.nodes.live_connections import SessionReport
-from mezite.storage import users
+from mezite.storage import locks, trust, users
 from mezite.storage.errors import DatabaseUnreachableError
+from mezite.storage.locks import LockEffect
 from tests.services.tunnels import connected
 from tests.services.world import CLIENT, HOUR, open_world
 
@@ -99,9 +101,21 @@ async def test_a_lock_made_on_another_hub_cuts_here(database_path):
             there.clock.now += 700
             await there.watch.look()
             assert await ended(ours) == made.row.lock().reason
-        await there.watch._report(there.live.take_cuts())
+        await there.watch._report(there.watch._take_cuts())
         (known,) = await here.locks.list_locks()
         assert (known.effect.sessions, known.effect.slowest_ms) == (1, 700)
+
+
+async def test_a_hub_that_does_not_answer_is_not_waited_for_for_ever(database_path, monkeypatch):
+    monkeypatch.setattr(locks_service, "REPORT_SECONDS", 0.3)
+    async with open_world(database_path) as here, trio.open_nursery() as nursery:
+        await here.database.write(trust.note_hub, hub_id="hub-2", key_ids=(), now=here.clock.now)
+        await here.watch.look()
+        nursery.start_soon(here.watch.run)
+        with trio.fail_after(30):
+            made = await lock(here, LockTarget.ROLE, "access")
+        assert made.effect == LockEffect()
+        nursery.cancel_scope.cancel()
 
 
 async def disable(world):
@@ -113,8 +127,11 @@ async def remove(world):
     await world.database.write(users.delete, name="alice")
 
 
-async def test_the_answer_has_what_other_hubs_have_cut(database_path):
-    """Both hubs watch; the answer waits for the one that has the session."""
+@pytest.mark.parametrize(
+    ("target", "name"), [(LockTarget.USER, "alice"), (LockTarget.ROLE, "access"), (LockTarget.USER, "nobody")]
+)
+async def test_the_answer_has_what_other_hubs_have_cut(database_path, target, name):
+    """Both hubs watch; the answer waits for the other one, which has the session, or says that it cut nothing."""
     async with (
         open_world(database_path) as here,
         open_world(database_path, hub_id="hub-2", start=500) as there,
@@ -138,13 +155,18 @@ async def test_the_answer_has_what_other_hubs_have_cut(database_path):
 
         async with trio.open_nursery() as nursery:
             await nursery.start(use)
-            nursery.start_soon(here.watch.run)
-            nursery.start_soon(there.watch.run)
+            for hub in (here, there):
+                hub_id = hub.watch.hub_id
+                await hub.database.write(trust.note_hub, hub_id=hub_id, key_ids=(), now=hub.clock.now)
+                await hub.watch.look()
+                nursery.start_soon(hub.watch.run)
             made = await here.locks.create(
-                LockTarget.USER, "alice", message="lost", by=await here.session("root"), client_address=CLIENT
+                target, name, message="lost", by=await here.session("root"), client_address=CLIENT
             )
+            answered = await here.database.read(locks.answered, lock_id=made.row.id)
             nursery.cancel_scope.cancel()
-        assert made.effect.sessions == 1
+        assert answered == {here.watch.hub_id, "hub-2"}
+        assert made.effect.sessions == (name != "nobody")
 
 
 @pytest.mark.parametrize(
