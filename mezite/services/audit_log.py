@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import attrs
 import trio
 
-from mezite.core.audit.event import FIRST_PREV_HASH, AuditEvent, canonical_bytes, chain_hash
+from mezite.core.audit.event import FIRST_PREV_HASH, AuditEvent, chain_hash, check_details, written
 from mezite.core.audit.event_types import EventType
 from mezite.services.sources import Sources
 from mezite.storage import audit_events
@@ -109,9 +109,9 @@ class AuditLog:
         Like `emit`, and with its exceptions: none is recorded then.
         """
         waiting = _Waiting(tuple(_Numbered(self._sources.new_id(), _plain(each)) for each in occurrences))
-        # Made once for nothing: what cannot be written fails here, not in the task that writes for everyone.
+        # What cannot be written fails here, not in the task that writes for everyone.
         for numbered in waiting.events:
-            self._event(numbered, 1, FIRST_PREV_HASH)
+            check_details(_details(numbered.occurrence))
         try:
             await self._queue.send(waiting)
         except trio.BrokenResourceError:
@@ -189,7 +189,6 @@ class AuditLog:
     def _event(self, numbered: _Numbered, seq: int, previous: str) -> AuditEvent:
         occurrence = numbered.occurrence
         common = {name: value for name, value in occurrence.fields.items() if name in _COMMON}
-        details = {name: value for name, value in occurrence.fields.items() if name not in _COMMON}
         common["client_ip"] = _host(str(common.get("client_ip", "")))
         return AuditEvent(
             id=numbered.event_id,
@@ -199,9 +198,18 @@ class AuditLog:
             hub_id=self._hub_id,
             seq=seq,
             prev_hash=previous,
-            details=details,  # type: ignore[arg-type]
+            details=_details(occurrence),  # type: ignore[arg-type]
             **common,  # type: ignore[arg-type]
         )
+
+
+def _details(occurrence: Occurrence) -> dict[str, object]:
+    fields = occurrence.fields.items()
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in fields
+        if name not in _COMMON
+    }
 
 
 def _fail(group: list[_Waiting], error: Exception) -> None:
@@ -210,15 +218,16 @@ def _fail(group: list[_Waiting], error: Exception) -> None:
 
 
 def _row(event: AuditEvent) -> AuditEventRow:
+    text, hashed = written(event)
     return AuditEventRow(
         id=event.id,
         hub_id=event.hub_id,
         seq=event.seq,
         event_type=event.event_type.type_name,
         timestamp=event.timestamp,
-        json=event.to_json(),
+        json=text,
         prev_hash=event.prev_hash,
-        hash=chain_hash(event.prev_hash, canonical_bytes(event)),
+        hash=chain_hash(event.prev_hash, hashed),
         user_name=event.user_name or None,
         resource_type=event.resource_type or None,
         resource_name=event.resource_name or None,
@@ -234,7 +243,7 @@ def _plain(occurrence: Occurrence) -> Occurrence:
 
 def _storable(value: object) -> object:
     """Replace what peers can send but a database cannot keep: NUL (PostgreSQL) and lone surrogates."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or (value.isascii() and "\0" not in value):
         return value
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 

@@ -25,6 +25,8 @@ __all__ = [
     "InvalidEventError",
     "canonical_bytes",
     "chain_hash",
+    "check_details",
+    "written",
 ]
 
 FIRST_PREV_HASH = "0" * 64
@@ -83,7 +85,8 @@ def freeze_details(details: Mapping[str, DetailValue]) -> Mapping[str, DetailVal
     )
 
 
-def check_details(instance: object, attribute: object, details: Mapping[str, DetailValue]) -> None:
+def check_details(details: Mapping[str, object]) -> None:
+    """Raise InvalidEventError for type-specific fields that cannot be written."""
     for name, value in details.items():
         if DETAIL_NAME.fullmatch(name) is None or name in FIELDS:
             raise InvalidEventError(f"{name!r} cannot be a type-specific field")
@@ -127,7 +130,9 @@ class AuditEvent:
     decision_id: str = ""
     """Id of the authorisation decision behind it."""
     details: Mapping[str, DetailValue] = attrs.field(
-        factory=dict, converter=freeze_details, validator=check_details
+        factory=dict,
+        converter=freeze_details,
+        validator=lambda _instance, _attribute, details: check_details(details),
     )
     """Type-specific fields, written flat beside the others."""
 
@@ -160,6 +165,12 @@ def document(event: AuditEvent) -> dict[str, object]:
 def canonical_bytes(event: AuditEvent) -> bytes:
     """What is hashed: JSON in ASCII with all keys sorted and no spaces, equal for equal events."""
     return CANONICAL.encode(document(event)).encode("ascii")
+
+
+def written(event: AuditEvent) -> tuple[str, bytes]:
+    """`to_json` and `canonical_bytes`, for who needs both."""
+    values = document(event)
+    return SHOWN.encode(values), CANONICAL.encode(values).encode("ascii")
 
 
 def chain_hash(prev_hash: str, event_bytes: bytes) -> str:

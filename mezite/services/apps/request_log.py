@@ -7,13 +7,14 @@ database is slow, or refuses, records stay here and are tried again; once WAITIN
 at its end until there is room, and so does whatever would follow it on its connection.
 
 At shutdown everything is written before the hub ends. A hub that is killed loses what was not committed: at most
-WAITING requests that had been answered, besides those that were just waiting at their end. On a healthy disk that is
-the time of one commit.
+WAITING requests that had been answered, besides those that were just waiting at their end. On a healthy disk those are
+the requests of a tenth of a second.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from typing import Final, NoReturn
 
@@ -35,6 +36,10 @@ WAITING: Final = 1000
 
 RETRY_SECONDS: Final = 1
 """Between two attempts at a database that refuses."""
+
+PACE_SECONDS: Final = 0.1
+"""From the beginning of one transaction to that of the next, unless that is full: a record alone costs 2.3 ms of the
+processor and one of a hundred 0.3 ms (measured), and a transaction keeps requests from their turn at it."""
 
 MAX_PATH: Final = 2048
 """Characters of a path that are kept: longer ones are attacks or tokens, and a line of the log has to stay readable."""
@@ -78,6 +83,7 @@ class AppRequestLog:
         self._arrived = 0
         self._written = 0
         self._arrival = trio.Event()
+        self._hurry = trio.Event()
         self._progress = trio.Event()
 
     @property
@@ -94,6 +100,8 @@ class AppRequestLog:
         self._arrived += 1
         number = self._arrived
         self._arrival.set()
+        if len(self._pending) >= GROUP:
+            self._hurry.set()
         while number - self._written > WAITING:
             await self._progress.wait()
 
@@ -101,10 +109,10 @@ class AppRequestLog:
         """Write for ever. Cancel it when `flush` has returned: what it was writing may be recorded or not."""
         task_status.started()
         failing = False
+        next_at = -math.inf
         while True:
-            if not self._pending:
-                self._arrival = trio.Event()
-                await self._arrival.wait()
+            await self._wait_for_group(next_at)
+            next_at = trio.current_time() + PACE_SECONDS
             group = [self._pending[index] for index in range(min(GROUP, len(self._pending)))]
             try:
                 await self._audit.emit_together(group)
@@ -124,10 +132,21 @@ class AppRequestLog:
             self._progress.set()
             self._progress = trio.Event()
 
+    async def _wait_for_group(self, next_at: float) -> None:
+        """Until there is something to write, and it is time for it or enough."""
+        if not self._pending:
+            self._arrival = trio.Event()
+            await self._arrival.wait()
+        if len(self._pending) < GROUP:
+            with trio.move_on_at(next_at):
+                await self._hurry.wait()
+        self._hurry = trio.Event()
+
     async def flush(self) -> None:
         """Wait until all records that are here now are committed; without end while the database refuses."""
         number = self._arrived
         while self._written < number:
+            self._hurry.set()
             await self._progress.wait()
 
 

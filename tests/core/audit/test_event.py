@@ -14,6 +14,7 @@ from mezite.core.audit.event import (
     InvalidEventError,
     canonical_bytes,
     chain_hash,
+    written,
 )
 from mezite.core.audit.event_types import EventType
 
@@ -58,6 +59,7 @@ def test_what_is_written_reads_back():
 
 def test_canonical_bytes_are_sorted_and_do_not_depend_on_order():
     document = json.loads(LINE)
+    assert written(EVENT) == (EVENT.to_json(), canonical_bytes(EVENT))
     assert canonical_bytes(EVENT) == json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
     backwards = json.dumps(dict(reversed(document.items())))
     assert canonical_bytes(AuditEvent.from_json(backwards)) == canonical_bytes(EVENT)

@@ -12,7 +12,7 @@ import trio.testing
 from mezite.core.apps.app import App
 from mezite.core.audit.event_types import EventType
 from mezite.services.apps import request_log as app_request_log
-from mezite.services.apps.request_log import MAX_PATH, WAITING, AppRequest, AppRequestLog
+from mezite.services.apps.request_log import MAX_PATH, PACE_SECONDS, WAITING, AppRequest, AppRequestLog
 from mezite.services.audit_log import GROUP, AuditLog
 from tests.services.test_audit_log import chain
 from tests.services.world import CLIENT
@@ -140,6 +140,25 @@ async def test_a_path_has_no_query_and_an_end(world, log, nursery, target, path)
     await log.record(attrs.evolve(PREFLIGHT, target=target))
     await log.flush()
     assert (await world.events("app.request"))[0]["path"] == path
+
+
+async def test_transactions_keep_their_pace_unless_one_is_full(world, log, nursery, mock_clock):
+    async def wait_written():
+        while log.waiting:
+            await trio.sleep(0)
+
+    await nursery.start(log.run)
+    await log.record(numbered(0))
+    await wait_written()
+    await log.record(numbered(1))
+    await trio.testing.wait_all_tasks_blocked()
+    assert log.waiting == 1
+    mock_clock.jump(PACE_SECONDS)
+    await wait_written()
+    for number in range(2, 2 * GROUP + 2):
+        await log.record(numbered(number))
+    await wait_written()
+    assert await recorded(world) == list(range(2 * GROUP + 2))
 
 
 async def test_records_are_committed_together_and_in_order_among_other_events(world, log, nursery):
