@@ -11,15 +11,13 @@ from collections import deque
 from typing import Any, NoReturn
 
 import attrs
+import h11
 import trio
 
-from mezite.core.errors import RemoteProtocolError
 from mezite.core.http1.request_head import RequestHead
-from mezite.core.mux.events import NeedData
 
 from .asgi_types import ASGIApp, Message, Scope
 from .http1_limits import DrainSignal, Http1Limits
-from .http1_request import facts_of
 from .http1_wire import ClientGoneError, Http1Wire
 
 __all__ = ["Http1Exchange"]
@@ -30,8 +28,6 @@ _log = logging.getLogger("mezite.net.http1")
 _HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
 _NO_BODY = frozenset({204, 304})
-
-GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @attrs.define(eq=False)
@@ -52,10 +48,8 @@ class Http1Exchange:
     _end_wait: trio.CancelScope | None = attrs.field(default=None, init=False)
     _refusal: tuple[int, str] | None = attrs.field(default=None, init=False)
     _status: int | None = attrs.field(default=None, init=False)
-    _unsent: bytes = attrs.field(default=b"", init=False)
-    """the head of a response that has begun, and is not on the wire yet"""
-    _awaited: bool = attrs.field(default=False, init=False)
-    """the client was told to go on with its body"""
+    _response: h11.Response | None = attrs.field(default=None, init=False)
+    """what has begun and is not on the wire yet"""
     _ended: bool = attrs.field(default=False, init=False)
     _gone: bool = attrs.field(default=False, init=False)
     _pieces: deque[Message] = attrs.field(factory=deque, init=False)
@@ -145,11 +139,9 @@ class Http1Exchange:
     # -- the request body
 
     async def _read_body(self) -> None:
-        limits = self.limits
-        if not self._awaited and self._status is None and facts_of(self.head).expects_continue:
-            self._awaited = True
-            if not self._body_received:
-                await self.wire.send(GO_ON)
+        connection, limits = self.wire.h11, self.limits
+        if connection.they_are_waiting_for_100_continue and self._status is None:
+            await self.wire.send(h11.InformationalResponse(status_code=100, headers=[]))
         allowed = limits.body_grace_seconds + self._body_received / limits.body_rate
         began = trio.current_time()
         data: bytes | bytearray | None = None
@@ -161,19 +153,21 @@ class Http1Exchange:
         elif not data:
             self._gone = True
         else:
-            self.wire.body.receive_data(data)
+            connection.receive_data(bytes(data))
             if not self._pull_body():
                 await self._refuse(400, "the request body is malformed")
 
     def _pull_body(self) -> bool:
-        """Take what has come of the body; False when it is malformed."""
+        """Take what ``h11`` has of the body; False when it is malformed."""
         try:
-            while not isinstance(piece := self.wire.body.next_piece(), NeedData) and not self._body_complete:
-                self._body_received += len(piece)
-                self._body_complete = not piece
-                self._pieces.append({"type": "http.request", "body": piece, "more_body": bool(piece)})
-        except RemoteProtocolError:
+            while isinstance(event := self.wire.h11.next_event(), h11.Data):
+                self._body_received += len(event.data)
+                self._pieces.append({"type": "http.request", "body": bytes(event.data), "more_body": True})
+        except h11.RemoteProtocolError:
             return False
+        if isinstance(event, h11.EndOfMessage):
+            self._body_complete = True
+            self._pieces.append({"type": "http.request", "body": b"", "more_body": False})
         return True
 
     # -- the response
@@ -189,19 +183,22 @@ class Http1Exchange:
             fields.append((b"connection", b"close"))
         reason = http.client.responses.get(status, "")
         # It goes out with the first piece of the body, as ASGI has it: one packet for most responses.
-        self._unsent = self.wire.response.begin(status, fields, reason)
+        self._response = h11.Response(status_code=status, headers=fields, reason=reason)
         self._status = status
 
     async def _send_body(self, message: Message) -> None:
         if self._status is None or self._ended:
             raise RuntimeError("the application sent a body where none can be")
+        events: list[h11.Event] = []
+        if self._response is not None:
+            events.append(self._response)
+            self._response = None
         body, more = message.get("body", b""), message.get("more_body", False)
-        data, self._unsent = self._unsent, b""
         if body and self.head.method != b"HEAD" and self._status not in _NO_BODY:
-            data += self.wire.response.data(body)
+            events.append(h11.Data(data=body))
         if not more:
-            data += self.wire.response.end()
-        await self.wire.send(data)
+            events.append(h11.EndOfMessage())
+        await self.wire.send(*events)
         if not more:
             self._ended = True
             if self._end_wait is not None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """An HTTP/1.1 server on any stream, for one ASGI application.
 
-Each request passes a strict gate (``mezite.core.http1``), has deadlines in every phase, and ends at an error wall. Any
-doubt about where a message ends closes the connection (threat D1); so does a chunked request body: other servers on its
-way may read its corners in another way.
+Each request passes a strict gate before ``h11`` sees it (``mezite.core.http1``), has deadlines in every
+phase, and ends at an error wall. Any doubt about where a message ends closes the connection (threat D1); so
+does a chunked request body, whose lenient corners no gate has looked at.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import urllib.parse
 
 import attrs
+import h11
 import trio
 
 from mezite.core.errors import RemoteProtocolError
@@ -137,7 +138,10 @@ class _Front:
         # Who asked to switch and was refused may have begun to speak the other protocol all the same (threat D10).
         keep = not (last or head.wants_close or head.chunked or upgrade)
         scope = asgi_scope(head, self.ends, plain_paths=rules.plain_paths)
-        self.wire.begin(head, rules.limits)
+        try:
+            self.wire.begin(raw, rules.limits)
+        except h11.RemoteProtocolError as error:
+            raise RemoteProtocolError("the request is malformed", 400) from error
         exchange = Http1Exchange(self.wire, head, rules.limits, keep=keep, drain=self.drain)
         app = WebSocketOffer(self.app, exchange) if upgrade else self.app
         if not await exchange.run(app, scope):

@@ -8,11 +8,10 @@ import email.utils
 import http
 import json
 
+import h11
 import trio
 
-from mezite.core.http1.body_reader import BodyReader
-from mezite.core.http1.request_head import RequestHead, RequestHeadReader
-from mezite.core.http1.response_writer import ResponseWriter
+from mezite.core.http1.request_head import MAX_HEAD_BYTES, RequestHeadReader
 
 from .byte_streams import can_send_eof, discard_unsent
 from .http1_limits import Http1Limits
@@ -38,15 +37,18 @@ class ClientGoneError(trio.BrokenResourceError):
 
 
 class Http1Wire:
-    """A stream, the reader of heads, and for each request a reader of its body and a writer of its response."""
+    """A stream, the reader of heads, and an ``h11`` connection that lives for one request.
+
+    ``h11`` gets only heads that passed the strict gate. It lives for one request because it would go on with
+    bytes that follow, past the gate.
+    """
 
     def __init__(self, stream: trio.abc.Stream, limits: Http1Limits) -> None:
         self._stream = stream
         self._limits = limits
         self._writing = trio.Lock()
         self.heads = RequestHeadReader()
-        self.body = BodyReader(length=0)
-        self.response = ResponseWriter(b"GET", 1)
+        self.h11 = h11.Connection(h11.SERVER)
         self._slow = False
         self._taken = 0
         self._waited = 0.0
@@ -55,16 +57,21 @@ class Http1Wire:
 
     # -- one request
 
-    def begin(self, head: RequestHead, limits: Http1Limits) -> None:
-        """What follows belongs to the request with this head. ``limits`` are those of its host."""
+    def begin(self, head: bytes, limits: Http1Limits) -> None:
+        """Give ``h11`` a head that passed the gate, and what came after it. ``limits`` are those of its host."""
         self._limits = limits
-        self.body = BodyReader(length=head.content_length or 0, chunked=head.chunked)
-        self.body.receive_data(self.heads.take_rest())
-        self.response = ResponseWriter(head.method, head.minor_version)
+        self.h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * MAX_HEAD_BYTES)
+        self.h11.receive_data(head)
+        request = self.h11.next_event()
+        if not isinstance(request, h11.Request):
+            raise h11.RemoteProtocolError("h11 and the gate disagree about a head")
+        if rest := self.heads.take_rest():
+            self.h11.receive_data(rest)
 
     def end(self) -> None:
-        """Take back what came of the next request."""
-        self.heads.receive_data(self.body.take_rest())
+        """Take back what ``h11`` has of the next request."""
+        rest, _ = self.h11.trailing_data
+        self.heads.receive_data(rest)
 
     async def hand_over(self, response: bytes) -> tuple[trio.abc.Stream, bytes]:
         """Answer with ``response``, which ends HTTP here, and return the stream and what the client has sent behind.
@@ -74,7 +81,8 @@ class Http1Wire:
         async with self._writing:
             await self._write(response)
             self.dead = True
-        return self._stream, self.body.take_rest()
+        rest, _ = self.h11.trailing_data
+        return self._stream, rest
 
     # -- reading
 
@@ -95,17 +103,18 @@ class Http1Wire:
                 self.dead = True
                 return
             ahead += len(data)
-            self.body.receive_data(data)
+            self.h11.receive_data(bytes(data))
         await trio.sleep_forever()
 
     # -- writing
 
-    async def send(self, data: bytes) -> None:
-        """Write in one piece. Raises :exc:`ClientGoneError`.
+    async def send(self, *events: h11.Event) -> None:
+        """Serialise and write in one piece. Raises :exc:`ClientGoneError`, and :exc:`h11.LocalProtocolError` for bugs.
 
         Cancelled, the connection is over: an unknown part may be on the wire (threat P1).
         """
         async with self._writing:
+            data = b"".join([self.h11.send(event) or b"" for event in events])
             if data:
                 await self._write(data)
 
@@ -139,7 +148,7 @@ class Http1Wire:
     async def refuse(self, status: int, message: str) -> None:
         """Answer with JSON ``{"error": message}`` and announce the end; does nothing when that is impossible.
 
-        It may be the answer to bytes that were no request.
+        It may be the answer to bytes that were no request, so it is written without ``h11``.
         """
         body = json.dumps({"error": message}).encode() + b"\n"
         lines = (

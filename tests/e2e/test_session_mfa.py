@@ -214,7 +214,7 @@ def test_a_code_typed_one_ahead_and_one_touch_for_many(cluster: Cluster, mia: Ap
 
 
 def test_one_master_one_proof(cluster: Cluster, mia: Approver) -> None:
-    """Sessions in one SSH connection share its proof; a master to the hub shares nothing with the nodes behind."""
+    """Sessions in one SSH connection share its proof; another connection to the node has none of it."""
     socket = cluster.folder / "m"
     master = ("-o", "ControlMaster=yes", "-o", f"ControlPath={socket}", "-N")
     with running(cluster, jump(cluster, *master)) as process:

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mezite.core.errors import RemoteProtocolError
-from mezite.core.http1.body_reader import MAX_CHUNK_LINE, MAX_TRAILER_BYTES
 from mezite.core.http1.response_reader import (
+    MAX_CHUNK_LINE,
     MAX_INTERIM,
     MAX_RESPONSE_HEAD,
+    MAX_TRAILER_BYTES,
     NEED_DATA,
     ResponseBody,
     ResponseEnd,
@@ -85,14 +86,6 @@ def test_a_response_may_last_until_its_end(step: int | None) -> None:
     heads, body, reader = read(OK + b"\r\nhello", step=step, eof=True)
     assert (heads[0].content_length, body, reader.may_be_kept) == (None, b"hello", False)
     assert read(OK + b"\r\nhello")[1] is None
-
-
-def test_all_of_a_response_and_its_end_at_once() -> None:
-    reader = ResponseReader(b"GET")
-    reader.receive_data(OK + b"\r\nhello")
-    reader.receive_eof()
-    events = [reader.next_event() for _ in range(3)]
-    assert events[1:] == [ResponseBody(b"hello"), ResponseEnd()]
 
 
 def test_no_body_for_head() -> None:
