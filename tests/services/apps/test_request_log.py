@@ -145,7 +145,7 @@ async def test_a_path_has_no_query_and_an_end(world, log, nursery, target, path)
 async def test_transactions_keep_their_pace_unless_one_is_full(world, log, nursery, mock_clock):
     async def wait_written():
         while log.waiting:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
 
     await nursery.start(log.run)
     await log.record(numbered(0))
