@@ -79,10 +79,10 @@ def _columns(app: App, revision: str, now: int) -> dict[str, object]:
 def insert(conn: Connection, *, app: App, revision: str, now: int) -> AppRow:
     """Insert. AlreadyExistsError: its name or its public address is taken."""
     values = _columns(app, revision, now) | {"name": app.name, "created_at": now}
+    access_changes.note(conn, AccessChange.APPS)
     row = insert_if_absent(conn, apps, values)
     if row is None:
         raise AlreadyExistsError("application", app.name)
-    access_changes.note(conn, AccessChange.APPS)
     return AppRow(**row._mapping)
 
 
@@ -94,6 +94,8 @@ def replace(conn: Connection, *, app: App, revision: str, now: int) -> AppRow | 
     before = get(conn, name=app.name, for_update=True)
     if before is None:
         return None
+    # Whoever counts a change waits for all others who do: from here on nobody else takes the address.
+    access_changes.note(conn, AccessChange.APPS)
     holder = get_by_address(conn, public_addr=app.public_addr) if app.public_addr else None
     if holder is not None and holder.name != app.name:
         raise AlreadyExistsError("application with public address", app.public_addr)
@@ -101,7 +103,6 @@ def replace(conn: Connection, *, app: App, revision: str, now: int) -> AppRow | 
     if not app.enabled and before.disabled_at is not None:
         values["disabled_at"] = before.disabled_at
     statement = update_table(apps).where(apps.c.name == app.name).values(values).returning(*apps.c)
-    access_changes.note(conn, AccessChange.APPS)
     return AppRow(**conn.execute(statement).one()._mapping)
 
 
@@ -138,5 +139,6 @@ def get_many(conn: Connection, *, names: Collection[str]) -> list[AppRow]:
 
 def delete(conn: Connection, *, name: str) -> bool:
     """Delete the application; False when there is none of that name."""
+    deleted = conn.execute(delete_from(apps).where(apps.c.name == name)).rowcount == 1
     access_changes.note(conn, AccessChange.APPS)
-    return conn.execute(delete_from(apps).where(apps.c.name == name)).rowcount == 1
+    return deleted

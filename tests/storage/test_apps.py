@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import attrs
 import pytest
+import trio
 
 from mezite.core.apps.app import App, AppOptions, InvalidAppError
 from mezite.storage import access_changes, apps
@@ -85,3 +86,27 @@ async def test_what_a_newer_version_has_stored_is_not_guessed(db):
     (row,) = await insert(db, GRAFANA)
     with pytest.raises(InvalidAppError, match="future"):
         attrs.evolve(row, options='{"future":1}').app()
+
+
+async def test_two_that_take_one_address_at_once(db):
+    """One gets it; the others are told that it is taken, whichever of the two ways they came (PostgreSQL)."""
+    names = ("one", "two", "three")
+    await insert(db, *(attrs.evolve(GRAFANA, name=name, public_addr=f"{name}.example.com") for name in names))
+    for number in range(5):
+        wanted = f"wanted-{number}.example.com"
+        taken = []
+
+        async def take(name, way, wanted=wanted, taken=taken):
+            app = attrs.evolve(GRAFANA, name=name, public_addr=wanted)
+            try:
+                await db.write(way, app=app, revision=f"{wanted} {name}", now=NOW)
+            except AlreadyExistsError:
+                return
+            taken.append(name)
+
+        async with trio.open_nursery() as nursery:
+            for name in names:
+                nursery.start_soon(take, name, apps.replace)
+            nursery.start_soon(take, f"new-{number}", apps.insert)
+        holder = await db.read(apps.get_by_address, public_addr=wanted)
+        assert [holder.name] == taken
