@@ -159,7 +159,11 @@ class AppGate:
             ends_at=identity.expires_at,
         )
         reply = _Reply(visit)
-        state = {"decision_id": context.decision_id, "idle_timeout": decision.idle_timeout}
+        state = {
+            "decision_id": context.decision_id,
+            "idle_timeout": decision.idle_timeout,
+            "why_cut": lambda: entry.reason,
+        }
         scope = {**visit.scope, "state": visit.scope["state"] | state}
         with self.sessions.held(session), self.live.hold(entry):
             await self.forward(visit.app, identity, scope, receive, reply.send)

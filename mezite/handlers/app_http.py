@@ -15,6 +15,7 @@ import trio
 
 from mezite.core.apps.app import App
 from mezite.core.apps.upstream_uri import UpstreamScheme
+from mezite.core.assertion.signer import AssertionTooLongError
 from mezite.core.http1.upstream_fields import (
     Field,
     FieldRules,
@@ -96,9 +97,12 @@ class AppProxy:
         began = trio.current_time()
         trace = trace_of(scope["headers"], self.sources.token_bytes(FRESH_BYTES))
         progress = Progress()
+        finished = False
         try:
             await self._forward(_Request(app, identity, scope, receive, send, trace), progress)
+            finished = True
         finally:
+            note_early_end(progress, scope, finished=finished)
             await self.record(
                 AppRequest(
                     app=app,
@@ -137,6 +141,9 @@ class AppProxy:
             await self._fail(request, progress, 413, "Request too large", str(error))
         except AppUnreachableError as error:
             await self._fail(request, progress, 502, "Application unreachable", str(error))
+        except AssertionTooLongError as error:
+            message = f"the application {request.app.name} cannot be told who asks: {error}"
+            await self._fail(request, progress, 502, "Application misconfigured", message)
         except UpstreamSilentError as error:
             await self._fail(
                 request, progress, 504, "Application does not answer", describe(request.app, progress, error)
@@ -276,6 +283,23 @@ class _Request:
     receive: Receive
     send: Send
     trace: TraceContext
+
+
+def note_early_end(progress: Progress, scope: Scope, *, finished: bool) -> None:
+    """Put into the record why there was no complete answer, unless it says so already.
+
+    A client that leaves in the middle of an answer is nothing unusual: that is how streams of events end.
+    """
+    if progress.error:
+        return
+    if not finished:
+        why_cut = scope["state"].get("why_cut")
+        reason = "" if why_cut is None else why_cut()
+        progress.error = f"ended by the hub: {reason}" if reason else "broken off as the hub stopped"
+        if reason and not progress.status:
+            progress.status = 403  # what the gate answers
+    elif not progress.status:
+        progress.error = "the client left before there was an answer"
 
 
 def check_length(call: AppCall) -> None:

@@ -47,6 +47,7 @@ class Site:
     seen: list = attrs.field(factory=list)
     state: dict = attrs.field(factory=dict)
     seconds: float = 0.0
+    why_cut: str = ""
     go_on: trio.Event = attrs.field(factory=trio.Event)
     begun: trio.Event = attrs.field(factory=trio.Event)
 
@@ -63,7 +64,10 @@ class Site:
         path = scope["path"]
         if path == "/held":
             self.begun.set()
-            await self.go_on.wait()
+            try:
+                await self.go_on.wait()
+            finally:
+                self.why_cut = scope["state"]["why_cut"]()
         headers = [(b"access-control-allow-origin", b"*"), (b"x-app", b"1"), (b"content-type", b"text/plain")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"first", "more_body": path == "/stream"})
@@ -438,6 +442,7 @@ async def test_what_is_in_flight_is_cut_e14(site, how, path):
         await world.watch.look()
     assert world.live.entries() == []
     assert outcome == [403 if path == "/held" else "broken off"]
+    assert bool(site.why_cut) == (path == "/held")
 
 
 async def test_an_open_websocket_is_cut_e14(site):

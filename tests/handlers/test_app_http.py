@@ -4,21 +4,26 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
 import attrs
 import pytest
 import trio
 import trio.testing
 
+from mezite.core.apps.app import App
+from mezite.core.assertion.signer import AssertionTooLongError
 from mezite.handlers.app_exchange import ExchangeTimes
 from mezite.net.http1_client import request
 from mezite.net.tls_contexts import server_context
 from mezite.net.tls_stream import TlsStream
 from mezite.services.apps.dialing import AllDialsFailedError, DialAttempt, NoAgentsBoundError
+from mezite.services.authentication.identity import UserIdentity
 from mezite.testing.self_signed import self_signed_pem
 from tests.handlers.app_front import (
     GET,
     HOST,
+    Ada,
     Site,
     make_app,
     open_site,
@@ -483,7 +488,7 @@ async def test_a_browser_that_goes_ends_the_request() -> None:
             await trio.testing.wait_all_tasks_blocked()
         await gone.wait()
         await trio.testing.wait_all_tasks_blocked()
-        assert (site.last().status, site.last().error) == (0, "")
+        assert (site.last().status, site.last().error) == (0, "the client left before there was an answer")
 
 
 async def test_a_request_that_is_cut_ends_on_both_sides() -> None:
@@ -503,7 +508,36 @@ async def test_a_request_that_is_cut_ends_on_both_sides() -> None:
         got += await read_all(browser)
         assert not got.endswith(b"0\r\n\r\n")
         await ended.wait()
-        assert site.last().status == 200
+        assert (site.last().status, site.last().error) == (200, "broken off as the hub stopped")
+
+
+@pytest.mark.parametrize(("reason", "status"), [("locked: theft", 403), ("", 0)])
+async def test_a_request_that_is_cut_before_its_answer_has_not_succeeded(reason: str, status: int) -> None:
+    async def serve(stream: trio.abc.Stream, _number: int) -> None:
+        await read_all(stream)
+
+    async with open_site(serve) as site, await site.connect() as browser:
+        site.state["why_cut"] = lambda: reason
+        await browser.send_all(GET)
+        await trio.testing.wait_all_tasks_blocked()
+        site.scopes[0].cancel()
+        await read_all(browser)
+        expected = f"ended by the hub: {reason}" if reason else "broken off as the hub stopped"
+        assert (site.last().status, site.last().error) == (status, expected)
+
+
+async def test_a_uri_too_long_to_tell_who_asks() -> None:
+    def fields(_app: App, _identity: UserIdentity) -> list[tuple[bytes, bytes]]:
+        raise AssertionTooLongError("an assertion would be too long: give the application a shorter URI")
+
+    async with open_site(saying(OK)) as site:
+        site.identity = cast("UserIdentity", Ada())
+        site.proxy.identity_fields = fields
+        status, message = error_of(await site.ask())
+        assert (status, site.dialed.count) == (502, 0)
+        assert "wiki cannot be told who asks" in message
+        assert "shorter URI" in message
+        assert site.last().error in message
 
 
 async def test_many_users_of_one_pool() -> None:
