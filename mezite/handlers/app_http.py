@@ -37,15 +37,14 @@ from mezite.handlers.app_exchange import (
 from mezite.handlers.app_websocket import AppWebSocket
 from mezite.net.addresses import join_host_port
 from mezite.net.app_upstream import UpstreamConnection, UpstreamError
-from mezite.net.app_upstream_http2 import Http2Upstream
+from mezite.net.app_upstream_http2 import open_http2
 from mezite.net.app_upstream_pool import UpstreamPool, close_all
 from mezite.net.app_upstream_tls import TlsTrust, UpstreamTls
 from mezite.net.asgi_answer import answer
 from mezite.net.asgi_types import Receive, Scope, Send
 from mezite.net.byte_streams import abort_stream
 from mezite.net.http1_request import REQUEST, RequestFacts
-from mezite.net.http2_client import Http2ClientConnection
-from mezite.net.tls_stream import TlsError
+from mezite.net.tls_stream import TlsError, TlsStream
 from mezite.services.apps.dialing import AppConnection, AppUnreachableError
 from mezite.services.apps.request_log import AppRequest
 from mezite.services.authentication.identity import UserIdentity
@@ -199,8 +198,9 @@ class AppProxy:
 
     async def _attempts(self, call: AppCall, request: _Request, progress: Progress) -> None:
         kind = AppWebSocket if call.scope["type"] == "websocket" else AppExchange
+        http2 = kind is AppExchange
         for number in range(1, MAX_ATTEMPTS + 1):
-            connection = await self._connection(call, request, progress, new=number > 1)
+            connection = await self._connection(call, request, progress, new=number > 1, http2=http2)
             exchange = kind(
                 call=call, connection=connection, progress=progress, times=self._times(call.scope)
             )
@@ -210,12 +210,14 @@ class AppProxy:
             except UpstreamError:
                 if number == MAX_ATTEMPTS or not may_repeat(exchange):
                     raise
+                http2 = http2 and not connection.wants_http1
             finally:
                 await self._put_away(exchange)
 
     async def _connection(
-        self, call: AppCall, request: _Request, progress: Progress, *, new: bool
+        self, call: AppCall, request: _Request, progress: Progress, *, new: bool, http2: bool
     ) -> UpstreamConnection:
+        """One that had waited, or a ``new`` one, which may choose ``http2`` in TLS. Raises :exc:`UpstreamError`."""
         app = call.app
         if not new and call.scope["type"] != "websocket":
             replayable = call.may_be_repeated and not call.facts.has_body
@@ -230,25 +232,29 @@ class AppProxy:
             trace_id=request.trace.trace_id,
         )
         progress.agent = opened.agent
-        stream: trio.abc.Stream = opened.stream
         if app.upstream.scheme is UpstreamScheme.HTTPS:
-            trust = TlsTrust(ca_pem=app.options.ca_pem, skip_verify=app.options.insecure_skip_verify)
-            try:
-                stream = await self.tls.wrap(stream, trust, app.upstream.host)
-            except TlsError as error:
-                raise UpstreamError(f"there is no TLS with {app.upstream.target}: {error.reason}") from error
-            except trio.BrokenResourceError as error:
-                raise UpstreamError(f"the connection broke in the TLS handshake: {error}") from error
+            tls = await self._tls(opened, app, http2=http2)
+            if tls.alpn == "h2":
+                return await open_http2(tls, opened.agent, self._tasks, scheme=b"https")
+            return UpstreamConnection(stream=tls, agent=opened.agent)
         if app.upstream.scheme is UpstreamScheme.H2C:
-            return await self._http2(stream, opened.agent)
-        return UpstreamConnection(stream=stream, agent=opened.agent)
+            return await open_http2(opened.stream, opened.agent, self._tasks, scheme=b"http")
+        return UpstreamConnection(stream=opened.stream, agent=opened.agent)
 
-    async def _http2(self, stream: trio.abc.Stream, agent: str) -> Http2Upstream:
+    async def _tls(self, opened: AppConnection, app: App, *, http2: bool) -> TlsStream:
+        trust = TlsTrust(ca_pem=app.options.ca_pem, skip_verify=app.options.insecure_skip_verify)
+        try:
+            return await self.tls.wrap(opened.stream, trust, app.upstream.host, http2=http2)
+        except TlsError as error:
+            raise UpstreamError(f"there is no TLS with {app.upstream.target}: {error.reason}") from error
+        except trio.BrokenResourceError as error:
+            raise UpstreamError(f"the connection broke in the TLS handshake: {error}") from error
+
+    @property
+    def _tasks(self) -> trio.Nursery:
         if self._connections is None:
             raise AssertionError("run() is not running")
-        client = Http2ClientConnection(stream)
-        await self._connections.start(client.run)
-        return Http2Upstream(stream=stream, agent=agent, client=client)
+        return self._connections
 
     async def _put_away(self, exchange: AppExchange) -> None:
         connection = exchange.connection
@@ -311,12 +317,13 @@ def check_length(call: AppCall) -> None:
 def may_repeat(exchange: AppExchange) -> bool:
     """Whether a request that got no answer may be sent once more, on another connection.
 
-    Either its head was not even sent; or nothing came back, it means the same twice, and none of its body is gone.
+    Either its head was not even sent, or the application says that it did nothing about it; or nothing came back, it
+    means the same twice, and none of its body is gone.
     """
     progress = exchange.progress
     if progress.status or progress.body_begun or progress.client_gone:
         return False
-    if not exchange.head_sent:
+    if not exchange.head_sent or exchange.connection.was_refused:
         return True
     return exchange.call.may_be_repeated and exchange.connection.is_untouched
 

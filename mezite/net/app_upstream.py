@@ -61,6 +61,16 @@ class UpstreamConnection:
         """Whether not a byte has come in answer to this request."""
         return self.reader.is_untouched
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether the application has said that it did nothing about this request; HTTP/1.1 has no words for that."""
+        return False
+
+    @property
+    def wants_http1(self) -> bool:
+        """Whether it has asked for this request in HTTP/1.1."""
+        return False
+
     async def begin(
         self, method: bytes, target: bytes, fields: Sequence[Field], *, upgrade: bool = False
     ) -> None:

@@ -19,7 +19,9 @@ async def transports() -> tuple[MemoryStream, MemoryStream]:
         return await network.dial("app:443"), await listener.accept()
 
 
-async def wrap(trust: TlsTrust, server_name: str = "wiki.internal") -> tuple[TlsStream, TlsStream]:
+async def wrap(
+    trust: TlsTrust, server_name: str = "wiki.internal", *, http2: bool = True
+) -> tuple[TlsStream, TlsStream]:
     """Both ends. What the server makes of a failure is its own business."""
     ours, theirs = await transports()
     server = TlsStream(theirs, server_context(CERT, KEY, ["h2", "http/1.1"]), server_side=True)
@@ -35,7 +37,7 @@ async def wrap(trust: TlsTrust, server_name: str = "wiki.internal") -> tuple[Tls
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)
         try:
-            wrapped.append(await UpstreamTls().wrap(ours, trust, server_name))
+            wrapped.append(await UpstreamTls().wrap(ours, trust, server_name, http2=http2))
         except TlsError as error:
             failures.append(error)
     if failures:
@@ -44,10 +46,12 @@ async def wrap(trust: TlsTrust, server_name: str = "wiki.internal") -> tuple[Tls
     return wrapped[0], server
 
 
-@pytest.mark.parametrize("name", ["wiki.internal", "127.0.0.1"])
-async def test_the_certificate_is_verified_through_the_channel(name: str) -> None:
-    client, server = await wrap(TRUSTED, name)
-    assert client.alpn == "http/1.1"
+@pytest.mark.parametrize(
+    ("name", "http2", "alpn"), [("wiki.internal", False, "http/1.1"), ("127.0.0.1", True, "h2")]
+)
+async def test_the_certificate_is_verified_through_the_channel(name: str, http2: bool, alpn: str) -> None:
+    client, server = await wrap(TRUSTED, name, http2=http2)
+    assert client.alpn == server.alpn == alpn
     await client.send_all(b"hello")
     assert await server.receive_some() == b"hello"
 
@@ -76,7 +80,7 @@ async def test_a_handshake_has_a_deadline(autojump_clock: trio.testing.MockClock
     ours, theirs = await transports()
     began = trio.current_time()
     with pytest.raises(TlsError, match="longer than"):
-        await UpstreamTls().wrap(ours, TRUSTED, "wiki.internal")
+        await UpstreamTls().wrap(ours, TRUSTED, "wiki.internal", http2=True)
     assert trio.current_time() - began == HANDSHAKE_SECONDS
     assert ours.closed
     await theirs.aclose()
@@ -86,10 +90,12 @@ async def test_contexts_are_kept_but_not_without_end(monkeypatch: pytest.MonkeyP
     made: list[TlsTrust] = []
     make_context = app_upstream_tls.make_context
     monkeypatch.setattr(
-        app_upstream_tls, "make_context", lambda trust: made.append(trust) or make_context(trust)
+        app_upstream_tls,
+        "make_context",
+        lambda trust, http2: made.append(trust) or make_context(trust, http2),
     )
     tls = UpstreamTls()
     trusts = [TlsTrust(ca_pem=CERT.decode() + "\n" * number) for number in range(MAX_CONTEXTS + 1)]
     for trust in (*trusts[:-1], trusts[0], trusts[-1], trusts[0], trusts[1]):
-        tls._context(trust)
+        tls._context(trust, True)
     assert made == [*trusts, trusts[1]]
