@@ -173,10 +173,10 @@ class Tab:
     async def cookies(self) -> list[dict[str, Any]]:
         return (await self.tools.call("Storage.getCookies", browserContextId=self.context))["cookies"]
 
-    async def add_authenticator(self) -> None:
-        """A security key that is touched as soon as it is asked."""
+    async def add_authenticator(self) -> str:
+        """A security key that is touched as soon as it is asked; what DevTools call it."""
         await self.call("WebAuthn.enable")
-        await self.call(
+        added = await self.call(
             "WebAuthn.addVirtualAuthenticator",
             options={
                 "protocol": "ctap2",
@@ -187,6 +187,7 @@ class Tab:
                 "automaticPresenceSimulation": True,
             },
         )
+        return str(added["authenticatorId"])
 
     async def picture(self, path: Path) -> None:
         shot = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)

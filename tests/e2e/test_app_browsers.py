@@ -122,31 +122,78 @@ async def revoke_while_a_websocket_is_open(site, tab):
 
 async def test_a_second_factor_first(browser, tmp_path):
     """Threat E8: roles ask for it, so it is asked for before each application."""
-    async with app_site(tmp_path) as site, open_tab(browser) as tab:
-        await site.role("careful", require_session_mfa="totp")
-        await site.user("carol", ("careful",))
-        own = site.hub.hub.services.factors.own
-        identity = await site.log_in(tab, "carol")
-        begun = await own.begin_totp(identity, Proof(password=PASSWORD), client_address=NOBODY)
-        secret = base64.b32decode(begun.secret.reveal())
-        step = site.hub.sources.now() // 1000 // STEP_SECONDS
-        await own.finish_totp(
-            identity,
-            begun.challenge_id.reveal(),
-            totp_code(secret, step),
-            "",
-            client_address=NOBODY,
-        )
-        await site.log_in(tab, "carol", FactorShown.TOTP)
-        await tab.open(site.url("grafana", "/deep"))
+    async with app_site(tmp_path) as site:
+        async with open_tab(browser) as tab:
+            await a_code_first(site, tab)
+        async with open_tab(browser) as tab:
+            await a_security_key_first(site, tab)
+
+
+async def a_code_first(site, tab):
+    await site.role("careful", require_session_mfa="totp")
+    await site.user("carol", ("careful",))
+    own = site.hub.hub.services.factors.own
+    identity = await site.log_in(tab, "carol")
+    begun = await own.begin_totp(identity, Proof(password=PASSWORD), client_address=NOBODY)
+    secret = base64.b32decode(begun.secret.reveal())
+    step = site.hub.sources.now() // 1000 // STEP_SECONDS
+    await own.finish_totp(
+        identity,
+        begun.challenge_id.reveal(),
+        totp_code(secret, step),
+        "",
+        client_address=NOBODY,
+    )
+    await site.log_in(tab, "carol", FactorShown.TOTP)
+    await tab.open(site.url("grafana", "/deep"))
+    await tab.shows("A second factor, please")
+    assert site.seen == []
+    await tab.fill("Code from your authenticator app", totp_code(secret, step + 1))
+    await tab.press("Enter")
+    await tab.shows("grafana knows carol at /deep")
+    await tab.open(site.url("wiki"))
+    await tab.shows("A second factor, please")
+    assert await tab.complaints() == []
+
+
+async def a_security_key_first(site, tab):
+    """Threats E7, E8: a key is asked for by the hub's page alone, and no code does where roles want a key."""
+    await site.role("touching", require_session_mfa="webauthn")
+    await site.user("dora", ("touching",))
+    key = await tab.add_authenticator()
+    await tab.open(site.hub_url("/account/factors"))
+    await tab.fill("User name", "dora")
+    await tab.fill("Password", PASSWORD)
+    await tab.press("Enter")
+    await tab.click("Security key or passkey")
+    await tab.shows("Confirm that it is you")
+    await tab.fill("Your password", PASSWORD)
+    await tab.press("Enter")
+    await tab.shows("Your recovery codes")
+    before = len(site.seen)
+    for app, path in (("grafana", "/deep?x=1"), ("wiki", "/")):
+        await tab.open(site.url(app, path))
         await tab.shows("A second factor, please")
-        assert site.seen == []
-        await tab.fill("Code from your authenticator app", totp_code(secret, step + 1))
-        await tab.press("Enter")
-        await tab.shows("grafana knows carol at /deep")
-        await tab.open(site.url("wiki"))
-        await tab.shows("A second factor, please")
-        assert await tab.complaints() == []
+        assert (await tab.run("location.origin")) == site.hub_url("").rstrip("/")
+        assert "authenticator app" not in await tab.text()
+        assert [seen.app for seen in site.seen[before:]].count(app) == 0
+        await with_a_key_of_somebody_else(tab, key)
+        await tab.click("Use the security key")
+        await tab.shows(f"{app} knows dora at {path}")
+    # The session goes on without another touch.
+    await tab.open(site.url("grafana", "/again"))
+    await tab.shows("grafana knows dora at /again")
+    assert await tab.complaints() == []
+
+
+async def with_a_key_of_somebody_else(tab, key):
+    """One that knows nothing of this hub, for a moment."""
+    kept = (await tab.call("WebAuthn.getCredentials", authenticatorId=key))["credentials"]
+    await tab.call("WebAuthn.clearCredentials", authenticatorId=key)
+    await tab.click("Use the security key")
+    await tab.shows("No security key has answered.")
+    for credential in kept:
+        await tab.call("WebAuthn.addCredential", authenticatorId=key, credential=credential)
 
 
 ATTACK = """(async () => {{
