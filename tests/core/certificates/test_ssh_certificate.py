@@ -68,6 +68,10 @@ def test_what_parses_is_in_the_one_spelling(mutation):
     ("fields", "why"),
     [
         ({"reserved": string(b"x")}, "^the reserved field is not empty$"),
+        ({"nonce": string(bytes(15))}, "^the nonce has 15 bytes$"),
+        ({"principals": string(string(b""))}, "^a principal is empty$"),
+        ({"principals": string(string(b"a") * 2)}, "^a principal is listed twice$"),
+        ({"principals": string(string(b"a") * 257)}, "^more than 256 principals$"),
         (
             {"extensions": string(option(b"b") + option(b"a"))},
             "^option names are empty, doubled or not in order$",

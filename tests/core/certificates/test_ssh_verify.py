@@ -54,6 +54,28 @@ def test_the_matrix_a4(mutation):
     assert time.perf_counter() - begun < 0.5, "A9: a refusal takes milliseconds"
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": number(2, 4)}, "a user certificate is needed, this is one of type 2"),
+        ({"after": number(NOW + 9, 8), "before": number(NOW, 8)}, "the certificate ends before it begins"),
+        ({"principals": number(0, 4)}, "the certificate names no principals"),
+        (
+            {"ca": "stranger-ed25519"},
+            "the certificate is not signed by a certificate authority that is trusted for this",
+        ),
+        (
+            {"sign": lambda _: string(b"ssh-ed25519") + string(bytes(64))},
+            "the signature is wrong, or by an algorithm that is not accepted",
+        ),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(fields, message):
+    with pytest.raises(CertificateRefused) as caught:
+        verify(MATERIAL.build(**fields))
+    assert caught.value.message == message
+
+
 def test_there_are_enough_mutations():
     assert len(MUTATIONS) > 100
     assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS)
