@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Redis and PostgreSQL behind agents, used by their own clients through `msh app login`."""
+"""Redis, PostgreSQL and a gRPC server behind agents, used by their own clients through `msh app login`."""
 
 from __future__ import annotations
 
 import contextlib
+import queue
 import re
 import signal
 import socket
@@ -14,15 +15,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
+import grpc
 import pytest
 
 from mezite.testing.ports import free_port
 from mezite.testing.postgres import PostgresCluster, run_postgres
+from mezite.testing.self_signed import self_signed_pem
+from tests.e2e.grpc_application import (
+    SECONDS,
+    SERVICE,
+    GrpcApplication,
+    grpc_application,
+    plain_channel,
+    tls_channel,
+)
 from tests.e2e.harness import Cluster, Daemon, clean_environment, program, running_cluster
 
 pytestmark = pytest.mark.e2e
 
 READ_SECONDS = 30
+CERTIFICATE = self_signed_pem("orders.internal")
 BACK_SECONDS = 120
 """An agent whose hub was away for half a minute may wait as long before it tries again."""
 
@@ -116,6 +128,7 @@ class World:
     tunnels: Tunnels
     postgres: PostgresCluster
     fixed_port: int
+    grpc: GrpcApplication
 
     def redis(self, *arguments: str, port: int = 0) -> str:
         return run("redis-cli", "-p", str(port or self.tunnels.ports["redis"]), *arguments).strip()
@@ -144,12 +157,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         register(cluster, "redis", redis, "node-a", "node-b")
         register(cluster, "postgres", postgres.port, "node-a")
         register(cluster, "counter", counting, "node-b")
+        calls = stack.enter_context(grpc_application())
+        secure = stack.enter_context(grpc_application(*CERTIFICATE))
+        register(cluster, "grpc", calls.port, "node-a", "node-b")
+        register(cluster, "grpcs", secure.port, "node-b")
         cluster.login()
         fixed = free_port()
         tunnels = stack.enter_context(
-            app_login(cluster, "redis", "--port", str(fixed), "postgres", "counter")
+            app_login(cluster, "redis", "--port", str(fixed), "postgres", "counter", "grpc", "grpcs")
         )
-        yield World(cluster, tunnels, postgres, fixed)
+        yield World(cluster, tunnels, postgres, fixed, calls)
 
 
 def test_redis_by_its_own_clients(world: World) -> None:
@@ -178,6 +195,52 @@ def test_postgresql_by_its_own_clients(world: World) -> None:
     run(*bench, "-q", "-i", "postgres", PGPASSWORD=password)
     report = run(*bench, "-c", "4", "-j", "2", "-t", "25", "postgres", PGPASSWORD=password)
     assert "number of transactions actually processed: 100/100" in report
+
+
+def test_grpc_by_its_own_client(world: World) -> None:
+    """Metadata and trailers both ways, every kind of call, many at once in one connection."""
+    with plain_channel(world.tunnels.ports["grpc"]) as channel:
+        echo = channel.unary_unary(f"/{SERVICE}/Echo")
+        answer, call = echo.with_call(b"x" * 3_000_000, metadata=(("here", "and there"),), timeout=SECONDS)
+        assert answer == b"x" * 3_000_000
+        assert ("there", "and there") in call.initial_metadata()
+        assert ("checked-bin", bytes(range(256))) in call.trailing_metadata()
+        with pytest.raises(grpc.RpcError) as failed:
+            channel.unary_unary(f"/{SERVICE}/Fail")(b"", timeout=SECONDS)
+        assert failed.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert failed.value.details() == "nicht jetzt: später"
+        assert ("retry-after", "5") in failed.value.trailing_metadata()
+        counted = channel.unary_stream(f"/{SERVICE}/Count")(b"500", timeout=SECONDS)
+        assert list(counted) == [b"%d" % number for number in range(500)]
+        parts = iter([b"y" * 10_000] * 100)
+        assert channel.stream_unary(f"/{SERVICE}/Total")(parts, timeout=SECONDS) == b"1000000"
+        calls = [echo.future(b"%d" % number, timeout=SECONDS) for number in range(50)]
+        assert [call.result() for call in calls] == [b"%d" % number for number in range(50)]
+
+
+def test_grpc_in_lockstep_and_cancelled(world: World) -> None:
+    """Each message is answered before the next one is said: nothing on the way waits for more of them."""
+    said: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    with plain_channel(world.tunnels.ports["grpc"]) as channel:
+        chat = channel.stream_stream(f"/{SERVICE}/Chat")(iter(said.get, None), timeout=SECONDS)
+        for word in (b"one", b"two", b"three"):
+            said.put(word)
+            assert next(chat) == word.upper()
+        said.put(None)
+        assert list(chat) == []
+        watch = channel.unary_stream(f"/{SERVICE}/Watch")(b"", timeout=SECONDS)
+        assert [next(watch) for _ in range(3)] == [b"1", b"2", b"3"]
+        assert not world.grpc.gone.is_set()
+        watch.cancel()
+        assert world.grpc.gone.wait(READ_SECONDS), "the server has heard of it"
+        # The connection, and other calls in it, go on.
+        assert channel.unary_unary(f"/{SERVICE}/Echo")(b"still here", timeout=SECONDS) == b"still here"
+
+
+def test_grpc_with_tls_of_its_own(world: World) -> None:
+    """From end to end: what is on the way sees ciphertext."""
+    with tls_channel(world.tunnels.ports["grpcs"], CERTIFICATE[0], "orders.internal") as channel:
+        assert channel.unary_unary(f"/{SERVICE}/Echo")(b"in secret", timeout=SECONDS) == b"in secret"
 
 
 def test_a_half_closed_connection_goes_on(world: World) -> None:
