@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 __all__ = ["uuid7"]
 
 _RANDOM_BYTES = 10
@@ -25,4 +23,5 @@ def uuid7(timestamp_ms: int, random: bytes) -> str:
     value = timestamp_ms << 80 | int.from_bytes(random, "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(uuid.UUID(int=value))
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -139,9 +139,10 @@ class AppGate:
         self, visit: Visit, receive: Receive, identity: UserIdentity, session: AppSessionRow
     ) -> None:
         """Forward for as long as the user may."""
-        context = attrs.evolve(
-            self.authenticator.context(visit.client_address), proof=proof_of_session(session, visit.app)
-        )
+        context = self.authenticator.context(visit.client_address)
+        proof = proof_of_session(session, visit.app)
+        if proof is not None:
+            context = attrs.evolve(context, proof=proof)
         asking = attrs.evolve(context, asks_proof=True)
         decision = await self.admission.require(identity, visit.app, asking)
         if decision.needs_mfa is not SessionMfa.NONE:

@@ -192,7 +192,9 @@ class AppProxy:
     def _times(self, scope: Scope) -> ExchangeTimes:
         """As long as nothing may happen here; the gate says so where roles want less (`idle_timeout`)."""
         wanted = scope["state"].get("idle_timeout", 0) or self.times.idle_seconds
-        return attrs.evolve(self.times, idle_seconds=min(wanted, self.times.idle_seconds))
+        if wanted >= self.times.idle_seconds:
+            return self.times
+        return attrs.evolve(self.times, idle_seconds=wanted)
 
     # -- attempts
 

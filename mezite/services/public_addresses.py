@@ -20,6 +20,7 @@ class PublicAddresses:
         """`public_addr` is `host[:port]`. :raises ValueError: it is not."""
         self._public = None if public_addr is None else split_host_port(public_addr, 443)
         self._bound: dict[str, str] = {}
+        self._web_url = self._find_web_url()
 
     def bound(self, addresses: Mapping[str, str]) -> None:
         """Take over the listeners' addresses: `web`, `ssh`, `tunnel`, `auth`, each `host:port`.
@@ -27,6 +28,7 @@ class PublicAddresses:
         Those that are the same as `web` are on a single port.
         """
         self._bound = dict(addresses)
+        self._web_url = self._find_web_url()
 
     def listening(self) -> dict[str, str]:
         """Return where this hub itself listens, by listener."""
@@ -55,6 +57,9 @@ class PublicAddresses:
 
     def web_url(self) -> str:
         """Return `https://host:port` without a trailing slash."""
+        return self._web_url
+
+    def _find_web_url(self) -> str:
         return f"https://{self.advertised().get('web', 'localhost:3080').removesuffix(':443')}"
 
     def invite_url(self, token: Secret) -> str:

@@ -134,7 +134,9 @@ class LiveAccess:
         if self.suspended and entry.kind is not LiveKind.AGENT_TUNNEL:
             entry.cut(self.suspended)
             return False
-        context = attrs.evolve(entry.context, locks=self._feed.current)
+        context, locks = entry.context, self._feed.current
+        if context.locks is not locks:
+            context = attrs.evolve(context, locks=locks)
         decision = authorize(entry.identity, entry.verb, entry.resource, context)
         if decision.allowed:
             return True

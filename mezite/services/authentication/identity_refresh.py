@@ -25,7 +25,11 @@ _Known = dict[str, tuple[UserRow | None, tuple[Role, ...]]]
 def refresh(conn: Connection, *, identities: Iterable[UserIdentity], now: int) -> list[UserIdentity | str]:
     """Return for each identity what it is now, or why it is nobody any more, for its holder to read."""
     known: _Known = {}
-    return [_as_now(conn, identity, known, now) for identity in identities]
+    identities = list(identities)
+    # What runs at the same time for one browser has the same identity, one object.
+    different = {id(identity): identity for identity in identities}
+    answers = {key: _as_now(conn, identity, known, now) for key, identity in different.items()}
+    return [answers[id(identity)] for identity in identities]
 
 
 def _as_now(conn: Connection, identity: UserIdentity, known: _Known, now: int) -> UserIdentity | str:

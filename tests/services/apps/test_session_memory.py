@@ -2,6 +2,8 @@
 """What is remembered of sessions at applications, and for how long (threats D18, D22, E14)."""
 
 import pytest
+import trio
+import trio.testing
 
 from mezite.services.apps import session_memory as app_session_memory
 from mezite.services.apps.session_memory import KEPT_SECONDS, AppSessionMemory
@@ -17,9 +19,12 @@ class Counted:
     def __init__(self, authenticator):
         self.authenticator = authenticator
         self.times = 0
+        self.may_go_on = trio.Event()
+        self.may_go_on.set()
 
     async def by_app_session(self, token, host):
         self.times += 1
+        await self.may_go_on.wait()
         return await self.authenticator.by_app_session(token, host)
 
 
@@ -54,6 +59,54 @@ async def test_many_requests_are_one_look(apps, memory):
     assert memory.authenticator.times == 1
     memory.clock.now += KEPT_SECONDS
     await memory.find(started.token.reveal(), HOST)
+    assert memory.authenticator.times == 2
+
+
+async def test_many_requests_at_once_are_one_look(apps, memory, nursery):
+    started = await Browser(apps).arrive(await apps.web_session())
+    found = []
+
+    async def ask():
+        found.append(await memory.find(started.token.reveal(), HOST))
+
+    memory.authenticator.may_go_on = trio.Event()
+    for _ in range(10):
+        nursery.start_soon(ask)
+    await trio.testing.wait_all_tasks_blocked()
+    assert (memory.authenticator.times, found) == (1, [])
+    # What was begun to be looked for before that is too old for this one.
+    memory.clock.now += KEPT_SECONDS
+    nursery.start_soon(ask)
+    await trio.testing.wait_all_tasks_blocked()
+    assert memory.authenticator.times == 2
+    memory.authenticator.may_go_on.set()
+    await trio.testing.wait_all_tasks_blocked()
+    with trio.fail_after(10):
+        while len(found) < 11:
+            await trio.lowlevel.checkpoint()
+    assert memory.authenticator.times == 2
+
+
+async def test_who_waited_for_a_look_that_was_given_up_looks(apps, memory, nursery):
+    started = await Browser(apps).arrive(await apps.web_session())
+    memory.authenticator.may_go_on = trio.Event()
+    first = trio.CancelScope()
+
+    async def give_up():
+        with first:
+            await memory.find(started.token.reveal(), HOST)
+
+    async def ask():
+        identity, _ = await memory.find(started.token.reveal(), HOST)
+        assert identity.name == "alice"
+
+    async with trio.open_nursery() as asking:
+        nursery.start_soon(give_up)
+        await trio.testing.wait_all_tasks_blocked()
+        asking.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        first.cancel()
+        memory.authenticator.may_go_on.set()
     assert memory.authenticator.times == 2
 
 
