@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests to an application through hub, tunnel and agent against nginx ``proxy_pass`` through ``ssh -R``, in pairs.
 
-    python -m bench.app_http [--rounds 5] [--requests 5000] [--megabytes 256] [--profile FILE]
+    python -m bench.app_http [--rounds 5] [--requests 5000] [--megabytes 256] [--bare] [--profile FILE]
 
-Ours: h2load -> TLS -> hub process (front, fields with a fresh assertion, proxy) -> mutual TLS 1.3 and the multiplexer
--> agent process -> nginx. Theirs: h2load -> TLS -> nginx with 32 kept connections -> ``ssh -R`` -> the same nginx.
-Sessions of browsers and the audit log are not in it. Processor time is that of all between client and last nginx.
+Ours: h2load with the cookie of a session -> mezhub (TLS, session, decision, assertion, proxy, record) -> mutual TLS 1.3
+and the multiplexer -> mezd -> nginx; the programs as they are installed. With ``--bare`` a hub without sessions,
+decisions and records instead (`bench/app_bare.py`). Theirs: h2load -> TLS -> nginx with 32 kept connections ->
+``ssh -R`` -> the same nginx. Processor time is that of all between client and last nginx.
 """
 
 from __future__ import annotations
@@ -13,10 +14,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import cProfile
-import os
 import re
-import signal
 import socket
 import ssl
 import subprocess
@@ -24,167 +22,27 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import attrs
-import trio
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench.app_bare import HOST, bare_processes
 from bench.machine import cpu_seconds, descendants, median, print_facts, quantile, resident_bytes
 from bench.plain_sshd import plain_sshd, wait_for_port
-from bench.tunnel_vs_ssh import ALPN, PROCESSES, Pems, running
-from mezite.agent.app_channels import AppChannels
-from mezite.core.apps.app import App
-from mezite.core.assertion.claims import AssertionClaims
-from mezite.core.assertion.signer import AssertionSigner
-from mezite.core.http1.client_fields import without_reserved
-from mezite.core.mux.connection import Side
-from mezite.core.mux.header import ChannelHeader
-from mezite.handlers.app_http import AppProxy
-from mezite.handlers.web_front import OF_APPLICATIONS
-from mezite.net.asgi_types import Receive, Scope, Send
-from mezite.net.byte_streams import PushbackStream
-from mezite.net.dialer import dial
-from mezite.net.heap import keep_large_blocks
-from mezite.net.http1_server import serve_http1
-from mezite.net.mux_session import MuxSession
-from mezite.net.socket_options import tune_connection
-from mezite.net.tls_contexts import mutual_client_context, mutual_server_context, server_context
-from mezite.net.tls_stream import TlsStream
-from mezite.services.apps.dialing import AppConnection
-from mezite.services.apps.request_log import AppRequest
-from mezite.services.sources import system_sources
-from mezite.testing.certificates import ThrowAwayCa
 from mezite.testing.ports import free_port
 from mezite.testing.self_signed import self_signed_pem
+from tests.e2e.app_visitor import Visitor
+from tests.e2e.harness import running_cluster
 
-HOST = "wiki.apps.example"
 FIELDS = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0",
     "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
     "Accept-Encoding": "gzip, deflate, br, zstd",
     "Accept-Language": "en-GB,en;q=0.9",
-    "Cookie": "__Host-mezite_app=" + "0" * 64 + "; theme=dark",
     "Sec-Fetch-Mode": "navigate",
     "Sec-Fetch-Site": "same-origin",
 }
 """As a browser asks."""
-
-
-@attrs.frozen
-class User:
-    """As much of one as the proxy asks for."""
-
-    name: str = "ada"
-    app_session: str = "session"
-
-
-# -- the hub and the agent, reduced to the way of a request
-
-
-async def run_hub(pems: Pems, target: str, pipe: Connection) -> None:
-    sources = system_sources()
-    app = App(name="wiki", uri=f"http://{target}", public_addr=HOST, agent_hostnames=("node-1",))
-    signer = AssertionSigner(ec.generate_private_key(ec.SECP256R1()))
-    browsers, tunnels = [(await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in range(2)]
-    pipe.send([listener.socket.getsockname()[1] for listener in (browsers, tunnels)])
-    transport = await tunnels.accept()
-    tune_connection(transport)
-    context = mutual_server_context(pems.certificate, pems.key, [pems.ca], ALPN)
-    tunnel = TlsStream(transport, context, server_side=True)
-    await tunnel.do_handshake()
-    session = MuxSession(tunnel, Side.ACCEPTER)
-
-    def fields(app: App, _user: object) -> list[tuple[bytes, bytes]]:
-        claims = AssertionClaims(
-            issuer="https://hub.example",
-            audience=app.uri,
-            subject="ada",
-            roles=("access", "dev"),
-            app=app.name,
-            jti=sources.new_id(),
-            issued_at=sources.now() // 1000,
-        )
-        token = signer.sign(claims).token.encode()
-        return [
-            (b"Mezite-Jwt-Assertion", token),
-            (b"X-Mezite-User", b"ada"),
-            (b"X-Mezite-Roles", b"access,dev"),
-        ]
-
-    async def record(_request: AppRequest) -> None:
-        """The audit log has a bench of its own."""
-
-    async def open_app(_app: App, **_told: str) -> AppConnection:
-        channel = await session.open_channel(ChannelHeader(kind="app", target=target, deadline_ms=5000))
-        return AppConnection(stream=channel, agent_id="id", agent="node-1")
-
-    proxy = AppProxy(open=open_app, identity_fields=fields, record=record, sources=sources)  # type: ignore[arg-type]
-
-    async def gate(scope: Scope, receive: Receive, send: Send) -> None:
-        scope = {**scope, "headers": without_reserved(scope["headers"])}
-        await proxy.forward(app, User(), scope, receive, send)  # type: ignore[arg-type]
-
-    web = server_context(*self_signed_pem(HOST), ["http/1.1"])
-
-    async def serve(client: trio.SocketStream) -> None:
-        tune_connection(client)
-        stream = TlsStream(client, web, server_side=True)
-        with contextlib.suppress(trio.BrokenResourceError):
-            await stream.do_handshake()
-            await serve_http1(
-                PushbackStream(stream),
-                gate,
-                scheme="https",
-                client="203.0.113.9:5000",
-                server="192.0.2.1:443",
-                rules_of=lambda _host: OF_APPLICATIONS,
-            )
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(session.run)
-        await nursery.start(proxy.run)
-        pipe.send("ready")
-        await trio.serve_listeners(serve, [browsers])
-
-
-async def run_agent(pems: Pems, tunnel_port: int) -> None:
-    context = mutual_client_context([pems.ca], pems.certificate, pems.key, ALPN)
-    stream = TlsStream(await dial(f"127.0.0.1:{tunnel_port}", 0), context, server_side=False)
-    await stream.do_handshake()
-    session, channels = MuxSession(stream, Side.DIALER), AppChannels()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(session.run)
-        while True:
-            nursery.start_soon(serve_channel, channels, await session.accept_channel())
-
-
-async def serve_channel(channels: AppChannels, pending) -> None:
-    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-        await channels.serve(pending)
-
-
-def hub_process(pems: Pems, target: str, pipe: Connection, profile: str | None) -> None:
-    keep_large_blocks()
-    if profile is None:
-        trio.run(run_hub, pems, target, pipe)
-        return
-    profiler = cProfile.Profile()
-
-    def stop(*_arguments: object) -> None:
-        profiler.disable()
-        profiler.dump_stats(profile)
-        os._exit(0)
-
-    signal.signal(signal.SIGTERM, stop)
-    profiler.enable()
-    trio.run(run_hub, pems, target, pipe)
-
-
-def agent_process(pems: Pems, tunnel_port: int) -> None:
-    keep_large_blocks()
-    trio.run(run_agent, pems, tunnel_port)
 
 
 # -- routes
@@ -195,29 +53,48 @@ class Route:
     name: str
     port: int
     pids: tuple[int, ...]
+    host: str = HOST
+    cookie: str = "__Host-mezite_app=" + "0" * 64
 
-    def cpu(self) -> float:
-        return cpu_seconds(pid for root in self.pids for pid in descendants(root))
+    def cpu(self) -> list[float]:
+        """Of each of the programs, in seconds."""
+        return [cpu_seconds(descendants(pid)) for pid in self.pids]
+
+    def head(self, request: str, *lines: str) -> bytes:
+        """A request as the socket takes it."""
+        fields = (f"Host: {self.host}", f"Cookie: {self.cookie}", *lines)
+        return "\r\n".join((f"{request} HTTP/1.1", *fields, "", "")).encode()
 
     def memory(self) -> list[int]:
         return [resident_bytes(pid) for pid in self.pids]
 
 
 @contextlib.contextmanager
-def through_mezite(target: str, profile: str | None) -> Iterator[Route]:
-    ca = ThrowAwayCa(int(time.time()))
-    authority = attrs.evolve(ca.hub(), certificate=ca.host_tls_ca).certificate_pem
-    sides = [Pems(authority, side.certificate_pem, side.key_pem) for side in (ca.hub(), ca.agent())]
-    here, there = PROCESSES.Pipe()
-    with running(hub_process, sides[0], target, there, profile) as hub:
-        there.close()
-        web_port, tunnel_port = here.recv()
-        with running(agent_process, sides[1], tunnel_port) as agent:
-            here.recv()
-            yield Route("mezite", web_port, (hub.pid, agent.pid))
-            if profile:
-                hub.terminate()
-                hub.join()
+def through_bare(target: str, profile: str | None = None) -> Iterator[Route]:
+    with bare_processes(target, profile) as (port, hub, agent):
+        yield Route("mezite", port, (hub, agent))
+
+
+@contextlib.contextmanager
+def through_mezite(target: str, folder: Path) -> Iterator[Route]:
+    folder.mkdir()
+    port = free_port()
+    address = f"hub.localhost:{port}"
+    proxy = {"listen_addr": f"127.0.0.1:{port}", "public_addr": address, "apps_domain": "apps.localhost"}
+    with running_cluster(folder, proxy=proxy) as cluster:
+        cluster.start_agent("node-1")
+        where = [f"--uri=http://{target}", "--public-addr=wiki.apps.localhost", "--agent-hostname=node-1"]
+        cluster.mezctl("apps", "register", "--name=wiki", "--labels=env=test", *where)
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        visitor = Visitor(address, context)
+        visitor.log_in("admin")
+        visitor.visit("wiki.apps.localhost", "/").raise_for_status()
+        cookie = visitor.fields("wiki.apps.localhost")["Cookie"]
+        if cluster.hub is None:
+            raise AssertionError("the hub is not running")
+        pids = cluster.hub.process.pid, cluster.agents["node-1"].process.pid
+        yield Route("mezite", port, pids, f"wiki.apps.localhost:{port}", cookie)
 
 
 @contextlib.contextmanager
@@ -321,20 +198,26 @@ def live_answer(client: socket.socket) -> None:
 # -- what is measured
 
 
-def load(route: Route, requests: int, clients: int) -> tuple[float, list[float], float]:
-    """Requests a second, milliseconds of each, processor milliseconds of the route for one."""
+def load(route: Route, requests: int, clients: int) -> tuple[float, list[float], list[float]]:
+    """Requests a second, milliseconds of each, processor milliseconds of each of the route's programs for one."""
     with tempfile.NamedTemporaryFile() as log:
-        fields = [text for name, value in FIELDS.items() for text in ("-H", f"{name}: {value}")]
+        asked = FIELDS | {"Cookie": f"{route.cookie}; theme=dark"}
+        fields = [text for name, value in asked.items() for text in ("-H", f"{name}: {value}")]
         command = ["h2load", "--h1", "-n", str(requests), "-c", str(clients), "--log-file", log.name, *fields]
         before, began = route.cpu(), time.perf_counter()
         address = f"--connect-to=127.0.0.1:{route.port}"
-        subprocess.run([*command, address, f"https://{HOST}:{route.port}/"], check=True, capture_output=True)
-        seconds, cpu = time.perf_counter() - began, route.cpu() - before
+        subprocess.run(
+            [*command, address, f"https://{route.host.partition(':')[0]}:{route.port}/"],
+            check=True,
+            capture_output=True,
+        )
+        seconds = time.perf_counter() - began
+        spent = [(now - then) / requests * 1000 for now, then in zip(route.cpu(), before, strict=True)]
         rows = [line.split("\t") for line in Path(log.name).read_text().splitlines()]
     good = [float(row[2]) / 1000 for row in rows if row[1] == "200"]
     if len(good) != requests:
         raise SystemExit(f"{route.name}: {requests - len(good)} of {requests} requests failed")
-    return requests / seconds, good, cpu / requests * 1000
+    return requests / seconds, good, spent
 
 
 def connect(port: int) -> ssl.SSLSocket:
@@ -345,7 +228,7 @@ def connect(port: int) -> ssl.SSLSocket:
 
 def download(route: Route, count: int) -> None:
     with connect(route.port) as sock:
-        sock.sendall(f"GET /large HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+        sock.sendall(route.head("GET /large", "Connection: close"))
         got, buffer = 0, bytearray(1 << 20)
         while size := sock.recv_into(buffer):
             got += size
@@ -355,9 +238,7 @@ def download(route: Route, count: int) -> None:
 
 def upload(route: Route, count: int) -> None:
     with connect(route.port) as sock:
-        sock.sendall(
-            f"POST /live/upload HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {count}\r\n\r\n".encode()
-        )
+        sock.sendall(route.head("POST /live/upload", f"Content-Length: {count}"))
         data, left = bytes(1 << 20), count
         while left:
             sock.sendall(data[:left])
@@ -372,14 +253,14 @@ def bulk(route: Route, move: Callable[[Route, int], None], count: int) -> tuple[
     move(route, count)
     seconds = time.perf_counter() - began
     growth = [(now - then) / 1e6 for now, then in zip(route.memory(), memory, strict=True)]
-    return count / seconds / 1e6, (route.cpu() - before) / count * 1e9, growth
+    return count / seconds / 1e6, (sum(route.cpu()) - sum(before)) / count * 1e9, growth
 
 
 def event_delays(route: Route, number: int) -> list[float]:
     """Milliseconds from the application to the browser of each event."""
     delays, rest = [], b""
     with connect(route.port) as sock:
-        sock.sendall(f"GET /live/events HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        sock.sendall(route.head("GET /live/events"))
         while len(delays) < number:
             rest += sock.recv(65536)
             now = time.monotonic_ns()
@@ -393,10 +274,9 @@ def echo_delays(route: Route, number: int) -> list[float]:
     key = base64.b64encode(b"the sample nonce")
     delays = []
     with connect(route.port) as sock:
-        sock.sendall(
-            f"GET /live/socket HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key.decode()}\r\n\r\n".encode()
-        )
+        upgrade = ("Connection: Upgrade", "Upgrade: websocket", f"Origin: https://{route.host}")
+        secret = ("Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key.decode()}")
+        sock.sendall(route.head("GET /live/socket", *upgrade, *secret))
         head = sock.recv(65536)
         if b" 101 " not in head:
             raise SystemExit(f"{route.name}: no WebSocket: {head!r}")
@@ -434,7 +314,11 @@ def measure(routes: list[Route], options: argparse.Namespace) -> None:
             report(
                 f"  p{share * 100:.0f}", "ms", [[quantile(each[1], share) for each in row] for row in rounds]
             )
-        report("  processor time for one", "ms", [[max(each[2], 1e-6) for each in row] for row in rounds])
+        report(
+            "  processor time for one", "ms", [[max(sum(each[2]), 1e-6) for each in row] for row in rounds]
+        )
+        hub, agent = (median(row[0][2][place] for row in rounds) for place in (0, 1))
+        print(f"  of it the hub {hub:.2f} and the agent {agent:.2f} ms", flush=True)
     for name, move in (("download", download), ("upload", upload)):
         moved = [[bulk(route, move, count) for route in routes] for _ in range(options.rounds)]
         report(name, "MB/s", [[each[0] for each in row] for row in moved])
@@ -457,20 +341,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--megabytes", type=int, default=256)
+    parser.add_argument("--bare", action="store_true", help="without sessions, decisions and records")
     parser.add_argument(
-        "--profile", help="only load mezite, and write where the hub's time goes to this file"
+        "--profile", help="only load a bare hub, and write where the hub's time goes to this file"
     )
     options = parser.parse_args()
     print_facts("bench.app_http")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         target = stack.enter_context(application(folder, options.megabytes))
-        ours = stack.enter_context(through_mezite(target, options.profile))
         if options.profile:
-            print(load(ours, options.requests, 32)[0], "requests/s")
+            bare = stack.enter_context(through_bare(target, options.profile))
+            print(load(bare, options.requests, 32)[0], "requests/s")
             return
-        theirs = stack.enter_context(through_nginx(target, folder))
-        measure([ours, theirs], options)
+        ours = through_bare(target) if options.bare else through_mezite(target, folder / "cluster")
+        theirs = through_nginx(target, folder)
+        measure([stack.enter_context(ours), stack.enter_context(theirs)], options)
 
 
 if __name__ == "__main__":
