@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import attrs
 
@@ -15,7 +15,7 @@ from mezite.services.apps.catalog import AppCatalog, RegisteredApp
 from mezite.services.apps.launcher import AppLauncher
 from mezite.services.apps.memory import KnownApp
 from mezite.services.apps.registration import AppRegistration, valid
-from mezite.services.apps.status import AgentState, state_of
+from mezite.services.apps.status import AppView
 
 __all__ = ["AppsApi"]
 
@@ -69,6 +69,8 @@ class AppsApi:
                 response_headers=dict(options.response_headers),
                 max_body=options.max_body,
                 rewrite_location=options.rewrite_location,
+                health_path=options.health_path,
+                health_interval=options.health_interval_seconds,
             ),
         )
         registered = await self.catalog.register(registration, **_caller(context))
@@ -121,6 +123,7 @@ class AppsApi:
                     url=tile.url,
                     labels=dict(tile.app.labels),
                     status=tile.state.value,
+                    health=tile.health or "",
                 )
                 for tile in tiles
             ]
@@ -135,15 +138,15 @@ class AppsApi:
         return pb.AppChangeResponse(app=message, created=registered.created, warnings=registered.warnings)
 
     async def _messages(self, known: Sequence[KnownApp]) -> list[pb.App]:
-        states = await self.launcher.status.agents_of(each.app for each in known)
-        return [_message(each, states) for each in known]
+        views = await self.launcher.status.views(each.app for each in known)
+        return [_message(each, view) for each, view in zip(known, views, strict=True)]
 
 
 def _caller(context: CallContext) -> dict[str, str]:
     return {"by": user_of(context).name, "client_address": context.peer.client_address}
 
 
-def _message(known: KnownApp, states: Mapping[str, AgentState]) -> pb.App:
+def _message(known: KnownApp, view: AppView) -> pb.App:
     app = known.app
     options = app.options
     return pb.App(
@@ -153,8 +156,8 @@ def _message(known: KnownApp, states: Mapping[str, AgentState]) -> pb.App:
         labels=dict(app.labels),
         protocol=app.protocol.value,
         enabled=app.enabled,
-        status=state_of(app, states).value,
-        agents=[pb.AppAgent(hostname=name, status=states[name].value) for name in app.agent_hostnames],
+        status=view.state.value,
+        agents=[_agent(name, view) for name in app.agent_hostnames],
         options=pb.AppOptions(
             cors_origins=options.cors_origins,
             ca_pem=options.ca_pem,
@@ -163,7 +166,20 @@ def _message(known: KnownApp, states: Mapping[str, AgentState]) -> pb.App:
             response_headers=dict(options.response_headers),
             max_body=options.max_body,
             rewrite_location=options.rewrite_location,
+            health_path=options.health_path,
+            health_interval_seconds=options.health_seconds,
         ),
         created_at_ms=known.created_at,
         updated_at_ms=known.updated_at,
+        health=view.overall_health or "",
     )
+
+
+def _agent(name: str, view: AppView) -> pb.AppAgent:
+    agent = pb.AppAgent(hostname=name, status=view.agents[name].value)
+    health = view.health.get(name)
+    if health is not None:
+        agent.health = health.state.value
+        agent.health_since_ms = health.since or 0
+        agent.health_reason = health.reason
+    return agent

@@ -32,19 +32,21 @@ class Candidate:
     """What it carries at this moment; only compared."""
     avoided_until: float = 0.0
     """As `Outliers.avoided_until`; in the past when it is not avoided."""
+    unhealthy: bool = False
+    """The application does not pass its health check there."""
 
 
 def dial_order(candidates: Iterable[Candidate], *, now: float, turn: int) -> list[str]:
     """Keys in the order to try them: who is not avoided before who is, then by load; equals take turns by ``turn``.
 
-    Among the avoided ones, whose time is up first comes first.
+    Among the avoided ones, whose time is up first comes first. Whoever is unhealthy comes after all others.
     """
     offered = list(candidates)
     if not offered:
         return []
     first = turn % len(offered)
     rotated = offered[first:] + offered[:first]
-    rotated.sort(key=lambda each: (max(each.avoided_until, now), each.load))
+    rotated.sort(key=lambda each: (each.unhealthy, max(each.avoided_until, now), each.load))
     return [each.key for each in rotated]
 
 

@@ -14,7 +14,6 @@ import attrs
 import trio
 
 from mezite.core.apps.app import App
-from mezite.core.apps.upstream_uri import UpstreamScheme
 from mezite.core.assertion.signer import AssertionTooLongError
 from mezite.core.http1.upstream_fields import (
     Field,
@@ -37,14 +36,12 @@ from mezite.handlers.app_exchange import (
 from mezite.handlers.app_websocket import AppWebSocket
 from mezite.net.addresses import join_host_port
 from mezite.net.app_upstream import UpstreamConnection, UpstreamError
-from mezite.net.app_upstream_http2 import open_http2
+from mezite.net.app_upstream_opening import UpstreamOpener
 from mezite.net.app_upstream_pool import UpstreamPool, close_all
-from mezite.net.app_upstream_tls import TlsTrust, UpstreamTls
 from mezite.net.asgi_answer import answer
 from mezite.net.asgi_types import Receive, Scope, Send
 from mezite.net.byte_streams import abort_stream
 from mezite.net.http1_request import REQUEST, RequestFacts
-from mezite.net.tls_stream import TlsError, TlsStream
 from mezite.services.apps.dialing import AppConnection, AppUnreachableError
 from mezite.services.apps.request_log import AppRequest
 from mezite.services.authentication.identity import UserIdentity
@@ -77,7 +74,9 @@ class AppProxy:
     sources: Sources
     times: ExchangeTimes = attrs.field(factory=ExchangeTimes)
     pool: UpstreamPool = attrs.field(factory=UpstreamPool)
-    tls: UpstreamTls = attrs.field(factory=UpstreamTls)
+    opener: UpstreamOpener = attrs.field(factory=UpstreamOpener)
+    shuns: Callable[[App, str], bool] = lambda _app, _agent: False
+    """Whether a kept connection through this agent is given up, since others are healthy and it is not."""
     _connections: trio.Nursery | None = attrs.field(default=None, init=False)
     """Those of HTTP/2, which have a task each."""
 
@@ -224,7 +223,9 @@ class AppProxy:
         if not new and call.scope["type"] != "websocket":
             replayable = call.may_be_repeated and not call.facts.has_body
             kept = await self.pool.take(pool_key(app), replayable=replayable)
-            if kept is not None:
+            if kept is not None and self.shuns(app, kept.agent):
+                await close_all([kept])
+            elif kept is not None:
                 progress.agent = kept.agent
                 return kept
         opened = await self.open(
@@ -234,29 +235,11 @@ class AppProxy:
             trace_id=request.trace.trace_id,
         )
         progress.agent = opened.agent
-        if app.upstream.scheme is UpstreamScheme.HTTPS:
-            tls = await self._tls(opened, app, http2=http2)
-            if tls.alpn == "h2":
-                return await open_http2(tls, opened.agent, self._tasks, scheme=b"https")
-            return UpstreamConnection(stream=tls, agent=opened.agent)
-        if app.upstream.scheme is UpstreamScheme.H2C:
-            return await open_http2(opened.stream, opened.agent, self._tasks, scheme=b"http")
-        return UpstreamConnection(stream=opened.stream, agent=opened.agent)
-
-    async def _tls(self, opened: AppConnection, app: App, *, http2: bool) -> TlsStream:
-        trust = TlsTrust(ca_pem=app.options.ca_pem, skip_verify=app.options.insecure_skip_verify)
-        try:
-            return await self.tls.wrap(opened.stream, trust, app.upstream.host, http2=http2)
-        except TlsError as error:
-            raise UpstreamError(f"there is no TLS with {app.upstream.target}: {error.reason}") from error
-        except trio.BrokenResourceError as error:
-            raise UpstreamError(f"the connection broke in the TLS handshake: {error}") from error
-
-    @property
-    def _tasks(self) -> trio.Nursery:
         if self._connections is None:
             raise AssertionError("run() is not running")
-        return self._connections
+        return await self.opener.open(
+            app, opened.stream, opened.agent, connections=self._connections, http2=http2
+        )
 
     async def _put_away(self, exchange: AppExchange) -> None:
         connection = exchange.connection

@@ -207,6 +207,7 @@ def _app_proxy(ground: Ground, services: HubServices) -> AppProxy:
         identity_fields=services.assertions.fields,
         record=services.app_requests.record,
         sources=ground.sources,
+        shuns=services.app_health.board.shuns,
     )
 
 

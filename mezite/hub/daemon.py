@@ -109,6 +109,7 @@ async def run_hub(
         services.start_soon(hub.services.connections.keep_places)
         services.start_soon(hub.services.requests.run)
         services.start_soon(hub.services.housekeeping.run)
+        services.start_soon(hub.services.app_health.run)
         if hub.services.webhooks is not None:
             services.start_soon(hub.services.webhooks.run)
         services.start_soon(hub.ground.refusals.run)

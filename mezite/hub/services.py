@@ -16,6 +16,8 @@ from mezite.services.apps.assertions import AppAssertions
 from mezite.services.apps.catalog import AppCatalog
 from mezite.services.apps.dialing import AppDialer
 from mezite.services.apps.entry import AppEntry, AppEntryGround, open_app_entry
+from mezite.services.apps.health_checks import AppHealthChecks
+from mezite.services.apps.health_probe import HealthProbe
 from mezite.services.apps.launcher import AppLauncher
 from mezite.services.apps.memory import AppMemory
 from mezite.services.apps.registration import AppsDomain
@@ -59,6 +61,7 @@ class HubServices:
     apps: AppCatalog
     launcher: AppLauncher
     app_dialer: AppDialer
+    app_health: AppHealthChecks
     app_access: AppAccess
     certificates: UserCertificateService
     sso: SsoServices
@@ -97,9 +100,7 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
     catalog = _app_catalog(ground, memory, domain)
     dialer = AppDialer(database=database, registry=registry)
     certificates = UserCertificateService(authorities=ground.authorities, audit=audit, sources=sources)
-    authenticator = Authenticator(
-        database=database, authorities=ground.authorities, sources=sources, locks=locks
-    )
+    authenticator = _authenticator(ground)
     addresses = _addresses(config)
     requests = AccessRequests(database=database, audit=audit, sources=sources)
     factors = _factors(config, ground, addresses)
@@ -112,6 +113,7 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
         apps=catalog,
         launcher=_launcher(ground, registry, catalog, addresses),
         app_dialer=dialer,
+        app_health=_app_health(ground, memory, registry, dialer),
         app_access=_app_access(ground, catalog, dialer, connections, live),
         sso=_open_sso(config, ground, addresses, authenticator, certificates),
         certificates=certificates,
@@ -134,6 +136,15 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
         assertions=AppAssertions(authorities=ground.authorities, issuer=addresses.web_url, sources=sources),
         app_requests=AppRequestLog(audit=audit, sources=sources),
         app_entry=_app_entry(ground, catalog, addresses, authenticator, factors),
+    )
+
+
+def _authenticator(ground: Ground) -> Authenticator:
+    return Authenticator(
+        database=ground.database,
+        authorities=ground.authorities,
+        sources=ground.sources,
+        locks=ground.lock_feed,
     )
 
 
@@ -194,6 +205,19 @@ def _node_access(
         locks=ground.lock_feed,
         live=live,
         proofs=proofs,
+    )
+
+
+def _app_health(
+    ground: Ground, memory: AppMemory, registry: TunnelRegistry, dialer: AppDialer
+) -> AppHealthChecks:
+    return AppHealthChecks(
+        memory=memory,
+        registry=registry,
+        probe=HealthProbe(dialer=dialer),
+        board=dialer.health,
+        database=ground.database,
+        sources=ground.sources,
     )
 
 

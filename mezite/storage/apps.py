@@ -14,7 +14,7 @@ from sqlalchemy import update as update_table
 
 from mezite.core.apps.app import App
 from mezite.core.apps.options_document import options_document, parse_options
-from mezite.storage import access_changes
+from mezite.storage import access_changes, app_health
 from mezite.storage.access_changes import AccessChange
 from mezite.storage.errors import AlreadyExistsError
 from mezite.storage.json_columns import stable_json
@@ -102,6 +102,7 @@ def replace(conn: Connection, *, app: App, revision: str, now: int) -> AppRow | 
     values = _columns(app, revision, now)
     if not app.enabled and before.disabled_at is not None:
         values["disabled_at"] = before.disabled_at
+    app_health.forget(conn, app=app.name, kept_agents=app.agent_hostnames)
     statement = update_table(apps).where(apps.c.name == app.name).values(values).returning(*apps.c)
     return AppRow(**conn.execute(statement).one()._mapping)
 
@@ -141,4 +142,5 @@ def delete(conn: Connection, *, name: str) -> bool:
     """Delete the application; False when there is none of that name."""
     deleted = conn.execute(delete_from(apps).where(apps.c.name == name)).rowcount == 1
     access_changes.note(conn, AccessChange.APPS)
+    app_health.forget(conn, app=name)
     return deleted

@@ -38,4 +38,5 @@ def _document(tile: AppTile) -> dict[str, Any]:
         "public_addr": tile.app.public_addr or None,
         "labels": dict(sorted(tile.app.labels.items())),
         "status": tile.state.value,
+        "health": None if tile.health is None else tile.health.value,
     }

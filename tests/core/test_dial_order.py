@@ -38,6 +38,16 @@ def test_the_avoided_come_last_and_who_is_free_soonest_before_the_others() -> No
     assert dial_order(offered, now=30, turn=0) == ["a", "b", "c"], "their time is up: load decides again"
 
 
+def test_the_unhealthy_come_last_of_all_and_are_tried_all_the_same() -> None:
+    offered = [
+        Candidate("a", unhealthy=True),
+        Candidate("b", avoided_until=15),
+        Candidate("c", load=9),
+        Candidate("d", unhealthy=True, load=1),
+    ]
+    assert dial_order(offered, now=10, turn=0) == ["c", "b", "a", "d"]
+
+
 def test_a_failure_is_held_against_it_for_longer_each_time() -> None:
     outliers, now = Outliers(), 100.0
     assert outliers.avoided_until(REDIS_A) == 0

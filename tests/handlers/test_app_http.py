@@ -469,6 +469,17 @@ async def test_connections_that_serve_nobody_else(asked: bytes, answer: bytes) -
         assert len(site.proxy.pool) == 0
 
 
+async def test_a_kept_connection_to_an_unhealthy_agent_is_given_up() -> None:
+    """When others are healthy: steady traffic would otherwise stay with the one that is not."""
+    async with open_site(saying(OK, OK, OK)) as site:
+        await site.ask()
+        await site.ask()
+        assert (site.dialed.count, len(site.proxy.pool)) == (1, 1)
+        site.proxy.shuns = lambda app, agent: (app.name, agent) == ("wiki", "node-1")
+        assert (await site.ask()).endswith(b"hi")
+        assert site.dialed.count == 2
+
+
 # -- ends
 
 

@@ -25,5 +25,6 @@ async def test_everybody_gets_what_they_may_use(world, role, names):
             "public_addr": "grafana.apps.example.com",
             "labels": {"env": "prod"},
             "status": "no_agents",
+            "health": None,
         }
         assert (apps[1]["url"], apps[1]["public_addr"]) == (None, None)

@@ -17,6 +17,7 @@ from mezite.cli.lazy_group import CommandGroup
 from mezite.cli.mezctl.program import AuthServer, auth_server
 from mezite.cli.terminal.app_rows import APP_COLUMNS, app_row, app_text
 from mezite.cli.terminal.output import OutputFormat, format_option, print_record, print_rows
+from mezite.core.durations import parse_duration
 from mezite.core.labels import InvalidLabelsError, parse_labels
 
 __all__ = ["apps"]
@@ -24,6 +25,8 @@ __all__ = ["apps"]
 _SERVICE = "/mezite.v1.AppService/"
 
 SIZE = re.compile(r"([0-9]{1,15})(|B|KiB|MiB|GiB)", re.ASCII)
+MAX_INT32 = 2**31 - 1
+"""More than any interval that a hub accepts."""
 FACTORS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
@@ -83,6 +86,18 @@ def apps() -> None:
 @click.option("--max-body", default="0", metavar="SIZE", help="The largest body of a request: 10MiB. 0: any.")
 @click.option(
     "--rewrite-location", is_flag=True, help="Turn the URI into the public address in redirects and cookies."
+)
+@click.option(
+    "--health-path",
+    default="",
+    metavar="PATH",
+    help="Check through each agent that this path answers 2xx or 3xx.",
+)
+@click.option(
+    "--health-interval",
+    default="",
+    metavar="DURATION",
+    help="How often; without --health-path a connection is the check.  [default: 30s with a path, else never]",
 )
 @format_option
 @click.pass_context
@@ -199,7 +214,17 @@ def _options(given: Mapping[str, Any]) -> pb.AppOptions:
         response_headers=_rules("--response-header", given["response_headers"]),
         max_body=_size(given["max_body"]),
         rewrite_location=given["rewrite_location"],
+        health_path=given["health_path"],
+        health_interval_seconds=_interval(given["health_interval"]),
     )
+
+
+def _interval(text: str) -> int:
+    try:
+        seconds = parse_duration(text) if text else 0
+    except ValueError as error:
+        raise CliError("--health-interval cannot be read", str(error), exit_code=EXIT_USAGE) from None
+    return min(seconds, MAX_INT32)
 
 
 def _certificates(path: Path) -> str:

@@ -53,6 +53,7 @@ def _row(each: pb.UserApp) -> dict[str, object]:
     return {
         "name": each.name,
         "status": each.status,
+        "health": each.health or None,
         "protocol": each.protocol,
         "url": each.url or None,
         "labels": dict(sorted(each.labels.items())),

@@ -29,6 +29,15 @@ MAX_CA_PEM = 64 * 1024
 
 MAX_HEADER_VALUE = 1024
 
+HEALTH_SECONDS = 30
+"""Between two checks where only a path was given: an agent that fails is noticed within a minute."""
+
+MAX_HEALTH_SECONDS = 3600
+"""What is looked at less than once an hour tells nothing about now."""
+
+HEALTH_PATH = re.compile(r"/[!-\"$-~]{0,1023}", re.ASCII)
+"""As it stands in a request line; a fragment is never sent."""
+
 ORIGIN = re.compile(
     r"https?://(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?",
     re.ASCII,
@@ -108,6 +117,10 @@ class AppOptions:
     """Bytes that the body of one request may have; 0: any number."""
     rewrite_location: bool = False
     """Whether the upstream's own address in Location fields and in cookies' domains becomes the public one."""
+    health_path: str = ""
+    """Below the URI's path; 2xx or 3xx in answer to it is health. Empty: being connected to is."""
+    health_interval: int = 0
+    """Seconds between two checks through each agent; 0: as `health_seconds` says."""
 
     def __attrs_post_init__(self) -> None:
         """Check what no validator has."""
@@ -125,6 +138,19 @@ class AppOptions:
             )
         if self.max_body < 0:
             raise InvalidAppError("a body of less than 0 bytes cannot be")
+        if self.health_path and HEALTH_PATH.fullmatch(self.health_path) is None:
+            raise InvalidAppError(
+                f"the health path {self.health_path[:100]!r} is not a path: begin with /, without spaces and #"
+            )
+        if not 0 <= self.health_interval <= MAX_HEALTH_SECONDS:
+            raise InvalidAppError(
+                f"a health check every {self.health_interval} s cannot be: choose from 1s to 1h"
+            )
+
+    @property
+    def health_seconds(self) -> int:
+        """Seconds between two health checks through each agent; 0: health is not checked."""
+        return self.health_interval or (HEALTH_SECONDS if self.health_path else 0)
 
 
 DEFAULT_OPTIONS = AppOptions()
@@ -191,8 +217,10 @@ class App:
                 f"there is no certificate to verify at {self.uri}: CA certificates and insecure-skip-verify "
                 "are for https:// only"
             )
-        if self.protocol is AppProtocol.TCP and options != DEFAULT_OPTIONS:
-            raise InvalidAppError("origins, header rules and limits of bodies are for HTTP applications only")
+        if self.protocol is AppProtocol.TCP and attrs.evolve(options, health_interval=0) != DEFAULT_OPTIONS:
+            raise InvalidAppError(
+                "origins, header rules, limits of bodies and health paths are for HTTP applications only"
+            )
 
     @cached_property
     def upstream(self) -> UpstreamUri:

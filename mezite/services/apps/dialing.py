@@ -19,6 +19,7 @@ from mezite.core.mux.error_codes import ErrorCode
 from mezite.core.mux.header import ChannelHeader
 from mezite.net.mux_channel import MuxChannel
 from mezite.net.mux_session import ChannelRejectedError, TunnelClosedError
+from mezite.services.apps.health import HealthBoard
 from mezite.services.errors import UnavailableError
 from mezite.services.nodes.tunnel_registry import Tunnel, TunnelRegistry
 from mezite.storage import agents
@@ -65,6 +66,8 @@ class DialAttempt:
     agent: str
     why: str
     """`cannot connect to 10.0.3.12:3000: connection refused`; from the agent, or why it has not answered."""
+    about_tunnel: bool = False
+    """The tunnel broke or was too busy, which says nothing about the way from the agent to the application."""
 
 
 class AppUnreachableError(UnavailableError):
@@ -111,6 +114,8 @@ class AppDialer:
     def __init__(self, *, database: Database, registry: TunnelRegistry) -> None:
         self._database = database
         self._registry = registry
+        self.health = HealthBoard()
+        """What health checks write and the order of agents goes by."""
         self._outliers = Outliers()
         self._turn = 0
 
@@ -131,23 +136,18 @@ class AppDialer:
         tunnels = await self._tunnels(app)
         if not tunnels:
             raise NoAgentsConnectedError(app.name, app.agent_hostnames)
-        header = ChannelHeader(
-            kind="app",
-            target=app.upstream.target,
-            user=user,
-            client_address=client_address,
-            trace_id=trace_id,
-            deadline_ms=DIAL_SECONDS * 1000,
-            attributes={"app": app.name},
-        )
+        header = attrs.evolve(header_of(app), user=user, client_address=client_address, trace_id=trace_id)
         attempts: list[DialAttempt] = []
-        for agent_id in self._order(header.target, tunnels)[:MAX_ATTEMPTS]:
-            tunnel = tunnels[agent_id]
-            result = await self._attempt(tunnel, header)
-            if isinstance(result, MuxChannel):
-                return AppConnection(stream=result, agent_id=agent_id, agent=tunnel.node_name)
-            attempts.append(DialAttempt(agent=tunnel.node_name, why=result))
+        for agent_id in self._order(app, tunnels)[:MAX_ATTEMPTS]:
+            result = await self._attempt(tunnels[agent_id], header)
+            if isinstance(result, AppConnection):
+                return result
+            attempts.append(result)
         raise AllDialsFailedError(app.name, tuple(attempts))
+
+    async def open_through(self, app: App, tunnel: Tunnel) -> AppConnection | DialAttempt:
+        """Connect through this very agent, or return why that has failed. What comes of it counts as of any dial."""
+        return await self._attempt(tunnel, header_of(app))
 
     async def _tunnels(self, app: App) -> Mapping[str, Tunnel]:
         rows = await self._database.read(agents.get_by_names, node_names=app.agent_hostnames)
@@ -155,32 +155,46 @@ class AppDialer:
         found = {agent_id: self._registry.find(agent_id) for agent_id in free}
         return {agent_id: tunnel for agent_id, tunnel in found.items() if tunnel is not None}
 
-    def _order(self, target: str, tunnels: Mapping[str, Tunnel]) -> list[str]:
+    def _order(self, app: App, tunnels: Mapping[str, Tunnel]) -> list[str]:
         self._turn += 1
+        target = app.upstream.target
         candidates = [
             Candidate(
                 agent_id,
                 load=tunnel.session.statistics().mux.channels_ours,
                 avoided_until=self._outliers.avoided_until((target, agent_id)),
+                unhealthy=self.health.is_unhealthy(app, tunnel.node_name),
             )
             for agent_id, tunnel in tunnels.items()
         ]
         return dial_order(candidates, now=trio.current_time(), turn=self._turn)
 
-    async def _attempt(self, tunnel: Tunnel, header: ChannelHeader) -> MuxChannel | str:
-        """Return a channel, or why there is none."""
+    async def _attempt(self, tunnel: Tunnel, header: ChannelHeader) -> AppConnection | DialAttempt:
+        """Return a connection, or why there is none."""
         key = (header.target, tunnel.agent_id)
         began = trio.current_time()
         self._outliers.trying(key, now=began, seconds=ANSWER_SECONDS)
         try:
             channel = await tunnel.session.open_channel(header, deadline_seconds=ANSWER_SECONDS)
         except ChannelRejectedError as rejected:
-            if rejected.code not in _BUSY:
+            is_busy = rejected.code in _BUSY
+            if not is_busy:
                 self._outliers.failed(key, began=began, now=trio.current_time())
+            why = rejected.text or rejected.code.name.lower()
             if rejected.code is ErrorCode.DEADLINE:
-                return f"no answer within {ANSWER_SECONDS} s: its machine or network may be down"
-            return rejected.text or rejected.code.name.lower()
+                why = f"no answer within {ANSWER_SECONDS} s: its machine or network may be down"
+            return DialAttempt(agent=tunnel.node_name, why=why, about_tunnel=is_busy)
         except TunnelClosedError:
-            return "its tunnel just broke"
+            return DialAttempt(agent=tunnel.node_name, why="its tunnel just broke", about_tunnel=True)
         self._outliers.worked(key)
-        return channel
+        return AppConnection(stream=channel, agent_id=tunnel.agent_id, agent=tunnel.node_name)
+
+
+def header_of(app: App) -> ChannelHeader:
+    """What an agent is asked for."""
+    return ChannelHeader(
+        kind="app",
+        target=app.upstream.target,
+        deadline_ms=DIAL_SECONDS * 1000,
+        attributes={"app": app.name},
+    )

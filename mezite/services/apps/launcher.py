@@ -8,9 +8,10 @@ from collections.abc import Callable
 import attrs
 
 from mezite.core.apps.app import App
+from mezite.core.apps.health import AppHealth
 from mezite.net.addresses import split_host_port
 from mezite.services.apps.catalog import AppCatalog
-from mezite.services.apps.status import AppState, AppStatus, state_of
+from mezite.services.apps.status import AppState, AppStatus
 from mezite.services.authentication.identity import UserIdentity
 
 __all__ = ["AppLauncher", "AppTile", "app_url"]
@@ -26,6 +27,8 @@ class AppTile:
     url: str
     """For browsers; empty for TCP."""
     state: AppState
+    health: AppHealth | None
+    """None where it is not checked."""
 
 
 def app_url(app: App, web_url: str) -> str:
@@ -48,6 +51,8 @@ class AppLauncher:
     async def tiles(self, identity: UserIdentity, *, client_address: str) -> list[AppTile]:
         """Return what this user may use, disabled ones too, by name."""
         apps = await self.catalog.visible_to(identity, client_address=client_address)
-        states = await self.status.agents_of(apps)
         url = self.web_url()
-        return [AppTile(app=app, url=app_url(app, url), state=state_of(app, states)) for app in apps]
+        return [
+            AppTile(app=view.app, url=app_url(view.app, url), state=view.state, health=view.overall_health)
+            for view in await self.status.views(apps)
+        ]

@@ -26,7 +26,7 @@ from mezite.storage.errors import StorageError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["AppMemory", "KnownApp", "KnownApps"]
+__all__ = ["NOTHING_KNOWN", "AppMemory", "KnownApp", "KnownApps"]
 
 _log = logging.getLogger("mezite.apps")
 

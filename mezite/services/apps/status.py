@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether applications can be reached: whether some agent of theirs is connected."""
+"""Whether applications can be reached: whether some agent of theirs is connected, and what health checks have shown."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mezite.core.apps.app import App
+from mezite.core.apps.health import AgentHealth, AppHealth, HealthState, health_key, overall
 from mezite.services.nodes.tunnel_registry import TunnelRegistry
 from mezite.services.sources import Sources
-from mezite.storage import agents
+from mezite.storage import agents, app_health
 from mezite.storage.database import Database
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["AgentState", "AppState", "AppStatus", "state_of"]
+__all__ = ["AgentState", "AppState", "AppStatus", "AppView", "state_of"]
 
 NAMES_AT_ONCE = 500
 """Names in one statement."""
@@ -37,10 +38,29 @@ class AppState(enum.StrEnum):
     """Whether an application can be reached."""
 
     ONLINE = "online"
-    """At least one agent is connected; whether the application itself answers is not asked."""
+    """At least one agent is connected; whether the application itself answers is its health."""
     OFFLINE = "offline"
     DISABLED = "disabled"
     NO_AGENTS = "no_agents"
+
+
+@attrs.frozen(kw_only=True)
+class AppView:
+    """One application with what is known of its agents."""
+
+    app: App
+    state: AppState
+    agents: Mapping[str, AgentState]
+    """By the name of its node, in the application's order."""
+    health: Mapping[str, AgentHealth]
+    """The same; empty where health is not checked."""
+
+    @property
+    def overall_health(self) -> AppHealth | None:
+        """None where health is not checked."""
+        if not self.app.options.health_seconds:
+            return None
+        return overall([each.state for each in self.health.values()])
 
 
 @attrs.frozen(kw_only=True)
@@ -67,6 +87,36 @@ class AppStatus:
 
         known = await self.database.read(look) if names else {}
         return {name: known.get(name, AgentState.UNKNOWN) for name in names}
+
+    async def views(self, apps: Iterable[App]) -> list[AppView]:
+        """Return these applications with their agents and their health, as all hubs have found it."""
+        wanted = list(apps)
+        states = await self.agents_of(wanted)
+        checked = {app.name: app for app in wanted if app.options.health_seconds}
+        rows = await self.database.read(app_health.of_apps, names=checked) if checked else []
+        found = {
+            (row.app, row.agent): AgentHealth(
+                state=HealthState(row.state), since=row.since, reason=row.reason
+            )
+            for row in rows
+            if row.checked == health_key(checked[row.app])
+        }
+        return [_view(app, states, found) for app in wanted]
+
+
+def _view(
+    app: App, states: Mapping[str, AgentState], found: Mapping[tuple[str, str], AgentHealth]
+) -> AppView:
+    """What was found through an agent that is offline now, or of an application that is disabled, is not known any
+    more.
+    """
+    agents_of_it = {name: states[name] for name in app.agent_hostnames}
+    health = {}
+    if app.options.health_seconds:
+        for name, state in agents_of_it.items():
+            is_known = app.enabled and state is AgentState.ONLINE
+            health[name] = found.get((app.name, name), AgentHealth()) if is_known else AgentHealth()
+    return AppView(app=app, state=state_of(app, states), agents=agents_of_it, health=health)
 
 
 def state_of(app: App, states: Mapping[str, AgentState]) -> AppState:

@@ -43,6 +43,7 @@ REVISIONS = (
     "0014",
     "0015",
     "0016",
+    "0017",
 )
 """Every revision this version knows, oldest first (a test compares it with `versions/`)."""
 

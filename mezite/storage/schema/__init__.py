@@ -8,7 +8,7 @@ E11). A new area is imported here, so that `metadata` knows it.
 
 from mezite.storage.schema.accounts import WebSessionKind, invites, roles, users, web_sessions
 from mezite.storage.schema.app_access import app_codes, app_logins, app_sessions
-from mezite.storage.schema.apps import apps
+from mezite.storage.schema.apps import app_health, apps
 from mezite.storage.schema.audit import audit_events
 from mezite.storage.schema.authorities import AuthorityState, certificate_authorities
 from mezite.storage.schema.devices import devices
@@ -44,6 +44,7 @@ __all__ = [
     "access_requests",
     "agents",
     "app_codes",
+    "app_health",
     "app_logins",
     "app_sessions",
     "apps",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Applications."""
+"""Applications, and how they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Column, Index, Table, Text
 from mezite.storage.json_columns import StringList, StringMap
 from mezite.storage.schema.metadata import metadata
 
-__all__ = ["apps"]
+__all__ = ["app_health", "apps"]
 
 apps = Table(
     "apps",
@@ -25,4 +25,15 @@ apps = Table(
     Column("updated_at", BigInteger, nullable=False),
     Column("disabled_at", BigInteger),
     Index("uq_apps_public_addr", "public_addr", unique=True),
+)
+
+app_health = Table(
+    "app_health",
+    metadata,
+    Column("app", Text, primary_key=True),
+    Column("agent", Text, primary_key=True),
+    Column("checked", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
 )

@@ -130,3 +130,35 @@ def test_explaining(hub: HubInThread) -> None:
         refused = hub.mezctl("access", "explain", "--user=root", *wrong)
         assert (refused.code, "--app" in refused.err) == (2, True)
     assert hub.mezctl("apps", "rm", "wiki").code == 0
+
+
+def test_health_is_asked_for(hub: HubInThread) -> None:
+    hub.mezctl(*REGISTER, "--agent-hostname=node-1")
+    (row,) = hub.mezctl("apps", "ls", "--format=json").json
+    assert (row["health"], row["health_path"], row["health_interval"]) == (None, None, None)
+    assert row["agents"][0]["health"] is None
+    hub.mezctl(*REGISTER, "--health-path=/healthz")
+    row = hub.mezctl("apps", "get", "grafana", "--format=json").json
+    assert (row["health"], row["health_path"], row["health_interval"]) == ("unknown", "/healthz", "30s")
+    assert row["agents"] == [
+        {
+            "hostname": "node-1",
+            "status": "unknown",
+            "health": "unknown",
+            "health_since": None,
+            "health_reason": None,
+        }
+    ]
+    assert "node-1 (unknown, unknown)" in hub.mezctl("apps", "get", "grafana").out
+    hub.mezctl(*REGISTER, "--health-interval=1m30s")
+    assert hub.mezctl("apps", "get", "grafana", "--format=json").json["health_interval"] == "1m30s"
+    for given, why in (
+        ("--health-interval=5", "is not a duration"),
+        ("--health-interval=2d", "choose from 1s to 1h"),
+        ("--health-interval=36500d", "choose from 1s to 1h"),
+        ("--health-path=healthz", "begin with /"),
+    ):
+        refused = hub.mezctl(*REGISTER, given)
+        assert refused.code, given
+        assert why in refused.err
+    hub.mezctl("apps", "rm", "grafana")

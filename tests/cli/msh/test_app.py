@@ -59,7 +59,14 @@ def test_what_the_user_may_use(hub: HubInThread, tmp_path: Path) -> None:
     port = hub.hub.address("web").rpartition(":")[2]
     listed = hub.msh(tmp_path / "ann", "app", "ls", "--format=json").json
     cache, wiki = [row for row in listed if row["name"] in {"cache", "wiki"}]
-    assert cache == {"name": "cache", "status": "no_agents", "protocol": "tcp", "url": None, "labels": {}}
+    assert cache == {
+        "name": "cache",
+        "status": "no_agents",
+        "health": None,
+        "protocol": "tcp",
+        "url": None,
+        "labels": {},
+    }
     url = f"https://wiki.apps.example.com:{port}"
     assert (wiki["url"], wiki["labels"]) == (url, {"env": "prod"})
     assert url in hub.msh(tmp_path / "ann", "app", "list").out

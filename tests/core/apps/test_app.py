@@ -43,6 +43,7 @@ def test_a_tcp_application() -> None:
         (HTTP | {"options": AppOptions(ca_pem="x")}, "are for https:// only"),
         (HTTP | {"options": AppOptions(insecure_skip_verify=True)}, "are for https:// only"),
         (TCP | {"options": AppOptions(max_body=1)}, "for HTTP applications only"),
+        (TCP | {"options": AppOptions(health_path="/")}, "health paths are for HTTP applications only"),
     ],
 )
 def test_what_cannot_be(given_fields: dict[str, Any], why: str) -> None:
@@ -111,3 +112,33 @@ def test_a_rule_never_holds_a_line_break(value: str) -> None:
     except InvalidAppError:
         return
     assert all(" " <= character <= "~" for character in options.request_headers["x-a"])
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [({}, 0), ({"health_path": "/"}, 30), ({"health_interval": 5}, 5)],
+)
+def test_how_often_health_is_checked(options: dict[str, Any], seconds: int) -> None:
+    assert AppOptions(**options).health_seconds == seconds
+    assert App(**HTTP, options=AppOptions(**options)).options.health_seconds == seconds
+
+
+def test_a_connection_to_a_tcp_application_is_a_check() -> None:
+    assert App(**TCP, options=AppOptions(health_interval=5)).options.health_seconds == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"health_path": "healthz"}, "begin with /"),
+        ({"health_path": "/a b"}, "without spaces and #"),
+        ({"health_path": "/a#b"}, "without spaces and #"),
+        ({"health_path": "/\r\nX: y"}, "is not a path"),
+        ({"health_path": "/" + "a" * 1024}, "is not a path"),
+        ({"health_interval": -1}, "choose from 1s to 1h"),
+        ({"health_interval": 3601}, "choose from 1s to 1h"),
+    ],
+)
+def test_health_that_cannot_be_checked(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(InvalidAppError, match=why):
+        AppOptions(**options)

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether applications can be reached, and where browsers find them."""
 
+import attrs
 import pytest
 
-from mezite.core.apps.app import App
+from mezite.core.apps.app import App, AppOptions
+from mezite.core.apps.health import AppHealth, health_key
 from mezite.services.apps.launcher import AppLauncher, app_url
 from mezite.services.apps.registration import AppRegistration
 from mezite.services.apps.status import AgentState, AppState, state_of
 from mezite.services.nodes.tunnel_leases import LEASE_MS
-from mezite.storage import agents
+from mezite.storage import agents, app_health
 from mezite.storage.agents import TunnelLease
+from mezite.storage.app_health import AppHealthRow
 from tests.services.tunnels import Closings
 from tests.services.world import CLIENT, START
 
@@ -55,6 +58,42 @@ async def test_agents(world):
 )
 def test_applications(given, expected):
     assert state_of(given, {"a": AgentState.OFFLINE, "b": AgentState.ONLINE}) is expected
+
+
+async def test_health_as_all_hubs_have_found_it(world):
+    """Only of agents that are connected, of applications that are enabled, and of what is checked now."""
+    here, gone = [await world.agent(name) for name in ("here", "gone")]
+    checked = App(
+        name="redis",
+        uri="tcp://redis:6379",
+        protocol="tcp",
+        agent_hostnames=("here", "gone"),
+        options=AppOptions(health_interval=5),
+    )
+    for agent in (here, gone):
+        row = AppHealthRow(
+            app="redis",
+            agent=agent.node_name,
+            checked=health_key(checked),
+            state="unhealthy",
+            since=START,
+            reason="no",
+        )
+        await world.database.write(app_health.record, row=row)
+
+    async def seen(app):
+        (view,) = await world.app_status.views([app])
+        return [view.health[name].state.value for name in view.health], view.overall_health
+
+    with world.registry.claim(Closings().tunnel(here.agent_id)):
+        assert await seen(checked) == (["unhealthy", "unknown"], AppHealth.UNHEALTHY)
+        other = attrs.evolve(checked, uri="tcp://redis:6380")
+        disabled = attrs.evolve(checked, enabled=False)
+        for app in (other, disabled):
+            assert await seen(app) == (["unknown", "unknown"], AppHealth.UNKNOWN)
+        assert await seen(attrs.evolve(checked, options=AppOptions())) == ([], None)
+    assert await seen(checked) == (["unknown", "unknown"], AppHealth.UNKNOWN)
+    assert await world.app_status.views([]) == []
 
 
 def test_where_browsers_find_it():

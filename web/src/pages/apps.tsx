@@ -12,6 +12,7 @@ interface App {
   public_addr: string | null;
   labels: Record<string, string>;
   status: keyof typeof STATES;
+  health: keyof typeof HEALTH | null;
 }
 
 const STATES = {
@@ -19,6 +20,13 @@ const STATES = {
   offline: "offline: no agent of it is connected",
   disabled: "disabled by an administrator",
   no_agents: "not bound to an agent yet",
+};
+
+const HEALTH = {
+  healthy: "healthy",
+  degraded: "works in part",
+  unhealthy: "does not answer as it should",
+  unknown: "health not known yet",
 };
 
 export function AppsPage() {
@@ -64,6 +72,9 @@ function Tile({ app }: { app: App }) {
         <strong>
           {app.name}
           <span class={`tag ${app.status}`}>{STATES[app.status]}</span>
+          {app.status === "online" && app.health !== null && (
+            <span class={`tag ${app.health}`}>{HEALTH[app.health]}</span>
+          )}
         </strong>
         <p class="hint">{app.public_addr ?? "TCP: reached with a program on your own machine"}</p>
         <p>
