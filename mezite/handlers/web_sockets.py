@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from mezite.core.audit.event_types import EventType
-from mezite.core.cookies import SESSION_COOKIE, read_cookie
+from mezite.core.cookies import read_session
 from mezite.net.addresses import join_host_port
 from mezite.net.asgi_answer import answer
 from mezite.net.asgi_types import ASGIApp, Receive, Scope, Send
@@ -157,7 +157,7 @@ def session_token(scope: Scope) -> tuple[str, WebSessionKind]:
     scheme, _, token = _text(fields.get(b"authorization", [b""])[0]).partition(" ")
     if scheme.lower() == "bearer" and token:
         return token, WebSessionKind.API
-    secret = read_cookie(fields.get(b"cookie", []), SESSION_COOKIE)
+    secret = read_session(fields.get(b"cookie", []), from_browser=b"sec-fetch-site" in fields)
     if secret is None:
         raise UnauthenticatedError("this needs a session: log in and send it as Authorization: Bearer")
     if fields.get(b"origin") != [own_origin(scope, fields)]:

@@ -5,17 +5,21 @@ A browser sends the cookie with whatever request a page causes. SameSite=Strict 
 applications that are served under the hub's own domain. So a request that changes something also carries a token that
 only our own pages can have read: it is computed from the session's secret, which no script can read, and is handed out
 by an answer that no other origin can read. What browsers themselves say of a request's origin is the second line.
+
+The name of the cookie is a promise to programs, and has no prefix that browsers enforce: a sibling's page can set it,
+too. A second cookie, which no sibling can set, says which is the hub's (threat D17).
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 
 import quart
 from quart.typing import ResponseTypes
 
-from mezite.core.cookies import SESSION_COOKIE, read_cookie, write_cookie
+from mezite.core.cookies import SEAL_COOKIE, SESSION_COOKIE, read_session, seal_of, write_cookie
 from mezite.core.secret import Secret
 from mezite.services.errors import AccessDeniedError
 
@@ -31,11 +35,10 @@ _FOREIGN = (
 
 
 def cookie_secret() -> str | None:
-    """Return the secret in the request's cookie; None when there is no cookie of ours, or several."""
-    fields = [
-        value.encode("latin-1", "replace") for value in quart.request.headers.getlist("cookie") if value
-    ]
-    return read_cookie(fields, SESSION_COOKIE)
+    """Return the secret of the session that the request's cookies show; None when none of them is ours."""
+    headers = quart.request.headers
+    fields = [value.encode("latin-1", "replace") for value in headers.getlist("cookie") if value]
+    return read_session(fields, from_browser="sec-fetch-site" in headers)
 
 
 def csrf_token(secret: str) -> str:
@@ -81,18 +84,20 @@ def _host_of(origin: str) -> str:
 
 def remember(secret: Secret, *, seconds: int) -> None:
     """Let this request's answer put the session into the browser."""
-    _set_cookie(secret.reveal(), seconds)
+    value = secret.reveal()
+    _set_cookies({SESSION_COOKIE: value, SEAL_COOKIE: seal_of(value)}, seconds)
 
 
 def forget() -> None:
     """Let this request's answer take the session out of the browser."""
-    _set_cookie("", 0)
+    _set_cookies({SESSION_COOKIE: "", SEAL_COOKIE: ""}, 0)
 
 
-def _set_cookie(value: str, seconds: int) -> None:
-    line = write_cookie(SESSION_COOKIE, value, max_age=seconds)
+def _set_cookies(values: Mapping[str, str], seconds: int) -> None:
+    lines = [write_cookie(name, value, max_age=seconds) for name, value in values.items()]
 
     @quart.after_this_request
-    async def set_cookie(response: ResponseTypes) -> ResponseTypes:
-        response.headers.add("set-cookie", line)
+    async def set_cookies(response: ResponseTypes) -> ResponseTypes:
+        for line in lines:
+            response.headers.add("set-cookie", line)
         return response

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mezite.core.cookies import read_cookie, write_cookie
+from mezite.core.cookies import read_cookie, read_session, seal_of, write_cookie
 
 NAME = "mezite_session"
 
@@ -65,3 +65,42 @@ def test_what_is_written_is_read(value, age):
     pair, *attributes = written.split("; ")
     assert read_cookie([pair.encode()], NAME) == value
     assert attributes == ["Path=/", f"Max-Age={age}", "HttpOnly", "Secure", "SameSite=Strict"]
+
+
+MINE, THEIRS = "a" * 64, "b" * 64
+SEALED = f"__Host-mezite_seal={seal_of(MINE)}".encode()
+UNSEALED = f"mezite_session={MINE}".encode()
+TOSSED = f"mezite_session={THEIRS}".encode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "browser", "program"),
+    [
+        ([UNSEALED, SEALED], MINE, MINE),
+        ([b"x=1; " + SEALED + b"; " + UNSEALED], MINE, MINE),
+        # Threat D17: a sibling's page has set one for the whole domain. It neither leads into another session ...
+        ([TOSSED], None, THEIRS),
+        ([SEALED, TOSSED], None, None),
+        # ... nor out of this one, wherever it stands.
+        ([TOSSED + b"; " + SEALED + b"; " + UNSEALED], MINE, MINE),
+        ([UNSEALED + b"; " + TOSSED, SEALED], MINE, MINE),
+        ([b"mezite_session=; mezite_session=\xff", SEALED, UNSEALED], MINE, MINE),
+        ([b"; ".join([TOSSED] * 63), UNSEALED, SEALED], MINE, MINE),
+        ([b"; ".join([TOSSED] * 64), UNSEALED, SEALED], None, None),
+        ([UNSEALED, SEALED, SEALED], None, MINE),
+        ([UNSEALED, b"__Host-mezite_seal=" + seal_of(THEIRS).encode()], None, None),
+        ([UNSEALED, b"__host-" + SEALED.removeprefix(b"__Host-")], None, MINE),
+        ([UNSEALED, TOSSED], None, None),
+        ([SEALED], None, None),
+        ([], None, None),
+    ],
+)
+def test_the_session_that_this_host_has_set(fields, browser, program):
+    assert read_session(fields, from_browser=True) == browser
+    assert read_session(fields, from_browser=False) == program
+
+
+def test_a_seal():
+    """Its value is in browsers for twelve hours: changing how it is made logs all of them out."""
+    assert seal_of(MINE) == "350988b6bb1c915ba896b9859298e36c3188203f8946fc3c338575399716471b"
+    assert len({seal_of(MINE), seal_of(THEIRS), seal_of("")}) == 3

@@ -16,6 +16,7 @@ from mezite.agent.daemon import run_agent
 from mezite.config.kinds import HostPort, ListenAddress
 from mezite.config.schema import ProxyConfig
 from mezite.core.apps.app import AppOptions
+from mezite.core.cookies import SEAL_COOKIE, SESSION_COOKIE, seal_of
 from mezite.core.secret import Secret
 from mezite.net.asgi_types import Receive, Scope, Send
 from mezite.net.http1_limits import HostRules
@@ -86,17 +87,12 @@ class AppSite:
         ground = self.hub.hub.ground
         user = await ground.database.read(users.get, name=name)
         started = await ground.login.start(user, factor, client_address=NOBODY, kind=WebSessionKind.WEB)
-        cookie = {
-            "name": "mezite_session",
-            "value": started.token.reveal(),
-            "url": self.hub_url(),
-            "httpOnly": True,
-            "secure": True,
-            "sameSite": "Strict",
-        }
-        await tab.tools.call("Storage.setCookies", browserContextId=tab.context, cookies=[cookie])
-        authenticator = self.hub.hub.services.authenticator
-        return await authenticator.by_session(started.token.reveal(), WebSessionKind.WEB)
+        secret = started.token.reveal()
+        cookie = {"url": self.hub_url(), "path": "/", "httpOnly": True, "secure": True, "sameSite": "Strict"}
+        values = {SESSION_COOKIE: secret, SEAL_COOKIE: seal_of(secret)}
+        cookies = [cookie | {"name": name, "value": value} for name, value in values.items()]
+        await tab.tools.call("Storage.setCookies", browserContextId=tab.context, cookies=cookies)
+        return await self.hub.hub.services.authenticator.by_session(secret, WebSessionKind.WEB)
 
     async def add_app(self, name: str, uri: str, **options: object) -> None:
         registration = AppRegistration(

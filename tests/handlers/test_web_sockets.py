@@ -91,6 +91,7 @@ async def test_the_echo_and_who_may_use_it(tmp_path: Path) -> None:
             [("cookie", f"{mine}; mezite_session=x"), own],
             [("cookie", f"mezite_session=x; {mine}"), own],
         ]
+        nobody.append([cookie, own, ("sec-fetch-site", "same-origin")])
         # A session is good the way it was made for: a program's is none of a browser's, and the other way round.
         nobody += [[("cookie", f"mezite_session={token}"), own], [("authorization", f"Bearer {in_browser}")]]
         for headers in nobody:

@@ -3,6 +3,7 @@
 
 import pytest
 
+from mezite.core.cookies import seal_of
 from mezite.storage import users
 from mezite.storage.web_sessions import WebSessionKind
 from tests.services.world import HOUR, PASSWORD, START
@@ -33,6 +34,11 @@ def secret_of(answer):
 
 def cookie(secret):
     return "cookie", f"mezite_session={secret}"
+
+
+def sealed(secret):
+    """As browsers send it."""
+    return "cookie", f"mezite_session={secret}; __Host-mezite_seal={seal_of(secret)}"
 
 
 async def test_a_login_of_a_browser(world, app):
@@ -105,7 +111,7 @@ async def test_what_the_browser_says_of_the_origin(world, app, headers, reads, c
     """Threat D21, the second line: even with cookie and token."""
     async with browsing(app) as browser:
         secret, token = await log_in(browser)
-        shown = [cookie(secret), ("x-mezite-csrf", token), *headers.items()]
+        shown = [sealed(secret), ("x-mezite-csrf", token), *headers.items()]
         assert (await browser.get("me", *shown)).status == reads
         assert (await browser.post("certificates", CERTIFICATES, *shown)).status == changes
 
@@ -147,7 +153,10 @@ async def test_logging_out(app):
         assert (await browser.send("POST", API + "logout", b"", cookie(secret))).status == 403
         answer = await browser.send("POST", API + "logout", b"", cookie(secret), ("x-mezite-csrf", token))
         assert document(answer) == {"ended": True}
-        assert answer.header(b"set-cookie").startswith(b"mezite_session=; Path=/; Max-Age=0;")
+        gone = [value.partition(b"; HttpOnly")[0] for name, value in answer.headers if name == b"set-cookie"]
+        assert gone == [
+            f"{name}=; Path=/; Max-Age=0".encode() for name in ("mezite_session", "__Host-mezite_seal")
+        ]
         assert (await browser.get("me", cookie(secret))).status == 401
 
 
@@ -180,6 +189,24 @@ async def test_two_cookies_of_our_name_are_none(app):
             assert (await browser.get("me", ("cookie", f"{line};"))).status == 401, line
         assert (await browser.get("me", cookie(secret), ("cookie", "mezite_session=x"))).status == 401
         assert (await browser.get("me", ("cookie", f"a=1; mezite_session={secret}; b=2"))).status == 200
+
+
+async def test_a_session_that_a_sibling_has_set(world, app):
+    """Threat D17: a page of an application below the same domain sets the cookie of the attacker's own session."""
+    await world.user("mallory")
+    page = ("sec-fetch-site", "same-origin")
+    async with browsing(app) as browser:
+        theirs = secret_of(await browser.post("login", {**ALICE, "username": "mallory"}))
+        answer = await browser.post("login", ALICE)
+        secret = secret_of(answer)
+        seals = [value for name, value in answer.headers if name == b"set-cookie"][1:]
+        assert seals == [
+            f"__Host-mezite_seal={seal_of(secret)}; Path=/; Max-Age=43200; HttpOnly; Secure; SameSite=Strict".encode()
+        ]
+        # Who is nobody does not become mallory, and alice stays who she is.
+        assert (await browser.get("me", cookie(theirs), page)).status == 401
+        tossed = ("cookie", f"mezite_session={theirs}")
+        assert document(await browser.get("me", tossed, sealed(secret), page))["user"] == "alice"
 
 
 async def test_a_disabled_user_has_no_session(world, app):
