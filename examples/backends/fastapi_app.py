@@ -3,6 +3,7 @@
 
     pip install mezite fastapi uvicorn
     export MEZITE_APP_URI=http://127.0.0.1:8000      # as in `mezctl apps register --uri=…`, to the letter
+    export MEZITE_APP_NAME=wiki                      # its name; needed where other machines have the same URI
     export MEZITE_JWKS_URL=https://mezite.example.com/workload-identity/app-jwt-jwks.json
     uvicorn --factory --app-dir examples/backends fastapi_app:create_app
 
@@ -26,8 +27,9 @@ log = logging.getLogger(__name__)
 class Gate:
     """Who asks, by the assertion; the key set is fetched when there is a reason to."""
 
-    def __init__(self, audience: str, jwks_url: str) -> None:
+    def __init__(self, audience: str, name: str | None, jwks_url: str) -> None:
         self.audience = audience
+        self.name = name
         self.jwks_url = jwks_url
         self.keys = AssertionKeyCache()
         self.fetching = asyncio.Lock()
@@ -36,7 +38,7 @@ class Gate:
         await self.refresh_keys(mezite_jwt_assertion)
         try:
             return verify_assertion(
-                mezite_jwt_assertion, self.keys.keys, audience=self.audience, now=time.time()
+                mezite_jwt_assertion, self.keys.keys, audience=self.audience, app=self.name, now=time.time()
             )
         except AssertionRefused as refused:
             raise HTTPException(401, refused.message) from None
@@ -54,7 +56,8 @@ class Gate:
 
 
 def create_app() -> FastAPI:
-    gate = Gate(os.environ["MEZITE_APP_URI"], os.environ["MEZITE_JWKS_URL"])
+    environ = os.environ
+    gate = Gate(environ["MEZITE_APP_URI"], environ.get("MEZITE_APP_NAME"), environ["MEZITE_JWKS_URL"])
     app = FastAPI(dependencies=[Depends(gate)])
 
     @app.get("/")

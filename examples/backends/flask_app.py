@@ -3,6 +3,7 @@
 
     pip install mezite flask
     export MEZITE_APP_URI=http://127.0.0.1:5000      # as in `mezctl apps register --uri=…`, to the letter
+    export MEZITE_APP_NAME=wiki                      # its name; needed where other machines have the same URI
     export MEZITE_JWKS_URL=https://mezite.example.com/workload-identity/app-jwt-jwks.json
     flask --app examples/backends/flask_app run
 
@@ -21,7 +22,8 @@ from mezite import AssertionKeyCache, AssertionRefused, InvalidKeySetError, veri
 
 def create_app() -> Flask:
     app = Flask(__name__)
-    audience, jwks_url = os.environ["MEZITE_APP_URI"], os.environ["MEZITE_JWKS_URL"]
+    audience, name = os.environ["MEZITE_APP_URI"], os.environ.get("MEZITE_APP_NAME")
+    jwks_url = os.environ["MEZITE_JWKS_URL"]
     keys, fetching = AssertionKeyCache(), threading.Lock()
 
     def refresh_keys(token: str | None) -> None:
@@ -40,7 +42,7 @@ def create_app() -> Flask:
         token = request.headers.get("Mezite-Jwt-Assertion")
         refresh_keys(token)
         try:
-            g.caller = verify_assertion(token, keys.keys, audience=audience, now=time.time())
+            g.caller = verify_assertion(token, keys.keys, audience=audience, app=name, now=time.time())
         except AssertionRefused as refused:
             abort(401, description=refused.message)
 

@@ -18,6 +18,8 @@ class AssertionReason(enum.Enum):
     BAD_SIGNATURE = "bad_signature"
     WRONG_AUDIENCE = "wrong_audience"
     """Made for another application."""
+    WRONG_APP = "wrong_app"
+    """Made for another application with the same URI."""
     WRONG_ISSUER = "wrong_issuer"
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"

@@ -58,12 +58,15 @@ def verify_assertion(
     audience: str,
     now: float,
     issuer: str | None = None,
+    app: str | None = None,
     leeway: float = LEEWAY_S,
 ) -> Caller:
     """The caller that ``token``, the value of ``Mezite-Jwt-Assertion``, is about.
 
     ``audience`` is this application's own internal URI, as it was registered: without it, whoever has an assertion for
-    another application could use it here. ``now`` is ``time.time()``; ``issuer`` is compared when it is given.
+    another application could use it here. ``app``, its name in the cluster, is compared when it is given: on another
+    machine ``http://localhost:3000`` is another application. ``now`` is ``time.time()``; ``issuer`` is compared when it
+    is given.
 
     Raises AssertionRefused; ValueError: ``audience`` is empty.
     """
@@ -88,6 +91,11 @@ def verify_assertion(
         raise AssertionRefused(
             AssertionReason.WRONG_AUDIENCE,
             f"the assertion is for {shown(claims.get('aud'))}, not for {shown(audience)}",
+        )
+    if app is not None and claims.get("app") != app:
+        raise AssertionRefused(
+            AssertionReason.WRONG_APP,
+            f"the assertion is for the application {shown(claims.get('app'))}, not for {shown(app)}",
         )
     check_times(claims, now, leeway)
     return caller(claims)

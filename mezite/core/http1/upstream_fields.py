@@ -68,6 +68,26 @@ NOT_FOR_BROWSERS: Final = frozenset(
 )
 """About the connection to the application. `Alt-Svc` would lead browsers to another port, past the hub."""
 
+FOR_SERVERS_IN_FRONT: Final = frozenset(
+    {
+        "x-accel-charset",
+        "x-accel-expires",
+        "x-accel-limit-rate",
+        "x-accel-redirect",
+        "x-lighttpd-send-file",
+        "x-lighttpd-send-tempfile",
+        "x-litespeed-location",
+        "x-reproxy-expected-size",
+        "x-reproxy-url",
+        "x-sendfile",
+        "x-sendfile2",
+    }
+)
+"""Orders to the balancer in front of the hub, which takes the answer for the hub's own: `X-Accel-Redirect` makes nginx
+send what it has for itself, `X-Accel-Expires` keep a user's page for all. `X-Accel-Buffering` is for streams."""
+
+NOT_PASSED_BACK: Final = NOT_FOR_BROWSERS | FOR_SERVERS_IN_FRONT
+
 NO_TOKEN = re.compile(rb"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 LINE_BREAKS = re.compile(rb"[\x00\r\n]")
 PORT = re.compile(rb":[0-9]{1,5}\Z")
@@ -139,13 +159,21 @@ class Origins:
                 "?",
             ):
                 return (self.public + self._public_path(text[len(origin) :])).encode("latin-1")
-        return self._public_path(text).encode("latin-1")
+        stripped = self._public_path(text)
+        # `/base//evil.example` is a path of the application's own; without its base it would lead to another host.
+        leads_away = stripped != text and names_a_host(stripped)
+        return (f"{self.public}{stripped}" if leads_away else stripped).encode("latin-1")
 
     def _public_path(self, rest: str) -> str:
         if self.path and rest.startswith(self.path) and rest[len(self.path) :][:1] in ("", "/", "?"):
             stripped = rest.removeprefix(self.path)
             return stripped if stripped.startswith("/") else f"/{stripped}"
         return rest
+
+
+def names_a_host(location: str) -> bool:
+    """Whether browsers take it for `//host/path`: they drop tabs, and read a backslash as a slash."""
+    return location.replace("\t", "").replace("\\", "/").startswith("//")
 
 
 @attrs.frozen(kw_only=True)
@@ -247,8 +275,8 @@ def response_fields(
 
     An application speaks for its own host only. A cookie for a whole domain goes, except that of its own host, which
     is kept for that host alone; so does one with a name of the hub's, and an order to forget cookies, which browsers
-    carry out for the hub and all applications below the same domain. With `origins`, its own address in a Location, and
-    as a cookie's domain, becomes the public one.
+    carry out for the hub and all applications below the same domain; and so do orders to a balancer. With `origins`,
+    its own address in a Location, and as a cookie's domain, becomes the public one.
     """
     fields = list(fields)
     named = connection_tokens(fields)
@@ -256,7 +284,7 @@ def response_fields(
     passed: list[Field] = []
     for name, value in fields:
         text = spelled(name)
-        if name.lower() in named or text in NOT_FOR_BROWSERS or text.startswith(("x-mezite-", "mezite-")):
+        if name.lower() in named or text in NOT_PASSED_BACK or text.startswith(("x-mezite-", "mezite-")):
             continue
         if text == "set-cookie":
             cookie = own_host_cookie(value, own_hosts)

@@ -108,6 +108,17 @@ def test_no_audience():
     assert refusal(forged(without(BODY, "aud"))).reason is AssertionReason.WRONG_AUDIENCE
 
 
+@pytest.mark.parametrize("app", ["wiki", "grafana2", "Grafana", "", None, ["grafana"]])
+def test_another_application_with_the_same_uri(app):
+    """Threats E3, D22: `http://127.0.0.1:3000` is somebody else on every machine, and may be hostile on one."""
+    token = forged({**BODY, "app": app})
+    refused = refusal(token, app="grafana")
+    assert refused.reason is AssertionReason.WRONG_APP
+    assert "not for 'grafana'" in refused.message
+    assert refusal(forged(without(BODY, "app")), app="grafana").reason is AssertionReason.WRONG_APP
+    assert verified(TOKEN, app="grafana") == ALICE
+
+
 @pytest.mark.parametrize("issuer", ["https://hub.example.com/", "https://hub", None, [ISSUER]])
 def test_another_hubs(issuer):
     refused = refusal(forged({**BODY, "iss": issuer}), issuer=ISSUER)

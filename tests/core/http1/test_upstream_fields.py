@@ -279,6 +279,12 @@ ORIGINS = Origins(
         (b"/base?x", b"/?x"),
         (b"/base/x", b"/x"),
         (b"/basement", b"/basement"),
+        # A path of the application's own stays one: browsers drop tabs, and read a backslash as a slash.
+        (b"/base//evil.example/a", b"https://wiki.apps.example//evil.example/a"),
+        (b"/base/\\evil.example", b"https://wiki.apps.example/\\evil.example"),
+        (b"/base/\t/evil.example", b"https://wiki.apps.example/\t/evil.example"),
+        (b"/base/a//b", b"/a//b"),
+        (b"//elsewhere.example/base", b"//elsewhere.example/base"),
         (b"http://10.0.3.120/", b"http://10.0.3.120/"),
         (b"http://10.0.3.12:8080/", b"http://10.0.3.12:8080/"),
         (b"https://login.example/?next=http://10.0.3.12/", b"https://login.example/?next=http://10.0.3.12/"),
@@ -302,3 +308,13 @@ def test_cookies_of_the_internal_host_become_public_where_asked() -> None:
 
 def test_a_path_only_where_there_is_one() -> None:
     assert attrs.evolve(ORIGINS, path="").public_location(b"/base/a") == b"/base/a"
+
+
+@pytest.mark.parametrize(
+    "name", ["X-Accel-Redirect", "x_accel_redirect", "X-Accel-Expires", "X-Sendfile", "X-Lighttpd-Send-File"]
+)
+def test_no_orders_to_a_balancer(name: str) -> None:
+    """Threat D16: nginx in front of the hub would send files of its own in the application's name."""
+    assert received((name.encode(), b"/internal/file"), (b"X-Accel-Buffering", b"no")) == [
+        (b"X-Accel-Buffering", b"no")
+    ]
