@@ -8,6 +8,7 @@ import http
 import http.client
 import logging
 from collections import deque
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 import attrs
@@ -18,6 +19,7 @@ from mezite.core.http1.request_head import RequestHead
 
 from .asgi_types import ASGIApp, Message, Scope
 from .http1_limits import DrainSignal, Http1Limits
+from .http1_request import facts_of
 from .http1_wire import ClientGoneError, Http1Wire
 
 __all__ = ["Http1Exchange"]
@@ -76,7 +78,8 @@ class Http1Exchange:
 
     async def _run_app(self, app: ASGIApp, scope: Scope) -> None:
         try:
-            with self._scope:
+            # Only for its body a request is refused in its middle.
+            with self._scope if facts_of(self.head).has_body else nullcontext():
                 await app(scope, self.receive, self.send)
             if self._status is None and self._refusal is None and not self._gone:
                 _log.error("the application returned without a response")

@@ -30,6 +30,7 @@ from .websocket_upgrade import check_upgrade, wants_websocket
 __all__ = ["DrainSignal", "Http1Limits", "serve_http1"]
 
 _LOOSE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 async def serve_http1(
@@ -197,8 +198,8 @@ def decode_path(raw_path: bytes, *, plain: bool = True) -> str:
     except UnicodeDecodeError:
         raise RemoteProtocolError("the path is not UTF-8", 400) from None
     encoded = raw_path.lower()
-    dotted = any(segment in (".", "..") for segment in path.split("/"))
+    dotted = not {".", ".."}.isdisjoint(path.split("/"))
     loose = "//" in path or "\\" in path or b"%2f" in encoded
-    if dotted or (plain and loose) or any(c < " " or c == "\x7f" for c in path):
+    if dotted or (plain and loose) or _CONTROL.search(path):
         raise RemoteProtocolError("the path is not in its plain form", 400)
     return path

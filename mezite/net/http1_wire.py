@@ -130,7 +130,7 @@ class Http1Wire:
     async def _write_piece(self, piece: memoryview) -> None:
         stall, began = self._limits.write_stall_seconds, trio.current_time()
         earned = stall + self._taken / self._limits.write_rate - self._waited
-        with trio.move_on_after(min(stall, earned)) as scope:
+        with trio.CancelScope(deadline=began + min(stall, earned)) as scope:
             try:
                 await self._stream.send_all(piece)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:

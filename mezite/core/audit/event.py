@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 import attrs
@@ -85,10 +86,15 @@ def freeze_details(details: Mapping[str, DetailValue]) -> Mapping[str, DetailVal
     )
 
 
+@lru_cache(maxsize=1024)
+def is_detail_name(name: str) -> bool:
+    return DETAIL_NAME.fullmatch(name) is not None and name not in FIELDS
+
+
 def check_details(details: Mapping[str, object]) -> None:
     """Raise InvalidEventError for type-specific fields that cannot be written."""
     for name, value in details.items():
-        if DETAIL_NAME.fullmatch(name) is None or name in FIELDS:
+        if not is_detail_name(name):
             raise InvalidEventError(f"{name!r} cannot be a type-specific field")
         plain = value is None or isinstance(value, str | bool)
         whole = isinstance(value, int) and abs(value) <= MAX_INTEGER

@@ -114,10 +114,12 @@ def compared(origins: list[bytes], own: bytes, listed: Collection[str]) -> PageO
 
 def preflight(method: bytes, fields: Collection[Field]) -> Preflight | None:
     """Return the question of a preflight; None for any other request, and for a preflight that no browser makes."""
+    if method != b"OPTIONS":
+        return None
     origins = values(fields, b"origin")
     methods = values(fields, b"access-control-request-method")
     headers = values(fields, b"access-control-request-headers")
-    if method != b"OPTIONS" or len(origins) != 1 or len(methods) != 1 or len(headers) > 1:
+    if len(origins) != 1 or len(methods) != 1 or len(headers) > 1:
         return None
     names = headers[0] if headers else b""
     if METHOD.fullmatch(methods[0]) is None or (names and FIELD_NAMES.fullmatch(names) is None):

@@ -12,6 +12,10 @@ MAX_ANSWERS = 4096
 """Kinds of application remembered for one user: a few megabytes at the very most. Clusters have hundreds."""
 
 
+Alike = tuple[str | None, ...]
+"""What an application has for each label that some role mentions."""
+
+
 class AppGrants:
     """Remembers what ``evaluate`` has said."""
 
@@ -27,7 +31,8 @@ class AppGrants:
                 }
             )
         )
-        self._answers: dict[tuple[str | None, ...], Decision] = {}
+        self._answers: dict[Alike, Decision] = {}
+        self._letting_in: dict[Alike, frozenset[str]] = {}
 
     def decide(self, labels: Mapping[str, str]) -> Decision:
         """What ``evaluate`` says of an application with ``labels``.
@@ -41,3 +46,14 @@ class AppGrants:
                 self._answers.clear()
             answer = self._answers[alike] = evaluate(self._roles, AppRequest(labels=labels))
         return answer
+
+    def letting_in(self, labels: Mapping[str, str]) -> frozenset[str]:
+        """The names of the roles that allow an application with ``labels``, whatever others deny."""
+        alike = tuple(map(labels.get, self._mentioned))
+        names = self._letting_in.get(alike)
+        if names is None:
+            if len(self._letting_in) >= MAX_ANSWERS:
+                self._letting_in.clear()
+            matching = (role.name for role in self._roles if role.allow.app_labels.matches(labels))
+            names = self._letting_in[alike] = frozenset(matching)
+        return names

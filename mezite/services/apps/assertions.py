@@ -71,5 +71,5 @@ class AppAssertions:
 
 def _by_importance(app: App, identity: UserIdentity) -> tuple[str, ...]:
     """Those that let the user in come first: they are the last to be missing where a user has very many."""
-    letting_in = {role.name for role in identity.definitions if role.allow.app_labels.matches(app.labels)}
+    letting_in = identity.app_grants.letting_in(app.labels)
     return tuple(sorted(dict.fromkeys(identity.roles), key=lambda name: name not in letting_in))

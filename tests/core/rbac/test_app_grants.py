@@ -28,6 +28,9 @@ def test_the_same_as_evaluate_in_whatever_order(roles, apps):
     grants = AppGrants(roles)
     for labels in [*apps, *apps]:
         assert grants.decide(labels) == evaluate(roles, AppRequest(labels=labels))
+        assert grants.letting_in(labels) == {
+            role.name for role in roles if role.allow.app_labels.matches(labels)
+        }
 
 
 def test_everything_and_nothing():
@@ -45,4 +48,5 @@ def test_what_is_remembered_is_bounded():
     grants = AppGrants([role])
     for number in range(MAX_ANSWERS + 2):
         assert grants.decide({"env": str(number), "host": f"h{number}"}).allowed == (number != 7)
-    assert len(grants._answers) == 2
+        assert grants.letting_in({"env": str(number)}) == {"r"}
+    assert len(grants._answers) == len(grants._letting_in) == 2
