@@ -29,7 +29,7 @@ def is_pattern(value: str) -> bool:
     Raises InvalidPatternError: it looks like half of one, and nobody knows which half is meant.
     """
     starts, ends = value.startswith("^"), value.endswith("$")
-    if starts and ends and len(value) > 1:
+    if starts and ends:
         return True
     if starts or ends:
         raise InvalidPatternError(

@@ -67,7 +67,10 @@ def standard_extensions(certificate):
 def test_openssl_reads_the_usages_that_are_meant():
     ca_id = x509.SubjectKeyIdentifier.from_public_key(CA_KEY.public_key()).digest.hex(":").upper()
     key_id = x509.SubjectKeyIdentifier.from_public_key(KEY.public_key()).digest.hex(":").upper()
-    assert standard_extensions(CA) == {
+    authority = issue_ca_certificate(
+        CA_KEY, cluster="test", purpose=CaPurpose.HOST_TLS, serial=1, validity=WINDOW
+    )
+    assert standard_extensions(authority) == {
         ("Basic Constraints", True): "CA:TRUE, pathlen:0",
         ("Key Usage", True): "Certificate Sign, CRL Sign",
         ("Subject Key Identifier", False): ca_id,

@@ -28,23 +28,33 @@ def test_entries_expand(entry, logins):
     assert expand_logins([entry], TRAITS) == logins
 
 
+def test_each_entry_counts():
+    entries = ["root", "{{internal.none}}", "{{external.username}}", "admin", "{{internal.logins}}"]
+    assert expand_logins(entries, TRAITS) == {"root", "alice", "admin", "ubuntu", "deploy"}
+
+
+NO_TEMPLATE = r"is not a template such as \{\{internal\.logins\}\}$"
+
+
 @pytest.mark.parametrize(
-    "entry",
+    ("entry", "why"),
     [
-        "",
-        "*",
-        "-x",
-        "1000",
-        "{{internal}}",
-        "{{other.x}}",
-        "{internal.x}",
-        "{{internal.a}}{{internal.b}}",
-        "{{internal.x}",
-        "a b",
+        ("", "^login is empty"),
+        ("*", r"^login '\*'"),
+        ("-x", "^login '-x'"),
+        ("1000", "^login '1000'"),
+        ("{{internal}}", NO_TEMPLATE),
+        ("{{other.x}}", NO_TEMPLATE),
+        ("{internal.x}", NO_TEMPLATE),
+        ("{{internal.a}}{{internal.b}}", NO_TEMPLATE),
+        ("{{internal.x}", NO_TEMPLATE),
+        ("{{internal.x", NO_TEMPLATE),
+        ("internal.x}}", NO_TEMPLATE),
+        ("a b", "^login 'a b'"),
     ],
 )
-def test_other_entries_are_refused(entry):
-    with pytest.raises(InvalidLoginError):
+def test_other_entries_are_refused(entry, why):
+    with pytest.raises(InvalidLoginError, match=why):
         check_login_entry(entry)
 
 

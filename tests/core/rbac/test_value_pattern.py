@@ -49,13 +49,19 @@ def test_the_whole_value_is_matched(pattern, value, matches):
         ("^(?=a)$", "invalid perl operator"),
         ("^a\\$", "trailing"),
         ("^(a{1000}){1000}$", "invalid repetition size"),
-        ("^\ud800$", "not valid Unicode"),
-        ("^" + "a" * 300 + "$", "302 characters; 256 are allowed"),
+        ("^\\pL{200}$", "pattern too large"),
+        ("^\ud800$", "is not a regular expression: it is not valid Unicode$"),
+        ("^" + "a" * 255 + "$", "257 characters; 256 are allowed"),
     ],
 )
-def test_what_cannot_run_in_linear_time_is_refused(pattern, why):
+def test_what_cannot_run_in_linear_time_is_refused(pattern, why, capfd):
     with pytest.raises(InvalidPatternError, match=why):
         ValuePattern(pattern)
+    assert capfd.readouterr() == ("", ""), "the library tells us, not whoever reads the terminal"
+
+
+def test_the_longest_pattern():
+    assert ValuePattern("^" + "a" * 254 + "$").matches("a" * 254)
 
 
 def test_patterns_are_equal_by_their_text():
