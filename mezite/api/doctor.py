@@ -40,12 +40,20 @@ class DoctorApi:
     """The RPCs of one service."""
 
     run: RunTest
+    apps: Callable[[], Awaitable[Sequence[Finding]]]
+    """Examines all applications."""
     _running: bool = False
 
     def methods(self) -> list[RpcMethod]:
         """Return every RPC with its verb and resource."""
         method = unary(_SERVICE + "TestLoadBalancer", pb.TestLoadBalancerRequest, pb.TestLoadBalancerResponse)
-        return [method(self.probe, "cluster.doctor", "cluster")]
+        examine = unary(
+            _SERVICE + "ExamineApplications", pb.ExamineApplicationsRequest, pb.ExamineApplicationsResponse
+        )
+        return [
+            method(self.probe, "cluster.doctor", "cluster"),
+            examine(self.examine_apps, "cluster.doctor", "cluster"),
+        ]
 
     async def probe(
         self, request: pb.TestLoadBalancerRequest, _context: CallContext
@@ -63,6 +71,12 @@ class DoctorApi:
             self._running = False
         steps = [_message(finding) for finding in report.findings]
         return pb.TestLoadBalancerResponse(steps=steps, nginx=report.nginx, haproxy=report.haproxy)
+
+    async def examine_apps(
+        self, _request: pb.ExamineApplicationsRequest, _context: CallContext
+    ) -> pb.ExamineApplicationsResponse:
+        """What is wrong with applications; nothing is dialed for it."""
+        return pb.ExamineApplicationsResponse(steps=[_message(finding) for finding in await self.apps()])
 
 
 def _message(finding: Finding) -> pb.DoctorStep:

@@ -30,6 +30,7 @@ from mezite.api.session_proofs import SessionProofsApi
 from mezite.api.sessions import SessionsApi
 from mezite.api.tokens import TokensApi
 from mezite.api.users import UsersApi
+from mezite.core.diagnosis import Finding
 from mezite.hub.balancer_probe import BalancerProbe, run_balancer_probe
 from mezite.hub.ground import Ground
 from mezite.hub.own_certificates import own_certificate_check
@@ -38,6 +39,7 @@ from mezite.services.access.explain import AccessExplainer
 from mezite.services.access.role_trial import RoleTrial
 from mezite.services.access.roles import RoleCatalog
 from mezite.services.access.verb_registry import VerbRegistry
+from mezite.services.apps.diagnosis import AppsDiagnosis
 from mezite.services.proofs.login_proofs import LoginProofs
 from mezite.services.proofs.proofs_ahead import ProofsAhead
 
@@ -48,7 +50,7 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
     """Make the server; its doors are declared in `verbs`."""
     methods = [
         *_login(ground, services),
-        *DoctorApi(partial(probe_balancer, ground, services)).methods(),
+        *DoctorApi(partial(probe_balancer, ground, services), partial(_examine_apps, services)).methods(),
         *EnrollmentApi(
             enrollment=ground.enrollment,
             connections=services.connections,
@@ -83,6 +85,11 @@ def open_api(ground: Ground, services: HubServices, verbs: VerbRegistry) -> Grpc
         authorize=access.authorize,
         admit_stranger=access.admit_stranger,
     )
+
+
+async def _examine_apps(services: HubServices) -> list[Finding]:
+    diagnosis = AppsDiagnosis(status=services.launcher.status, domain=services.apps.domain)
+    return await diagnosis.findings([known.app for known in await services.apps.list_apps()])
 
 
 def _roles(ground: Ground) -> list[RpcMethod]:

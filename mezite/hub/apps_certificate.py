@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 
 from mezite.config.schema import HubConfig
-from mezite.core.apps.public_address import covers
 from mezite.hub.web_certificate import Keypair, KeypairError, read_keypair
 from mezite.services.apps.catalog import AppCatalog
+from mezite.services.apps.diagnosis import address_problem
 
 __all__ = ["APPS", "check_apps_certificate", "configured_apps_keypair", "warn_of_unreachable_apps"]
 
@@ -75,15 +75,8 @@ async def warn_of_unreachable_apps(catalog: AppCatalog) -> None:
     domain = catalog.domain
     if domain.name is None:
         return
-    shown = None if domain.certificate_names is None else domain.certificate_names()
     for known in await catalog.list_apps():
-        app = known.app
-        if not app.public_addr:
-            continue
-        if not app.public_addr.endswith(f".{domain.name}"):
-            why = f"its public address {app.public_addr} is not below proxy.apps_domain {domain.name}"
-        elif shown is not None and not covers(shown, app.public_addr):
-            why = f"no certificate of this hub is for {app.public_addr}"
-        else:
-            continue
-        _log.warning("an application cannot be opened", extra={"app": app.name, "reason": why})
+        problem = address_problem(known.app, domain)
+        if problem is not None:
+            extra = {"app": known.app.name, "reason": problem.why}
+            _log.warning("an application cannot be opened", extra=extra)

@@ -20,6 +20,7 @@ from mezite.config.schema import HubConfig
 from mezite.core.diagnosis import Finding, StepFailedError
 from mezite.core.wrong_doors import Answer
 from mezite.hub.apps_certificate import check_apps_certificate, configured_apps_keypair
+from mezite.hub.apps_diagnosis import examine_stored_apps
 from mezite.hub.balancer_probe import BalancerProbe, run_balancer_probe
 from mezite.hub.own_certificates import own_certificate_check
 from mezite.hub.web_certificate import configured_keypair
@@ -86,6 +87,7 @@ async def diagnose_hub(config: HubConfig, sources: Sources, *, idle_seconds: int
         )
         for name, listen in doctor.listeners().items():
             await walk.step(f"port: {name}", _PortStep(doctor, name, listen).try_port)
+        walk.findings += await doctor.examine_apps()
         balancer = await doctor.test_public_address(walk, idle_seconds)
     return HubDiagnosis(findings=walk.findings, balancer=balancer)
 
@@ -172,6 +174,13 @@ class _HubDoctor:
                 str(error), "set ca_key_passphrase to what it was when the CAs were made"
             ) from error
         return f"pin sha256:{self.authorities.host_pin}"
+
+    async def examine_apps(self) -> Sequence[Finding]:
+        """What is wrong with the applications in the database."""
+        database = self.database
+        if database is None or await database.read(current_revision) != REVISIONS[-1]:
+            return ()
+        return await examine_stored_apps(self.config, database, self.sources, hub_runs=bool(self.held))
 
     async def compare_clocks(self) -> str:
         """How far the clocks here and in the database are apart."""

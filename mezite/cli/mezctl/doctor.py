@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import attrs
 import click
 
+from mezite.api.client import RpcError
 from mezite.api.dialing import GRPC_ALPN
 from mezite.api.grpc_hop import GrpcHop, clock_offset
 from mezite.api.pb.mezite.v1 import doctor_pb2
@@ -90,9 +91,15 @@ async def _diagnose(options: AuthServer) -> Sequence[Finding]:
     hub_time = grpc.server_time
     if reached and hub_time is not None:
         await walk.step("clock", lambda: _compare_clocks(hub_time))
-        await walk.chain(("credential", patient.show_credential), ("cluster", patient.look_at_nodes))
+        reached = await walk.chain(
+            ("credential", patient.show_credential), ("cluster", patient.look_at_nodes)
+        )
+        if reached:
+            walk.findings += await patient.examine_apps()
+        else:
+            walk.skip("applications", "not tried: there is no usable credential")
     else:
-        for name in ("clock", "credential", "cluster"):
+        for name in ("clock", "credential", "cluster", "applications"):
             walk.skip(name, "not tried: the API does not answer")
     return walk.findings
 
@@ -123,6 +130,20 @@ class _Patient:
             )
         self.nodes = answer.nodes
         return "a session token" if self.options.token is not None else "the certificate of msh login"
+
+    async def examine_apps(self) -> list[Finding]:
+        """What the hub finds wrong with applications; nothing where this credential may not ask for it."""
+        async with open_hub(self.options) as hub:
+            try:
+                answer = await hub.unary(
+                    "/mezite.v1.DoctorService/ExamineApplications",
+                    doctor_pb2.ExamineApplicationsRequest(),
+                    doctor_pb2.ExamineApplicationsResponse,
+                )
+            except RpcError as error:
+                why = f"the hub does not tell this credential: {error.message}"
+                return [Finding(step="applications", outcome=Outcome.SKIPPED, detail=why)]
+        return [_finding(step) for step in answer.steps]
 
     async def look_at_nodes(self) -> str:
         """What this credential may see of the cluster."""

@@ -10,7 +10,16 @@ import pytest
 
 from tests.cli.commands import HubInThread, Result, run
 
-STEPS = ["gRPC: DNS", "gRPC: TCP", "gRPC: TLS", "gRPC: call", "clock", "credential", "cluster"]
+STEPS = [
+    "gRPC: DNS",
+    "gRPC: TCP",
+    "gRPC: TLS",
+    "gRPC: call",
+    "clock",
+    "credential",
+    "cluster",
+    "applications",
+]
 
 
 def steps(result: Result) -> dict[str, dict[str, Any]]:
@@ -22,7 +31,14 @@ def at(hub: HubInThread, address: str, *arguments: str) -> Result:
     return run("mezctl", f"--auth-server={address}", f"--ca-pin={hub.hub.pin}", *arguments, environ=environ)
 
 
+def remove_apps(hub: HubInThread) -> None:
+    """Those of other tests, which nobody serves."""
+    for row in hub.mezctl("apps", "ls", "--format=json").json:
+        hub.mezctl("apps", "rm", row["name"])
+
+
 def test_all_is_well(hub: HubInThread) -> None:
+    remove_apps(hub)
     hub.start_echo("mezctl-doctor")
     result = hub.mezctl("doctor", "--format=json")
     assert (result.code, result.err) == (0, "")
@@ -30,6 +46,21 @@ def test_all_is_well(hub: HubInThread) -> None:
     assert steps(result)["gRPC: call"]["detail"] == "cluster test, the CA is the pinned one"
     assert steps(result)["credential"]["detail"] == "a session token"
     assert "online" in steps(result)["cluster"]["detail"]
+    assert steps(result)["applications"]["detail"] == "none is registered"
+
+
+def test_what_is_wrong_with_applications(hub: HubInThread) -> None:
+    remove_apps(hub)
+    hub.mezctl("apps", "register", "--name=nobodys", "--uri=http://10.0.3.12:3000")
+    result = hub.mezctl("doctor", "--format=json")
+    (problem,) = [step for step in result.json["steps"] if step["outcome"] == "failed"]
+    assert (result.code, result.json["first_broken"]) == (1, "application nobodys")
+    assert problem["detail"] == "no agent serves it"
+    assert problem["remedy"] == "`mezctl apps add-agent nobodys --agent-hostname=HOST`"
+    hub.mezctl("apps", "disable", "nobodys")
+    result = hub.mezctl("doctor", "--format=json")
+    assert steps(result)["applications"]["detail"] == "1 registered, health of 0 checked, 1 disabled"
+    hub.mezctl("apps", "rm", "nobodys")
 
 
 def test_by_the_profile_of_msh(hub: HubInThread, tmp_path: Path) -> None:
@@ -37,6 +68,8 @@ def test_by_the_profile_of_msh(hub: HubInThread, tmp_path: Path) -> None:
     result = run("mezctl", "doctor", "--format=json", environ={"MSH_HOME": str(tmp_path)})
     assert (result.code, result.err) == (0, "")
     assert steps(result)["credential"]["detail"] == "the certificate of msh login"
+    assert steps(result)["applications"]["outcome"] == "skipped"
+    assert "does not tell this credential" in steps(result)["applications"]["detail"]
 
 
 def test_a_token_that_is_not_known(hub: HubInThread) -> None:

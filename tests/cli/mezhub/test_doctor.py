@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import trio
 
+from mezite.core.apps.app import App
 from mezite.core.secret import Secret
 from mezite.hub.ground import open_ground
 from mezite.services.sources import system_sources
+from mezite.storage import apps
 from mezite.testing.ports import free_address
 from tests.cli.commands import HubInThread, Result, run
 from tests.e2e.harness import Daemon, clean_environment, program
@@ -92,6 +94,8 @@ def somebody_else() -> Iterator[str]:
 
 
 def test_beside_a_hub_that_runs(hub: HubInThread, tmp_path: Path) -> None:
+    for row in hub.mezctl("apps", "ls", "--format=json").json:
+        hub.mezctl("apps", "rm", row["name"])
     addresses = {name: hub.hub.address(name) for name in PORTS}
     path = config_file(tmp_path, Path(hub.hub.config.data_dir), addresses, public_addr=hub.hub.address("web"))
     result = doctor(path, "--idle=1s")
@@ -102,9 +106,30 @@ def test_beside_a_hub_that_runs(hub: HubInThread, tmp_path: Path) -> None:
         assert found[f"port: {name}"]["detail"] == f"{addresses[name]} is held by a hub that runs"
     assert found["CA keys"]["detail"] == f"pin {hub.hub.pin}"
     assert found["database"]["detail"].endswith("up to date")
+    assert found["applications"]["detail"] == "none is registered"
     assert found["web: TLS"]["detail"].startswith("ended by the hub: ")
     assert "`mezctl doctor --lb`" in found["web: client address"]["detail"]
     assert "listen mezite_web" in result.json["haproxy"]
+
+
+async def store_app(folder: Path, app: App) -> None:
+    async with open_ground(hub_config(folder), system_sources()) as ground:
+        await ground.database.write(apps.insert, app=app, revision="r1", now=1)
+
+
+def test_applications_where_no_hub_runs(tmp_path: Path, data_dir: Path, nowhere: dict[str, str]) -> None:
+    """Their addresses are looked at, and not who is connected."""
+    app = App(name="wiki", uri="http://wiki", public_addr="wiki.apps.example.com", agent_hostnames=("n-1",))
+    trio.run(store_app, data_dir, app)
+    well = doctor(config_file(tmp_path, data_dir, nowhere, apps_domain="apps.example.com"))
+    assert steps(well)["applications"]["detail"] == (
+        "1 registered, health of 0 checked, agents not looked at: the hub does not run"
+    )
+    moved = doctor(config_file(tmp_path, data_dir, nowhere, apps_domain="apps.example.org"))
+    assert (moved.code, moved.json["first_broken"]) == (1, "application wiki")
+    assert "is not below proxy.apps_domain apps.example.org" in steps(moved)["application wiki"]["detail"]
+    without = doctor(config_file(tmp_path, data_dir, nowhere))
+    assert steps(without)["applications"]["remedy"] == "set proxy.apps_domain, or remove them"
 
 
 def test_before_the_first_start(tmp_path: Path, nowhere: dict[str, str]) -> None:
