@@ -76,6 +76,16 @@ def test_deny_by_login_wins_everywhere(entry):
     assert all_logins([ACCESS, deny], TRAITS) == frozenset()
 
 
+def test_deny_by_a_login_out_of_the_claims():
+    allow = Role(name="any", allow=Conditions(node_labels=select(env="prod"), logins=("alice", "root")))
+    deny = Role(name="no-own", deny=Conditions(logins=("{{external.username}}",)))
+    claims = {"username": ("alice",)}
+    refused = evaluate([allow, deny], NodeRequest(labels=PROD, login="alice", claims=claims))
+    assert (refused.allowed, refused.effect) == (False, Effect.DENIED_LOGIN)
+    assert allowed_logins([allow, deny], {}, PROD, claims) == {"root"}
+    assert all_logins([allow, deny], {}, claims) == {"root"}
+
+
 def test_applications_have_labels_of_their_own():
     role = Role(
         name="apps",

@@ -71,6 +71,13 @@ def test_a_role_survives_its_document(document):
     assert parse_role(json.loads(json.dumps(role_document(role)))) == role
 
 
+def test_applications_that_are_denied_are_read():
+    denied = parse_role(minimal({"deny": {"app_labels": {"env": "prod"}}})).deny
+    assert denied == Conditions(app_labels=LabelSelector.parse({"env": "prod"}))
+    assert problems(minimal({"deny": {"app_labels": 5}}))[0][0] == "spec.deny.app_labels"
+    assert problems(minimal({"allow": {"app_labels": {"env": [5]}}}))[0][0] == "spec.allow.app_labels.env"
+
+
 def test_what_is_missing_is_nothing():
     role = parse_role(minimal({"allow": None, "deny": {"logins": None, "node_labels": None}}))
     assert role == Role(name="r")

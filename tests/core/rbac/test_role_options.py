@@ -33,6 +33,8 @@ OPTIONS = st.builds(
         ("require_trusted_device", (False, True), True),
         ("port_forwarding", (True, False), False),
         ("file_copy", (True, True), True),
+        ("file_copy", (True, False), False),
+        ("agent_forwarding", (False, True), False),
         ("agent_forwarding", (False, False), False),
         ("pin_source_ip", (False, True), True),
         ("record_session", (RecordSession.OFF, RecordSession.DEFAULT), RecordSession.DEFAULT),
