@@ -23,6 +23,7 @@ __all__ = [
     "consume",
     "consume_code",
     "count_live",
+    "delete_oldest",
     "delete_stale",
     "get_live",
     "insert",
@@ -105,6 +106,12 @@ def count_live(conn: Connection, *, now: int) -> int:
     return conn.execute(
         select(func.count()).select_from(logins).where(logins.c.expires_at > now)
     ).scalar_one()
+
+
+def delete_oldest(conn: Connection, *, count: int) -> None:
+    """Delete so many logins, those that expire first."""
+    oldest = select(logins.c.token_hash).order_by(logins.c.expires_at, logins.c.token_hash).limit(count)
+    conn.execute(delete(logins).where(logins.c.token_hash.in_(oldest)))
 
 
 def delete_stale(conn: Connection, *, before: int) -> None:

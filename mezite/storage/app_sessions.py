@@ -13,6 +13,7 @@ from mezite.storage import access_changes
 from mezite.storage.access_changes import AccessChange
 from mezite.storage.errors import AlreadyExistsError
 from mezite.storage.rows import all_rows, first_row, insert_if_absent, require_token_hash
+from mezite.storage.schema import app_codes as codes
 from mezite.storage.schema import app_sessions as sessions
 from mezite.storage.schema import web_sessions
 
@@ -28,6 +29,7 @@ __all__ = [
     "list_live",
     "renew",
     "revoke",
+    "revoke_at",
 ]
 
 
@@ -106,6 +108,16 @@ def revoke(conn: Connection, *, id: str, now: int) -> AppSessionRow | None:
     if row is not None:
         access_changes.note(conn, AccessChange.SESSIONS)
     return row
+
+
+def revoke_at(conn: Connection, *, host: str, now: int) -> int:
+    """Revoke all at that host, and delete codes for new ones; return how many sessions there were."""
+    conn.execute(delete(codes).where(codes.c.host == host))
+    wanted = (sessions.c.host == host, sessions.c.revoked_at.is_(None))
+    revoked = conn.execute(update(sessions).where(*wanted).values(revoked_at=now)).rowcount
+    if revoked:
+        access_changes.note(conn, AccessChange.SESSIONS)
+    return revoked
 
 
 def delete_stale(conn: Connection, *, before: int) -> None:

@@ -2,10 +2,12 @@
 import attrs
 import pytest
 
-from mezite.storage import access_changes, app_sessions, users, web_sessions
+from mezite.storage import access_changes, app_logins, app_sessions, users, web_sessions
 from mezite.storage.access_changes import AccessChange
+from mezite.storage.app_logins import AppCodeRow
 from mezite.storage.app_sessions import AppSessionRow
 from mezite.storage.errors import AlreadyExistsError, ConstraintError
+from mezite.storage.one_time import ConsumeFailure
 from mezite.storage.users import NewUser
 from mezite.storage.web_sessions import WebSessionKind, WebSessionRow
 
@@ -120,6 +122,33 @@ async def test_what_is_refused(people):
         await people.write(
             app_sessions.insert, session=session(id="s-2", token_hash="2" * 64, web_session="9" * 64)
         )
+
+
+async def test_all_at_a_host_are_revoked(people):
+    other = session(id="s-2", token_hash="2" * 64, host="wiki.apps.example.com")
+    await people.write(app_sessions.insert, session=other)
+    code = AppCodeRow(
+        token_hash="c" * 64,
+        browser_hash="b" * 64,
+        host=HOST,
+        target=f"https://{HOST}/",
+        web_session=WEB,
+        factor="",
+        idle_ms=10,
+        ends_at=NOW + 100,
+        created_at=NOW,
+        expires_at=NOW + 60,
+    )
+    await people.write(app_logins.insert_code, code=code)
+    counts = await people.read(access_changes.counts)
+    assert await people.write(app_sessions.revoke_at, host=HOST, now=NOW) == 1
+    assert await live(people) is None
+    assert await people.read(app_sessions.list_live, now=NOW) == [other]
+    assert await people.write(app_logins.consume_code, token_hash="c" * 64, now=NOW) is ConsumeFailure.UNKNOWN
+    changed = await people.read(access_changes.counts)
+    assert changed[AccessChange.SESSIONS] == counts[AccessChange.SESSIONS] + 1
+    assert await people.write(app_sessions.revoke_at, host=HOST, now=NOW) == 0
+    assert await people.read(access_changes.counts) == changed
 
 
 async def test_ended_ones_are_deleted(people):

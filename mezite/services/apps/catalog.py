@@ -30,7 +30,7 @@ from mezite.services.audit_log import AuditLog
 from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import ConflictError, NotFoundError
 from mezite.services.sources import Sources
-from mezite.storage import agents, apps
+from mezite.storage import agents, app_sessions, apps
 from mezite.storage.apps import AppRow
 from mezite.storage.database import Database
 from mezite.storage.errors import AlreadyExistsError
@@ -147,6 +147,8 @@ class AppCatalog:
             changed = attrs.evolve(app, agent_hostnames=kept, enabled=before.disabled_at is None)
             after = apps.replace(conn, app=changed, revision=revision, now=now)
             assert after is not None
+            if before.public_addr and before.public_addr != after.public_addr:
+                app_sessions.revoke_at(conn, host=before.public_addr, now=now)
             return before, after
 
         try:
@@ -210,12 +212,21 @@ class AppCatalog:
         return await self._change_agents(name, unbound, by, client_address)
 
     async def remove(self, name: str, *, by: str, client_address: str) -> None:
-        """Remove an application; what runs on it is cut.
+        """Remove an application; what runs on it is cut, and sessions at its host end.
+
+        Else they, and the second factors that were shown for them, would be good at the next application there.
 
         :raises NotFoundError: there is none of that name.
         """
-        app = (await self.get(name)).app
-        if not await self._database.write(apps.delete, name=name):
+        app, now = (await self.get(name)).app, self._sources.now()
+
+        def delete(conn: Connection) -> bool:
+            if not apps.delete(conn, name=name):
+                return False
+            app_sessions.revoke_at(conn, host=app.public_addr, now=now)
+            return True
+
+        if not await self._database.write(delete):
             raise _no_such_app(name, ())
         await self._memory.refresh()
         await self._record(EventType.APP_DELETED, app, by, client_address)

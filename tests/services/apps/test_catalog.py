@@ -11,8 +11,11 @@ from mezite.services.access.authorization import AccessContext
 from mezite.services.access.live_access import LiveEntry, LiveKind
 from mezite.services.apps.catalog import MAX_APPS, app_resource
 from mezite.services.apps.registration import AppRegistration, AppsDomain
-from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
-from mezite.storage import apps
+from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError, UnauthenticatedError
+from mezite.services.login.password_login import token_hash
+from mezite.storage import app_sessions, apps, users
+from mezite.storage.app_sessions import AppSessionRow
+from mezite.storage.web_sessions import WebSessionKind
 from tests.services.world import CLIENT
 
 BY = {"by": "root", "client_address": CLIENT}
@@ -184,6 +187,38 @@ async def test_removing(world):
     await world.apps.remove("grafana", **BY)
     assert await world.apps.by_host("grafana.apps.example.com") is None
     assert await types(world) == ["app.created", "app.deleted"]
+
+
+@pytest.mark.parametrize("change", ["remove", "move"])
+async def test_what_was_shown_for_one_application_is_not_for_the_next_at_its_host(world, change):
+    """Threats D18, E8: sessions are of a host, and a host may become another application's."""
+    await register(world)
+    await world.user("alice")
+    alice = await world.database.read(users.get, name="alice")
+    started = await world.login.start(alice, None, client_address=CLIENT, kind=WebSessionKind.WEB)
+    session = AppSessionRow(
+        id="s-1",
+        token_hash=token_hash("x" * 64),
+        host="grafana.apps.example.com",
+        user_name="alice",
+        web_session=token_hash(started.token.reveal()),
+        factor="webauthn",
+        client_ip=CLIENT,
+        created_at=world.clock.now,
+        expires_at=world.clock.now + 1000,
+        idle_ms=1000,
+        ends_at=world.clock.now + 1000,
+    )
+    await world.database.write(app_sessions.insert, session=session)
+    await register(world, labels={"env": "other"})
+    assert (await world.authenticator.by_app_session("x" * 64, session.host))[1] == session
+    if change == "remove":
+        await world.apps.remove("grafana", **BY)
+    else:
+        await register(world, public_addr="graphs.apps.example.com")
+    await register(world, name="payroll", public_addr=session.host)
+    with pytest.raises(UnauthenticatedError):
+        await world.authenticator.by_app_session("x" * 64, session.host)
 
 
 async def test_what_does_not_exist(world):

@@ -238,13 +238,17 @@ async def test_options_of_roles(apps):
 
 async def test_there_is_an_end_to_beginning(apps, monkeypatch):
     browser = Browser(apps)
-    monkeypatch.setattr("mezite.services.apps.logins.MAX_UNDER_WAY", 2)
-    await browser.begin()
-    await browser.begin()
-    with pytest.raises(UnavailableError, match="under way"):
-        await browser.begin()
-    apps.world.clock.now += LOGIN_MS + 1
-    await browser.begin()
+    monkeypatch.setattr("mezite.services.apps.logins.MAX_UNDER_WAY", 100)
+    first = await browser.begin()
+    apps.world.clock.now += 1
+    keys = [await browser.begin() for _ in range(99)]
+    assert (await apps.logins.wanted(first)).name == "grafana"
+    # Whoever fills it shuts nobody out: the oldest makes room.
+    last = await browser.begin()
+    with pytest.raises(InvalidRequestError, match="more than 10 minutes old"):
+        await apps.logins.wanted(first)
+    for key in (keys[0], keys[-1], last):
+        assert (await apps.logins.wanted(key)).name == "grafana"
     with suppress(TooManyRequestsError):
         for _ in range(500):
             apps.logins._starts.take(CLIENT)
