@@ -7,7 +7,9 @@ either: a request in flight is cut when one of them is taken away (threats D11, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import attrs
 
@@ -53,6 +55,10 @@ Forward = Callable[[App, UserIdentity, Scope, Receive, Send], Awaitable[None]]
 PREFLIGHT_SECONDS = 600
 """Chromium remembers an answer for two hours at most; a list that was made shorter counts after ten minutes."""
 
+MAX_OF_ONE_USER = 400
+"""In flight on one hub, WebSockets included. The tunnel of an agent has 1,024 channels, for SSH as well, and whoever
+comes from two addresses could take them all. A browser opens six connections to a host, and WebSockets besides."""
+
 _STATUS: dict[type[RefusedError], tuple[int, str]] = {
     AccessDeniedError: (403, "Not allowed"),
     LockedError: (403, "Locked"),
@@ -75,6 +81,8 @@ class AppGate:
     sessions: AppSessions
     memory: AppSessionMemory
     live: LiveAccess
+    _in_flight: Counter[str] = attrs.field(factory=Counter, init=False)
+    """Requests and WebSockets, by user."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
@@ -159,6 +167,11 @@ class AppGate:
             name=session.id,
             ends_at=identity.expires_at,
         )
+        if self._in_flight[identity.name] >= MAX_OF_ONE_USER:
+            message = (
+                f"you have {MAX_OF_ONE_USER} requests and WebSockets open at applications: close some of them"
+            )
+            raise TooManyRequestsError(message)
         reply = _Reply(visit)
         state = {
             "decision_id": context.decision_id,
@@ -166,11 +179,21 @@ class AppGate:
             "why_cut": lambda: entry.reason,
         }
         scope = {**visit.scope, "state": visit.scope["state"] | state}
-        with self.sessions.held(session), self.live.hold(entry):
+        with self._counted(identity), self.sessions.held(session), self.live.hold(entry):
             await self.forward(visit.app, identity, scope, receive, reply.send)
         if entry.reason and not reply.begun:
             # What had begun is broken off, which says enough.
             await visit.answer(403, "Not allowed", entry.reason)
+
+    @contextmanager
+    def _counted(self, identity: UserIdentity) -> Iterator[None]:
+        self._in_flight[identity.name] += 1
+        try:
+            yield
+        finally:
+            self._in_flight[identity.name] -= 1
+            if not self._in_flight[identity.name]:
+                del self._in_flight[identity.name]
 
     # -- who is not let in
 

@@ -46,6 +46,7 @@ from mezite.services.apps.dialing import AppConnection, AppUnreachableError
 from mezite.services.apps.request_log import AppRequest
 from mezite.services.authentication.identity import UserIdentity
 from mezite.services.sources import Sources
+from mezite.storage.errors import StorageError
 
 __all__ = ["AppProxy", "OpenApp"]
 
@@ -99,6 +100,9 @@ class AppProxy:
         try:
             await self._forward(_Request(app, identity, scope, receive, send, trace), progress)
             finished = True
+        except Exception as error:
+            note_failure(progress, error)
+            raise
         finally:
             note_early_end(progress, scope, finished=finished)
             await self.record(
@@ -274,6 +278,15 @@ class _Request:
     receive: Receive
     send: Send
     trace: TraceContext
+
+
+def note_failure(progress: Progress, error: Exception) -> None:
+    """Put into the record that the hub itself has failed, and what the client is told, unless it was told before."""
+    if isinstance(error, trio.BrokenResourceError) and not progress.error:
+        progress.error = "the client left before there was an answer"
+        return
+    progress.error = progress.error or f"the hub failed: {type(error).__name__}"
+    progress.status = progress.status or (503 if isinstance(error, StorageError) else 500)
 
 
 def note_early_end(progress: Progress, scope: Scope, *, finished: bool) -> None:

@@ -49,6 +49,9 @@ def check_upgrade(head: RequestHead) -> None:
     Raises :exc:`RemoteProtocolError` with the HTTP status as its code.
     """
     fields = [name for name, _ in head.fields]
+    if any(token.startswith(b"sec-websocket-") for token in head.tokens(b"connection")):
+        # Whoever passes it on would leave out the key (RFC 9110 section 7.6.1), and could not check the answer.
+        raise RemoteProtocolError("Connection names a field of the WebSocket", 400)
     if head.method != b"GET" or head.minor_version != 1 or head.content_length or head.chunked:
         raise RemoteProtocolError("a WebSocket is asked for with GET, HTTP/1.1 and no body", 400)
     if head.field(b"sec-websocket-version") != b"13" or fields.count(b"sec-websocket-version") != 1:

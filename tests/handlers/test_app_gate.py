@@ -523,6 +523,21 @@ async def test_a_factor_that_roles_ask_for_meanwhile_e8(site):
     assert len(site.seen) == 1
 
 
+async def test_one_user_does_not_take_everything(site, monkeypatch):
+    """Threat B2: channels of a tunnel are for everybody behind it."""
+    monkeypatch.setattr("mezite.handlers.app_gate.MAX_OF_ONE_USER", 1)
+    await site.apps.world.user("bob")
+    alice, bob = await site.enter(), await site.enter("bob")
+    async with trio.open_nursery() as nursery:
+        outcome = await begun(site, nursery, alice, "/held")
+        refused = await site.ask("/", FETCH, cookies=[alice])
+        assert (refused.status, "close some of them" in refused.body.decode()) == (429, True)
+        assert (await site.ask("/", FETCH, cookies=[bob])).status == 200
+        site.go_on.set()
+    assert outcome == [200]
+    assert (await site.ask("/", FETCH, cookies=[alice])).status == 200
+
+
 async def test_without_a_record_nothing_is_done(site):
     world = site.apps.world
     cookie = await site.enter()

@@ -15,10 +15,12 @@ from mezite.core.apps.app import App
 from mezite.core.assertion.signer import AssertionTooLongError
 from mezite.handlers.app_exchange import ExchangeTimes
 from mezite.net.http1_client import request
+from mezite.net.http1_wire import ClientGoneError
 from mezite.net.tls_contexts import server_context
 from mezite.net.tls_stream import TlsStream
 from mezite.services.apps.dialing import AllDialsFailedError, DialAttempt, NoAgentsBoundError
 from mezite.services.authentication.identity import UserIdentity
+from mezite.storage.errors import StorageError
 from mezite.testing.self_signed import self_signed_pem
 from tests.handlers.app_front import (
     GET,
@@ -549,6 +551,23 @@ async def test_a_uri_too_long_to_tell_who_asks() -> None:
         assert "wiki cannot be told who asks" in message
         assert "shorter URI" in message
         assert site.last().error in message
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (StorageError("the disk is full"), 503, "the hub failed: StorageError"),
+        (ValueError("a bug"), 500, "the hub failed: ValueError"),
+        (ClientGoneError("gone"), 0, "the client left before there was an answer"),
+    ],
+)
+async def test_what_fails_in_the_hub_is_not_recorded_as_its_end(error, status, said) -> None:
+    async with open_site(saying(OK)) as site:
+        site.dialed.refusals.append(error)
+        async with await site.connect() as browser:
+            await browser.send_all(GET)
+            await read_all(browser)
+        assert (site.last().status, site.last().error) == (status, said)
 
 
 async def test_many_users_of_one_pool() -> None:

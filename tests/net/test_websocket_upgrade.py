@@ -82,6 +82,10 @@ async def test_the_upgrade_and_what_came_with_it() -> None:
         (b"GET /echo HTTP/1.1\r\n" + ASKED + VERSION + b"\r\n", 400),
         (b"GET /echo HTTP/1.1\r\n" + ASKED + VERSION + b"Sec-WebSocket-Key: AAAA\r\n\r\n", 400),
         (b"GET /echo HTTP/1.1\r\n" + ASKED + KEY + KEY + VERSION + b"\r\n", 400),
+        (
+            b"GET /echo HTTP/1.1\r\n" + ASKED + KEY + VERSION + b"Connection: Sec-WebSocket-Key\r\n\r\n",
+            400,
+        ),
         (b"GET /echo HTTP/1.0\r\n" + ASKED + KEY + VERSION + b"\r\n", 400),
         (b"POST /echo HTTP/1.1\r\n" + ASKED + KEY + VERSION + b"\r\n", 400),
         (b"GET /echo HTTP/1.1\r\n" + ASKED + KEY + VERSION + b"Content-Length: 1\r\n\r\na", 400),
