@@ -194,6 +194,7 @@ RPCS = {
     f"{MEZITE}DoctorService/TestLoadBalancer": rpc(
         ADMIN, doctor_pb2.TestLoadBalancerRequest(idle_seconds=-1), BAD
     ),
+    f"{MEZITE}DoctorService/ExamineApplications": rpc(ADMIN, doctor_pb2.ExamineApplicationsRequest(), OK),
     f"{MEZITE}AuthorityService/GetRotation": rpc(ADMIN, authorities_pb2.GetRotationRequest(), OK),
     f"{MEZITE}AuthorityService/Rotate": rpc(ADMIN, authorities_pb2.RotateRequest(types=["x"]), BAD),
     f"{MEZITE}AuthorityService/ExportKeys": rpc(ADMIN, authorities_pb2.ExportKeysRequest(), BAD),
