@@ -104,7 +104,10 @@ class Http2Upstream(UpstreamConnection):
         self._head, self._told, self._ended, self._stream, self._method = None, False, False, None, method
         host = next(value for name, value in fields if name.lower() == b"host")
         names = [name.lower() for name, _ in fields]
-        has_body = b"transfer-encoding" in names or b"content-length" in names
+        # As the proxy counts: a body of no bytes is none, and nobody would say that it has ended.
+        has_body = b"transfer-encoding" in names or any(
+            name.lower() == b"content-length" and int(value) > 0 for name, value in fields
+        )
         self._owes_continue = b"expect" in names
         block = [
             (b":method", method),

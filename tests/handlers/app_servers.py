@@ -19,9 +19,10 @@ from typing import Any
 import attrs
 
 from mezite.core.http1.client_fields import one_spelling
+from mezite.testing.self_signed import self_signed_pem
 from tests.e2e.openid_provider import find_node
 
-__all__ = ["SERVERS", "Seen", "run_server", "seen_by"]
+__all__ = ["HTTP2_IN_TLS", "SERVERS", "Seen", "run_server", "seen_by"]
 
 SERVERS = (
     "http.server",
@@ -33,8 +34,13 @@ SERVERS = (
     "aiohttp",
     "node",
     "nginx",
+    "nginx-h2",
+    "hypercorn-h2",
     "haproxy",
 )
+
+HTTP2_IN_TLS = "-h2"
+"""How the names of those end that want TLS, with a certificate of their own, and choose HTTP/2 in it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -84,10 +90,18 @@ def run_server(name: str, port: int, folder: Path) -> Iterator[Path]:
 
 def command_of(name: str, port: int, folder: Path, log: Path) -> tuple[list[str], bool]:
     """What runs it, and whether what it prints is the log."""
-    if name == "nginx":
-        path = folder / "nginx.conf"
-        path.write_text(NGINX.format(port=port, folder=folder, log=log))
-        return ["nginx", "-p", str(folder), "-c", str(path), "-e", str(folder / "nginx-errors.log")], False
+    if name.endswith(HTTP2_IN_TLS):
+        certificate, key = self_signed_pem("127.0.0.1")
+        log.with_suffix(".crt").write_bytes(certificate)
+        log.with_suffix(".key").write_bytes(key)
+    if name.startswith("nginx"):
+        own = folder / f"of-{name}"
+        own.mkdir()
+        path = own / "nginx.conf"
+        tls = f"ssl http2; ssl_certificate {log.with_suffix('.crt')}; ssl_certificate_key {log.with_suffix('.key')}"
+        listen = f"127.0.0.1:{port} {tls if name.endswith(HTTP2_IN_TLS) else ''}"
+        path.write_text(NGINX.format(listen=listen, folder=own, log=log))
+        return ["nginx", "-p", str(own), "-c", str(path), "-e", str(own / "errors.log")], False
     if name == "haproxy":
         path = folder / "haproxy.cfg"
         path.write_text(HAPROXY.format(port=port))
@@ -127,7 +141,7 @@ http {{
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   underscores_in_headers on; ignore_invalid_headers off;
-  server {{ listen 127.0.0.1:{port}; location / {{ return 200 "ok"; }} }}
+  server {{ listen {listen}; location / {{ return 200 "ok"; }} }}
 }}
 """
 )
@@ -282,6 +296,19 @@ def run_uvicorn(port: int, log: str, http: str) -> None:
     )
 
 
+def run_hypercorn(port: int, log: str) -> None:
+    import asyncio
+
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+
+    config = Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.certfile, config.keyfile = str(Path(log).with_suffix(".crt")), str(Path(log).with_suffix(".key"))
+    config.alpn_protocols = ["h2"]
+    asyncio.run(serve(asgi_app(log), config))
+
+
 def run_waitress(port: int, log: str) -> None:
     import waitress
 
@@ -320,6 +347,8 @@ def main() -> None:
             run_gunicorn(port, log)
         case "uvicorn-h11" | "uvicorn-httptools":
             run_uvicorn(port, log, name.removeprefix("uvicorn-"))
+        case "hypercorn-h2":
+            run_hypercorn(port, log)
         case "waitress":
             run_waitress(port, log)
         case "werkzeug":

@@ -108,6 +108,13 @@ async def test_a_request_that_was_refused_goes_elsewhere() -> None:
         assert parts(await site.ask(with_body))[0] == 502
 
 
+async def test_a_body_of_no_bytes_has_ended() -> None:
+    server = Chooser(http2=echo, http1=in_http1)
+    async with open_site(server.serve, TLS_APP) as site:
+        for framing in (b"Content-Length: 0\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"):
+            assert parts(await site.ask(b"POST / HTTP/1.1\r\n" + HOST + framing))[0] == 203
+
+
 async def test_a_body_that_waits_to_be_wanted_is_taken_at_once() -> None:
     server = Chooser(http2=echo, http1=in_http1)
     async with open_site(server.serve, TLS_APP) as site, await site.connect() as browser:

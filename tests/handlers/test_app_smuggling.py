@@ -25,7 +25,7 @@ from mezite.net.mux_channel import MuxChannel
 from mezite.services.apps.dialing import AppConnection
 from mezite.testing.ports import free_port
 from tests.handlers.app_front import Ada, Site, make_app, open_site, read_all, saying
-from tests.handlers.app_servers import SERVERS, Seen, run_server, seen_by
+from tests.handlers.app_servers import HTTP2_IN_TLS, SERVERS, Seen, run_server, seen_by
 from tests.handlers.smuggling_corpus import PAYLOADS, SENTINEL, UNFINISHED
 
 pytestmark = pytest.mark.e2e
@@ -134,7 +134,10 @@ def test_the_corpus_is_large_enough() -> None:
 async def test_no_server_sees_what_was_not_let_through(name: str, servers: dict[str, Server]) -> None:
     server = servers[name]
     await wait_listening(server.port)
-    async with open_site(saying(), make_app()) as site:
+    app = make_app()
+    if name.endswith(HTTP2_IN_TLS):
+        app = make_app("https://127.0.0.1", insecure_skip_verify=True)
+    async with open_site(saying(), app) as site:
         guarded = Guarded(site, server)
         site.proxy.open = guarded.open  # type: ignore[assignment]
         site.proxy.identity_fields = guarded.fields
