@@ -209,7 +209,8 @@ class BudgetExceededError(Exception):
 class BudgetedStream(trio.abc.HalfCloseableStream):
     """``stream``, of which at most ``budget`` bytes can be received until :meth:`lift` is called.
 
-    What arrives beyond raises :exc:`BudgetExceededError`.
+    Whoever has to read more raises :exc:`BudgetExceededError`. What merely lies there does not: behind the last byte of
+    a handshake an honest client sends its request at once, and that may be an upload.
     """
 
     def __init__(self, stream: trio.abc.Stream, budget: int) -> None:
@@ -239,8 +240,8 @@ class BudgetedStream(trio.abc.HalfCloseableStream):
         """As the stream underneath, and :exc:`BudgetExceededError` when the budget is used up."""
         if self._left is None:
             return await self._stream.receive_some(max_bytes)
-        # One byte more than allowed tells "exactly at the limit" from "over it".
-        ceiling = self._left + 1
+        # One byte tells whether there is more than the budget, or the end.
+        ceiling = max(1, self._left)
         data = await self._stream.receive_some(ceiling if max_bytes is None else min(max_bytes, ceiling))
         if self._left is not None:
             if len(data) > self._left:

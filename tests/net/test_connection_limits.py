@@ -152,6 +152,25 @@ async def test_a_budget_is_exact() -> None:
         await stream.receive_some(100)
 
 
+async def test_what_nobody_has_to_read_costs_nothing() -> None:
+    """An upload right behind a handshake: who needs no more than the budget to be established gets the rest."""
+    a, b = await connect()
+    stream = BudgetedStream(b, 10)
+    await a.send_all(b"0123456789 and more")
+    assert await stream.receive_some() == b"0123456789"
+    stream.lift()
+    assert await stream.receive_some() == b" and more"
+
+
+async def test_the_end_may_come_at_the_end_of_a_budget() -> None:
+    a, b = await connect()
+    stream = BudgetedStream(b, 2)
+    await a.send_all(b"01")
+    await a.send_eof()
+    assert await stream.receive_some() == b"01"
+    assert await stream.receive_some() == b""
+
+
 async def test_lifting_while_a_receive_waits_applies_at_once() -> None:
     a, b = await connect()
     stream = BudgetedStream(b, 3)
@@ -159,8 +178,8 @@ async def test_lifting_while_a_receive_waits_applies_at_once() -> None:
 
         @nursery.start_soon
         async def receive() -> None:
-            assert await stream.receive_some() == b"long"
-            assert await stream.receive_some() == b" story"
+            assert await stream.receive_some() == b"lon"
+            assert await stream.receive_some() == b"g story"
 
         await trio.testing.wait_all_tasks_blocked()
         stream.lift()
