@@ -121,7 +121,7 @@ def open_services(config: HubConfig, ground: Ground, domain: AppsDomain) -> HubS
         refusals=CredentialRefusals(log=ground.refusals),
         addresses=addresses,
         probes=SelfProbes(),
-        sessions=OwnSessions(database=database, audit=audit, sources=sources),
+        sessions=_own_sessions(ground),
         watch=watch,
         live=live,
         node_sessions=NodeSessionControl(database=database, audit=audit, watch=watch),
@@ -268,6 +268,11 @@ def _machines(ground: Ground, certificates: UserCertificateService, watch: Acces
         watch=watch,
         guesses=MachineIdentities.limits(ground.refusals),
     )
+
+
+def _own_sessions(ground: Ground) -> OwnSessions:
+    apps = AppSessions(database=ground.database, audit=ground.audit, sources=ground.sources)
+    return OwnSessions(database=ground.database, audit=ground.audit, sources=ground.sources, apps=apps)
 
 
 def _login_sessions(ground: Ground, watch: AccessWatch) -> LoginSessions:

@@ -47,7 +47,8 @@ class SessionRoutes:
             "sessions": [
                 {
                     "id": session.id,
-                    "kind": session.kind.value,
+                    "kind": session.kind,
+                    "host": session.host or None,
                     "created_at_ms": session.created_at,
                     "expires_at_ms": session.expires_at,
                     "client_ip": session.client_address,

@@ -14,6 +14,7 @@ from mezite.net.http1_server import serve_http1
 from mezite.services.access.verb_registry import VerbRegistry
 from mezite.services.apps.entry import AppEntryGround, open_app_entry
 from mezite.services.apps.launcher import AppLauncher
+from mezite.services.apps.sessions import AppSessions
 from mezite.services.authentication.refusal_log import RefusalLog
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.sso.assembly import SsoGround, open_sso
@@ -56,7 +57,12 @@ def make_app(
             )
         ),
         devices=world.devices,
-        sessions=OwnSessions(database=world.database, audit=world.audit, sources=world.sources),
+        sessions=OwnSessions(
+            database=world.database,
+            audit=world.audit,
+            sources=world.sources,
+            apps=AppSessions(database=world.database, audit=world.audit, sources=world.sources),
+        ),
         factors=world.factors,
         launcher=AppLauncher(catalog=world.apps, status=world.app_status, web_url=addresses.web_url),
         app_logins=open_app_entry(

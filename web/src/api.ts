@@ -58,7 +58,9 @@ export interface Ping {
 
 export interface OwnSession {
   id: string;
-  kind: "web" | "api";
+  kind: "web" | "api" | "app";
+  /** Of the application; null for the others. */
+  host: string | null;
   created_at_ms: number;
   expires_at_ms: number;
   client_ip: string;

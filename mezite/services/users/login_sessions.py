@@ -15,7 +15,7 @@ from mezite.services.audit_log import AuditLog
 from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import NotFoundError
 from mezite.services.sources import Sources
-from mezite.services.users.own_sessions import ID_LENGTH, session_id
+from mezite.services.users.own_sessions import APP, ID_LENGTH, session_id
 from mezite.storage import app_sessions, web_sessions
 from mezite.storage.app_sessions import AppSessionRow
 from mezite.storage.database import Database
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = ["LoginSession", "LoginSessions"]
-
-APP = "app"
 
 MAX_LISTED = 1000
 """Of each kind, the newest; who looks for one among more names the user."""

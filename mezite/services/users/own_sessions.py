@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web and API sessions of one user, as that user sees and ends them."""
+"""The web and API sessions of one user, and those at applications, as that user sees and ends them."""
 
 from __future__ import annotations
 
 import attrs
 
 from mezite.core.audit.event_types import EventType
+from mezite.services.apps.sessions import AppSessions
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import NotFoundError
@@ -15,7 +16,10 @@ from mezite.storage import web_sessions
 from mezite.storage.database import Database
 from mezite.storage.web_sessions import WebSessionKind, WebSessionRow
 
-__all__ = ["ID_LENGTH", "OwnSession", "OwnSessions", "session_id"]
+__all__ = ["APP", "ID_LENGTH", "OwnSession", "OwnSessions", "session_id"]
+
+APP = "app"
+"""The kind of a session at an application."""
 
 ID_LENGTH = 32
 """Hex digits of a session's id: 128 bits of the stored hash, from which nobody gets back to the secret."""
@@ -26,7 +30,10 @@ class OwnSession:
     """One live session."""
 
     id: str
-    kind: WebSessionKind
+    kind: str
+    """`web` in a browser, `api` in a program, `app` of a browser at an application."""
+    host: str
+    """Of the application; empty for the others."""
     created_at: int
     expires_at: int
     client_address: str
@@ -41,16 +48,18 @@ class OwnSessions:
     database: Database
     audit: AuditLog
     sources: Sources
+    apps: AppSessions
 
     async def listed(self, identity: UserIdentity) -> list[OwnSession]:
         """Return the live sessions of the caller, newest first."""
         rows = await self.database.read(
             web_sessions.list_live, user_name=identity.name, now=self.sources.now()
         )
-        return [
+        found = [
             OwnSession(
                 id=session_id(row),
-                kind=row.kind,
+                kind=row.kind.value,
+                host="",
                 created_at=row.created_at,
                 expires_at=row.expires_at,
                 client_address=row.client_ip,
@@ -58,9 +67,22 @@ class OwnSessions:
             )
             for row in rows
         ]
+        found += [
+            OwnSession(
+                id=row.id,
+                kind=APP,
+                host=row.host,
+                created_at=row.created_at,
+                expires_at=row.expires_at,
+                client_address=row.client_ip,
+                is_this=False,
+            )
+            for row in await self.apps.listed(identity.name)
+        ]
+        return sorted(found, key=lambda session: session.created_at, reverse=True)
 
     async def end(self, identity: UserIdentity, wanted: str, *, client_address: str) -> None:
-        """End one of the caller's sessions, which may be the one that asks.
+        """End one of the caller's sessions, which may be the one that asks; what runs on it is cut within a second.
 
         :raises NotFoundError: the caller has no live session of that id.
         """
@@ -70,6 +92,9 @@ class OwnSessions:
             if session_id(row) == wanted and await self._revoke(row.token_hash):
                 await self._audit(identity.name, identity.roles, client_address)
                 return
+        if any(row.id == wanted for row in await self.apps.listed(identity.name)):
+            await self.apps.end(wanted, by=identity, client_address=client_address)
+            return
         raise NotFoundError("that session has ended already: reload the list")
 
     async def replace(self, secret: str, *, client_address: str) -> None:

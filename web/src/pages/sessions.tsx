@@ -25,7 +25,9 @@ export function SessionsPage() {
   };
   const others = (sessions ?? []).filter((session) => !session.this);
   const endOthers = async () => {
-    for (const session of others) await call("DELETE", `sessions/${session.id}`);
+    // With a browser's session go its sessions at applications: those first, while they are there.
+    const inOrder = [...others].sort((one, two) => Number(two.kind === "app") - Number(one.kind === "app"));
+    for (const session of inOrder) await call("DELETE", `sessions/${session.id}`);
     await load();
   };
 
@@ -33,8 +35,8 @@ export function SessionsPage() {
     <>
       <Title>Sessions</Title>
       <p class="lead">
-        Where you are logged in now. End what you do not know, then change your password: whoever it was knew
-        it.
+        Where you are logged in now, at this hub and at applications. End what you do not know, then change
+        your password: whoever it was knew it.
       </p>
       <Failure error={error} />
       <ul class="list card" aria-busy={sessions === null}>
@@ -42,7 +44,7 @@ export function SessionsPage() {
           <li key={session.id}>
             <div>
               <strong>
-                {session.kind === "web" ? "Browser" : "Command line"}
+                {session.host ?? (session.kind === "web" ? "Browser" : "Command line")}
                 {session.this && <span class="tag">this one</span>}
               </strong>
               <p class="hint">
@@ -53,9 +55,7 @@ export function SessionsPage() {
             <button
               type="button"
               disabled={busy}
-              aria-label={
-                session.this ? "Log out here" : `End the session from ${addressOf(session.client_ip)}`
-              }
+              aria-label={session.this ? "Log out here" : `End the session ${whereOf(session)}`}
               onClick={() => void run(() => end(session))}
             >
               {session.this ? "Log out" : "End"}
@@ -72,6 +72,10 @@ export function SessionsPage() {
       )}
     </>
   );
+}
+
+function whereOf(session: OwnSession): string {
+  return session.host === null ? `from ${addressOf(session.client_ip)}` : `at ${session.host}`;
 }
 
 /** Without the port, which says nothing to people. */
