@@ -46,6 +46,10 @@ _Plaintext = TypeVar("_Plaintext", bytes | bytearray, int)
 #: if the socket cannot take them in this time, nobody is listening.
 CLOSE_SECONDS = 2.0
 
+#: Read at a time in a handshake: one full record. What a client sends behind its last message would otherwise count
+#: against the bytes that a stranger may send, and an upload on a fresh connection was cut for it.
+HANDSHAKE_READ_BYTES = 17 * 1024
+
 _PEER_IS_GONE = (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
 
 
@@ -151,7 +155,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
             else:
                 await self._flush()
                 return
-            data = await self._transport.receive_some(RECEIVE_BYTES)
+            data = await self._transport.receive_some(HANDSHAKE_READ_BYTES)
             if not data:
                 raise TlsError("the connection ended during the handshake")
             self._engine.incoming.write(data)

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
 import hashlib
 import random
 import ssl
@@ -8,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from mezite.net.connection_limits import BudgetedStream, ConnectionLimits
 from mezite.net.tls_contexts import (
     client_context,
     mutual_client_context,
@@ -236,6 +238,35 @@ async def test_cleartext_where_tls_is_expected() -> None:
         await server.do_handshake()
     with pytest.raises(trio.BrokenResourceError):
         await server.do_handshake()
+
+
+async def test_what_follows_a_handshake_is_not_of_it(nursery: trio.Nursery) -> None:
+    """An upload in the same packets as the client's last message, where a stranger may send 64 KiB."""
+    a, b = await transports()
+    budgeted = BudgetedStream(b, ConnectionLimits().preauth_bytes)
+    server = TlsStream(budgeted, mutual_server_context(CERT, KEY, [CERT], []), server_side=True)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = mutual_client_context([CERT], CERT, KEY, []).wrap_bio(incoming, outgoing)
+
+    async def upload() -> None:
+        with pytest.raises(ssl.SSLWantReadError):
+            client.do_handshake()
+        await a.send_all(outgoing.read())
+        while client.version() is None or not outgoing.pending:
+            incoming.write(await a.receive_some(PIPE_BYTES))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                client.do_handshake()
+        client.write(bytes(200_000))
+        await a.send_all(outgoing.read())
+
+    nursery.start_soon(upload)
+    with trio.fail_after(20):
+        await server.do_handshake()
+        budgeted.lift()
+        received = 0
+        while received < 200_000:
+            received += len(await server.receive_some())
+    assert received == 200_000
 
 
 async def test_a_connection_that_ends_during_the_handshake() -> None:
