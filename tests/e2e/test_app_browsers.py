@@ -50,7 +50,7 @@ async def test_through_the_connector_and_back_to_the_link(browser, tmp_path):
             document = json.dumps(connector(provider.issuer, client))
             catalog = site.hub.hub.services.sso.catalog
             await catalog.put(document, by="test", client_address=NOBODY)
-            link = site.url("grafana", "/d/a%2Fb?x=1&y=%20z")
+            link = site.url("grafana", "/d/a%2Fb?x=1&y=%20z#panel=2")
             await tab.open(link)
             await tab.shows("grafana knows alice at /d/a%2Fb?x=1&y=%20z")
         assert await tab.run("location.href") == link
@@ -74,11 +74,12 @@ async def test_through_the_connector_and_back_to_the_link(browser, tmp_path):
 async def test_the_login_page_the_launcher_and_every_way_out(browser, tmp_path):
     async with app_site(tmp_path) as site, open_tab(browser) as tab:
         await site.user()
-        await tab.open(site.url("grafana", "/first"))
+        await tab.open(site.url("grafana", "/first#part"))
         await tab.fill("User name", "alice")
         await tab.fill("Password", PASSWORD)
         await tab.press("Enter")
         await tab.shows("grafana knows alice at /first")
+        assert await tab.run("location.hash") == "#part"
         await tab.open(site.hub_url("/apps"))
         await tab.shows("Applications")
         await tab.fill("Search", "env=prod wik")
