@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mezite.core.rbac.role_options import RecordSession, RoleOptions, SessionMfa, strictest
+from mezite.core.rbac.role_options import RecordSession, RoleOptions, SessionMfa, strictest, strictest_mfa
 
 OPTIONS = st.builds(
     RoleOptions,
@@ -49,6 +49,10 @@ OPTIONS = st.builds(
 def test_the_strictest_counts(field, values, expected):
     combined = strictest(RoleOptions(**{field: value}) for value in values)
     assert combined == attrs.evolve(RoleOptions(), **{field: expected})
+
+
+def test_who_is_asked_for_nothing_needs_nothing():
+    assert strictest_mfa([]) is SessionMfa.NONE
 
 
 def test_no_role_has_no_options():
