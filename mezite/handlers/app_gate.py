@@ -28,6 +28,7 @@ from mezite.handlers.app_own_pages import LOGIN_PATH, AppOwnPages
 from mezite.handlers.app_visit import COOKIE, OWN_PATHS, Visit, asked_host
 from mezite.net.asgi_answer import answer
 from mezite.net.asgi_types import Message, Receive, Scope, Send
+from mezite.net.http1_request import PATIENCE
 from mezite.services.access.live_access import LiveAccess, LiveEntry, LiveKind
 from mezite.services.apps.admission import VERB, AppAdmission, proof_of_session
 from mezite.services.apps.catalog import app_resource
@@ -179,6 +180,7 @@ class AppGate:
             "why_cut": lambda: entry.reason,
         }
         scope = {**visit.scope, "state": visit.scope["state"] | state}
+        scope["extensions"][PATIENCE]()
         with self._counted(identity), self.sessions.held(session), self.live.hold(entry):
             await self.forward(visit.app, identity, scope, receive, reply.send)
         if entry.reason and not reply.begun:

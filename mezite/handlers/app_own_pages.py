@@ -29,7 +29,7 @@ MAX_FORM = 1024
 """Bytes; a code and its name are 69."""
 
 FORM_SECONDS = 10
-"""For a form of one packet. The front gives bodies of requests to applications as long as they like."""
+"""For a form of one packet."""
 
 SECRET = re.compile(r"[0-9a-f]{64}", re.ASCII)
 

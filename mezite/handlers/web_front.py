@@ -20,12 +20,15 @@ FROM_PAGES = frozenset({b"x-mezite-csrf"})
 """What the hub's own pages send to it. It says nothing about who asks: it is compared with what the session has."""
 
 
+ANY_BODY = 1 << 62
+"""The application's own limit counts (`--max-body`): what is not read is not kept."""
+
 OF_APPLICATIONS = HostRules(
-    limits=Http1Limits(
-        # The application's own limit counts (`--max-body`): what is not read is not kept.
-        body_bytes=1 << 62,
-        # Streams in both directions may pause. Only signed-in users' bodies are read at all, and a byte a second on
-        # average keeps one for ever.
+    limits=Http1Limits(body_bytes=ANY_BODY),
+    # For those whom the gate has let in: strangers get the hub's own answers, and no longer than at the hub (D14).
+    patient=Http1Limits(
+        body_bytes=ANY_BODY,
+        # Streams in both directions may pause, and a byte a second on average keeps one for ever.
         body_rate=1.0,
         body_grace_seconds=600.0,
         # A player that has paused its film reads nothing for minutes.

@@ -139,6 +139,11 @@ class Http1Exchange:
         self._status = http.HTTPStatus.SWITCHING_PROTOCOLS
         return await self.wire.hand_over(response)
 
+    def be_patient(self, limits: Http1Limits) -> None:
+        """``limits`` hold for the rest of this request: the application knows whom it serves."""
+        self.limits = limits
+        self.wire.be_patient(limits)
+
     # -- the request body
 
     async def _read_body(self) -> None:

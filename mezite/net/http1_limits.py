@@ -46,6 +46,9 @@ class HostRules:
 
     limits: Http1Limits = attrs.field(factory=Http1Limits)
     """of the body and the response"""
+    patient: Http1Limits | None = None
+    """What holds instead once the application knows whom it serves and asks for it (`http1_request.PATIENCE`); None:
+    it cannot."""
     plain_paths: bool = True
     """whether a path that can be read in two ways is refused (threat D8); an application's own business otherwise,
     except for dot segments and control bytes"""

@@ -12,10 +12,14 @@ import attrs
 
 from mezite.core.http1.request_head import RequestHead
 
-__all__ = ["REQUEST", "RequestFacts", "facts_of"]
+__all__ = ["PATIENCE", "REQUEST", "RequestFacts", "facts_of"]
 
 REQUEST: Final = "mezite.request"
 """The name of the extension in the scope."""
+
+PATIENCE: Final = "mezite.patience"
+"""The name of the extension that gives this request the time its host has for those who are no strangers
+(`HostRules.patient`): call it before the body is read and the response begins."""
 
 
 @attrs.frozen(kw_only=True)

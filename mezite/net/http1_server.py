@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import urllib.parse
+from functools import partial
 
 import attrs
 import h11
@@ -22,7 +23,7 @@ from .addresses import split_host_port
 from .asgi_types import ASGIApp, Scope
 from .http1_exchange import Http1Exchange
 from .http1_limits import DrainSignal, HostRules, Http1Limits, RulesOf
-from .http1_request import REQUEST, facts_of
+from .http1_request import PATIENCE, REQUEST, facts_of
 from .http1_websocket import WebSocketOffer
 from .http1_wire import Http1Wire
 from .websocket_upgrade import check_upgrade, wants_websocket
@@ -144,6 +145,8 @@ class _Front:
         except h11.RemoteProtocolError as error:
             raise RemoteProtocolError("the request is malformed", 400) from error
         exchange = Http1Exchange(self.wire, head, rules.limits, keep=keep, drain=self.drain)
+        if rules.patient is not None:
+            scope["extensions"][PATIENCE] = partial(exchange.be_patient, rules.patient)
         app = WebSocketOffer(self.app, exchange) if upgrade else self.app
         if not await exchange.run(app, scope):
             return False

@@ -52,6 +52,7 @@ class Http1Wire:
         self._slow = False
         self._taken = 0
         self._waited = 0.0
+        self._patient = False
         #: no byte can be sent any more
         self.dead = False
 
@@ -60,6 +61,9 @@ class Http1Wire:
     def begin(self, head: bytes, limits: Http1Limits) -> None:
         """Give ``h11`` a head that passed the gate, and what came after it. ``limits`` are those of its host."""
         self._limits = limits
+        if self._patient:
+            # What has been waited for with patience is not held against what follows without.
+            self._patient, self._slow, self._taken, self._waited = False, False, 0, 0.0
         self.h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * MAX_HEAD_BYTES)
         self.h11.receive_data(head)
         request = self.h11.next_event()
@@ -67,6 +71,10 @@ class Http1Wire:
             raise h11.RemoteProtocolError("h11 and the gate disagree about a head")
         if rest := self.heads.take_rest():
             self.h11.receive_data(rest)
+
+    def be_patient(self, limits: Http1Limits) -> None:
+        """``limits`` hold for the rest of this request."""
+        self._limits, self._patient = limits, True
 
     def end(self) -> None:
         """Take back what ``h11`` has of the next request."""

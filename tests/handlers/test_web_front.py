@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
+import trio
+import trio.testing
 
 from mezite.core.http1.host_table import HostTable
-from mezite.handlers.web_front import HostRouter, rules_by_host
+from mezite.handlers.web_front import HostRouter, WebFront, rules_by_host
 from mezite.net.asgi_types import ASGIApp, Message, Receive, Scope, Send
 from mezite.net.http1_limits import HostRules
+from mezite.net.http1_request import PATIENCE
 
 HOSTS = HostTable(names=frozenset({"hub.example"}), apps_domain="apps.example")
 
@@ -53,3 +58,28 @@ def test_applications_have_rules_of_their_own() -> None:
     for host in (b"hub.example", b"", b"apps.example", b"elsewhere.example"):
         assert rules_of(host) == HostRules()
     assert rules_of(b"a.apps.example").limits.body_bytes > 1 << 40
+
+
+@pytest.mark.parametrize(("patient", "reads_after", "seconds"), [(0, 0, 15), (1, 0, 600), (1, 300, 315)])
+async def test_strangers_at_applications_get_no_more_time_than_at_the_hub(
+    patient: int, reads_after: int, seconds: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Threat D14: who is not let in reads none of the hub's own answers; who is may pause, and owes nothing later."""
+    asked = count(1)
+
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        if next(asked) <= patient:
+            scope["extensions"][PATIENCE]()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"hi"})
+
+    front = WebFront(app=app, rules_of=rules_by_host(HOSTS))
+    client, server = trio.testing.lockstep_stream_pair()
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(front.serve, server, "https", "203.0.113.9:5000", "127.0.0.1:3080")
+        await client.send_all(b"GET / HTTP/1.1\r\nHost: a.apps.example\r\n\r\n" * 2)
+        if reads_after:
+            await trio.sleep(reads_after)
+            assert (await client.receive_some()).endswith(b"hi")
+    assert trio.current_time() - began == pytest.approx(seconds, abs=1)
