@@ -203,7 +203,7 @@ class AppProxy:
 
     async def _attempts(self, call: AppCall, request: _Request, progress: Progress) -> None:
         kind = AppWebSocket if call.scope["type"] == "websocket" else AppExchange
-        http2 = kind is AppExchange
+        http2 = kind is AppExchange and not call.app.options.http1_only
         for number in range(1, MAX_ATTEMPTS + 1):
             connection = await self._connection(call, request, progress, new=number > 1, http2=http2)
             exchange = kind(
@@ -329,7 +329,8 @@ def may_repeat(exchange: AppExchange) -> bool:
 def pool_key(app: App) -> Hashable:
     """What a connection is good for: whoever changes the application gets new ones."""
     options = app.options
-    return app.name, app.uri, app.agent_hostnames, options.ca_pem, options.insecure_skip_verify
+    trust = options.ca_pem, options.insecure_skip_verify, options.http1_only
+    return app.name, app.uri, app.agent_hostnames, *trust
 
 
 def origins_of(app: App, known: UpstreamRequest) -> Origins:

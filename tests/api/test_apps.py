@@ -18,6 +18,7 @@ GRAFANA = pb.RegisterAppRequest(
         response_headers={"server": "x"},
         max_body=1024,
         rewrite_location=True,
+        http1_only=True,
     ),
 )
 

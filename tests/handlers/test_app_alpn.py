@@ -75,6 +75,14 @@ async def test_a_server_that_has_no_http_2(offers: list[str]) -> None:
         assert (await site.ask()).endswith(b"old")
 
 
+async def test_an_application_that_wants_http_1_only() -> None:
+    server = Chooser(http2=echo, http1=in_http1)
+    app = make_app("https://wiki.internal", ca_pem=CERT.decode(), http1_only=True)
+    async with open_site(server.serve, app) as site:
+        assert (await site.ask()).endswith(b"old")
+    assert server.chosen == ["http/1.1"]
+
+
 async def test_a_request_that_has_to_be_in_http_1() -> None:
     """RFC 9113 section 7, HTTP_1_1_REQUIRED: asked for again, whatever the method, since nothing was done about it."""
 

@@ -87,6 +87,7 @@ def apps() -> None:
 @click.option(
     "--rewrite-location", is_flag=True, help="Turn the URI into the public address in redirects and cookies."
 )
+@click.option("--http1-only", is_flag=True, help="Do not offer HTTP/2 to an https:// URI.")
 @click.option(
     "--health-path",
     default="",
@@ -214,6 +215,7 @@ def _options(given: Mapping[str, Any]) -> pb.AppOptions:
         response_headers=_rules("--response-header", given["response_headers"]),
         max_body=_size(given["max_body"]),
         rewrite_location=given["rewrite_location"],
+        http1_only=given["http1_only"],
         health_path=given["health_path"],
         health_interval_seconds=_interval(given["health_interval"]),
     )

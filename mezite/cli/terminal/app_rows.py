@@ -44,6 +44,7 @@ def app_row(app: pb.App) -> dict[str, object]:
         "response_headers": dict(sorted(options.response_headers.items())),
         "max_body": options.max_body or None,
         "rewrite_location": options.rewrite_location,
+        "http1_only": options.http1_only,
         "health_path": options.health_path or None,
         "health_interval": format_duration(options.health_interval_seconds)
         if options.health_interval_seconds

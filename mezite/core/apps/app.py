@@ -117,6 +117,8 @@ class AppOptions:
     """Bytes that the body of one request may have; 0: any number."""
     rewrite_location: bool = False
     """Whether the upstream's own address in Location fields and in cookies' domains becomes the public one."""
+    http1_only: bool = False
+    """An ``https://`` upstream is not offered HTTP/2."""
     health_path: str = ""
     """Below the URI's path; 2xx or 3xx in answer to it is health. Empty: being connected to is."""
     health_interval: int = 0

@@ -88,13 +88,14 @@ def test_options(hub: HubInThread) -> None:
         "--response-header=server=",
         "--max-body=10MiB",
         "--rewrite-location",
+        "--http1-only",
         "--format=json",
     )
     row = registered.json
     assert row["cors_origins"] == ["https://a.example", "https://b.example"]
     assert row["request_headers"] == {"accept-encoding": "", "x-scope-orgid": "1"}
     assert row["response_headers"] == {"server": ""}
-    assert (row["max_body"], row["rewrite_location"]) == (10 * 1024 * 1024, True)
+    assert (row["max_body"], row["rewrite_location"], row["http1_only"]) == (10 * 1024 * 1024, True, True)
     assert hub.mezctl("apps", "rm", "grafana").code == 0
 
 

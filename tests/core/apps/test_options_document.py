@@ -23,6 +23,7 @@ OPTIONS = st.builds(
     request_headers=st.dictionaries(st.sampled_from(["x-a", "host"]), st.sampled_from(["", "b"])),
     max_body=st.integers(0, 2**40),
     rewrite_location=st.booleans(),
+    http1_only=st.booleans(),
 )
 
 
