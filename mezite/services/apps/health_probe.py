@@ -51,7 +51,8 @@ class HealthProbe:
         async with trio.open_nursery() as nursery:
             try:
                 if app.options.health_path:
-                    connection = await self.opener.open(app, stream, "", connections=nursery, http2=True)
+                    http2 = not app.options.http1_only
+                    connection = await self.opener.open(app, stream, "", connections=nursery, http2=http2)
                     return status_reason(await self._status(app, connection))
                 if app.upstream.scheme is UpstreamScheme.HTTPS:
                     await self.opener.secured(app, stream)

@@ -43,6 +43,7 @@ class Server:
     """To the first request."""
     refuses: ErrorCode | None = None
     tls: bool = False
+    offers: tuple = ("http/1.1",)
     seen: list = attrs.field(factory=list)
 
     async def serve(self, pending):
@@ -58,7 +59,7 @@ class Server:
 
     async def speak(self, stream):
         if self.tls:
-            stream = TlsStream(stream, server_context(CERT, KEY, ["http/1.1"]), server_side=True)
+            stream = TlsStream(stream, server_context(CERT, KEY, self.offers), server_side=True)
             await stream.do_handshake()
         got = b""
         while b"\r\n\r\n" not in got:
@@ -237,6 +238,17 @@ async def test_what_is_no_health(scene, autojump_clock, uri, options, server, re
 async def test_a_certificate_that_is_trusted(scene, autojump_clock):
     await scene.register(uri="https://wiki.internal", health_path="/", ca_pem=CERT.decode())
     async with running(scene, web_1=Server(tls=True)):
+        await scene.until(HealthState.HEALTHY)
+
+
+async def test_a_server_that_offers_http2_and_is_asked_for_none(scene, autojump_clock):
+    """This one cannot speak what it offers."""
+    server = Server(tls=True, offers=("h2", "http/1.1"))
+    wanted = {"uri": "https://wiki.internal", "health_path": "/", "ca_pem": CERT.decode()}
+    await scene.register(**wanted)
+    async with running(scene, web_1=server):
+        await scene.until(HealthState.UNHEALTHY)
+        await scene.register(**wanted, http1_only=True)
         await scene.until(HealthState.HEALTHY)
 
 
