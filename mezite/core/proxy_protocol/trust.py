@@ -50,7 +50,7 @@ class TrustPolicy:
 
     def __init__(self, mode: ProxyMode, trusted: Iterable[Network]) -> None:
         self._mode = mode
-        self._trusted = tuple(trusted)
+        self._trusted = tuple(_unmapped_network(network) for network in trusted)
         if mode is ProxyMode.OFF:
             return
         if not self._trusted:
@@ -70,17 +70,7 @@ class TrustPolicy:
     def trusts(self, peer: Address) -> bool:
         """Whether `peer` is in one of the networks; an IPv4-mapped IPv6 address is the IPv4 address it maps."""
         plain = _unmapped(peer)
-        return any(
-            plain in network for network in self._unmapped_networks() if network.version == plain.version
-        )
-
-    def _unmapped_networks(self) -> Iterable[Network]:
-        for network in self._trusted:
-            mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-            if mapped is not None and network.prefixlen >= MAPPED_PREFIX:
-                yield ip_network((mapped, network.prefixlen - MAPPED_PREFIX))
-            else:
-                yield network
+        return any(plain in network for network in self._trusted if network.version == plain.version)
 
 
 MAPPED_PREFIX = 96
@@ -90,3 +80,10 @@ MAPPED_PREFIX = 96
 def _unmapped(address: Address) -> Address:
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return address if mapped is None else mapped
+
+
+def _unmapped_network(network: Network) -> Network:
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < MAPPED_PREFIX:
+        return network
+    return ip_network((mapped, network.prefixlen - MAPPED_PREFIX))

@@ -54,6 +54,7 @@ def test_use_and_algorithm_may_be_left_out():
         {**JWK, "x": 5},
         {**JWK, "x": JWK["x"][:-1]},
         {**JWK, "x": JWK["x"] + "A"},
+        {**JWK, "x": JWK["x"][:5] + "!" + JWK["x"][5:]},
         {**JWK, "x": "+" + JWK["x"][1:]},
         {**JWK, "y": "\u00e9" + JWK["y"][1:]},
         {**JWK, "y": "=" * 43},

@@ -47,10 +47,19 @@ def test_a_network_that_only_contains_the_mapped_ones() -> None:
 
 
 @pytest.mark.parametrize("mode", [ProxyMode.ON, ProxyMode.REQUIRE])
-@pytest.mark.parametrize("networks", [[], ["0.0.0.0/0"], ["::/0"], ["10.0.0.0/8", "0.0.0.0/0"]])
-def test_trusting_nobody_or_everybody_is_refused(mode: ProxyMode, networks: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("networks", "why"),
+    [
+        ([], "the PROXY protocol is on but no peer is trusted"),
+        (["0.0.0.0/0"], "a /0 among the trusted networks"),
+        (["::/0"], "a /0 among the trusted networks"),
+        (["::ffff:0:0/96"], "a /0 among the trusted networks"),
+        (["10.0.0.0/8", "0.0.0.0/0"], "a /0 among the trusted networks"),
+    ],
+)
+def test_trusting_nobody_or_everybody_is_refused(mode: ProxyMode, networks: list[str], why: str) -> None:
     """Threat C1."""
-    with pytest.raises(LocalProtocolError):
+    with pytest.raises(LocalProtocolError, match=f"^{why}"):
         TrustPolicy(mode, [ip_network(text) for text in networks])
 
 
