@@ -9,7 +9,18 @@ from click.shell_completion import get_completion_class
 __all__ = ["completion"]
 
 
-@click.command(help='Print a completion script. For bash: eval "$(msh completion bash)"')
+class _Completion(click.Command):
+    """Its help names the program that it is part of."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the text with a line to copy."""
+        program = ctx.find_root().info_name or "msh"
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(f'Print a completion script. For bash: eval "$({program} completion bash)"')
+
+
+@click.command(cls=_Completion, help="Print a completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

@@ -125,6 +125,10 @@ def read_document(data: bytes, file: str) -> tuple[MapNode | None, list[Problem]
         root = _compose(data)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else None
+        if error.context == "expected a single document in the stream":
+            return None, [
+                Problem(file=file, line=line, why="a second document begins here; write a file for each")
+            ]
         return None, [Problem(file=file, line=line, why=f"not valid YAML: {error.problem}")]
     except yaml.YAMLError as error:
         return None, [Problem(file=file, why=f"not valid YAML: {str(error).splitlines()[0]}")]

@@ -174,7 +174,7 @@ def _single_port(
 
 
 _HERE = {
-    "web": "This is the HTTPS port of a mezite hub (proxy.listen_addr): use https://.",
+    "web": "This is the HTTPS port of a mezite hub (proxy.listen_addr). It speaks HTTPS.",
     "cleartext": (
         "This is the web port of a mezite hub (proxy.listen_addr). It speaks HTTP/1.1 without TLS, because a load "
         "balancer holds the TLS (proxy.tls_mode off)."

@@ -63,6 +63,8 @@ def split_host_port(address: str, default_port: int) -> tuple[str, int]:
 
     Raises :exc:`ValueError` with a message for the user.
     """
+    if "://" in address:
+        raise ValueError(f"{address!r} is a URL, not host[:port]")
     if address.startswith("["):
         host, closed, rest = address[1:].partition("]")
         if not closed or (rest and not rest.startswith(":")):

@@ -70,6 +70,8 @@ def test_completion_scripts(program, shell, capsys):
     assert run_program(PROGRAMS[program], program, ["completion", shell]) == 0
     script = capsys.readouterr().out
     assert f"_{program.upper()}_COMPLETE={shell}_complete" in script
+    assert run_program(PROGRAMS[program], program, ["completion", "--help"]) == 0
+    assert f'eval "$({program} completion bash)"' in capsys.readouterr().out
     finished = subprocess.run(
         [ROOT / "bin" / program],
         env={

@@ -86,7 +86,7 @@ def test_five_mistakes_are_five_lines(write):
         ("a: &x 1", "1: not valid YAML: anchors and aliases are not allowed here"),
         ("a: *x", "1: not valid YAML: anchors and aliases are not allowed here"),
         ("cluster_name: !!python/object:os.system x", "1: cluster_name: tag tag:yaml.org,2002:python/object"),
-        ("a: 1\n---\nb: 2", "2: not valid YAML: but found another document"),
+        ("a: 1\n---\nb: 2", "2: a second document begins here; write a file for each"),
     ],
 )
 def test_the_form_is_checked_with_lines(write, text, expected):

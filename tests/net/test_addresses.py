@@ -37,6 +37,11 @@ def test_what_is_no_address_is_refused_with_the_text(text: str) -> None:
         split_host_port(text, 3024)
 
 
+def test_a_url_is_called_one() -> None:
+    with pytest.raises(ValueError, match="is a URL, not host"):
+        split_host_port("https://hub.example:443/", 3024)
+
+
 def test_joining_brackets_ipv6() -> None:
     assert join_host_port("::1", 22) == "[::1]:22"
     assert join_host_port("hub", 22) == "hub:22"

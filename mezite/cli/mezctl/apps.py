@@ -257,7 +257,9 @@ def _rules(option: str, texts: Sequence[str]) -> dict[str, str]:
 def _size(text: str) -> int:
     match = SIZE.fullmatch(text)
     if match is None:
-        raise CliError(f"--max-body {text}", "is no size", "write bytes, or 10MiB", exit_code=EXIT_USAGE)
+        raise CliError(
+            "--max-body cannot be read", f"{text!r} is no size", "write bytes, or 10MiB", exit_code=EXIT_USAGE
+        )
     return int(match[1]) * FACTORS[match[2]]
 
 

@@ -90,7 +90,7 @@ mezctl = program_group(
         "identities": LazyCommand("mezite.cli.mezctl.identities:identities", "Machine identities."),
         "nodes": LazyCommand("mezite.cli.mezctl.nodes:nodes", "Nodes of the cluster."),
         "apps": LazyCommand("mezite.cli.mezctl.apps:apps", "Applications behind agents."),
-        "sessions": LazyCommand("mezite.cli.mezctl.sessions:sessions", "Live SSH sessions."),
+        "sessions": LazyCommand("mezite.cli.mezctl.sessions:sessions", "Live sessions: SSH, and logins."),
         "locks": LazyCommand("mezite.cli.mezctl.locks:locks", "Stop somebody or something now."),
         "auth": LazyCommand("mezite.cli.mezctl.auth:auth", "Signing keys and their rotation."),
         "audit": LazyCommand("mezite.cli.mezctl.audit:audit", "What happened."),

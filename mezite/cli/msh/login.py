@@ -140,7 +140,8 @@ def login(**given: Any) -> None:
         issued = run_command(_login, _with_factor(request, factors))
     if given["out"]:
         write_identity_files(Path(given["out"]), issued.profile)
-        click.echo(f"identity files: {given['out']}, {given['out']}-cert.pub, {given['out']}.pub", err=True)
+        path = given["out"]
+        click.echo(f"identity files: {path}, {path}-cert.pub, {path}.pub, {path}.known_hosts", err=True)
     else:
         ProfileStore.from_environment(os.environ).save(issued.current, issued.profile)
     _say(issued)

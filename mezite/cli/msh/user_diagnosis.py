@@ -181,7 +181,8 @@ class _UserDoctor:
             )
         self.found = next((node for node in answer.nodes if node.name == self.node), None)
         online = sum(node.status == "online" for node in answer.nodes)
-        return f"{len(answer.nodes)} nodes you may reach, {online} of them online"
+        count = len(answer.nodes)
+        return f"{count} node{'s' * (count != 1)} you may reach, {online} of them online"
 
     async def _look_at_node(self) -> str:
         await trio.lowlevel.checkpoint()

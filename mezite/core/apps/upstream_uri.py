@@ -184,7 +184,7 @@ def address(host: str, kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Ad
         parsed = kind(host)
     except ValueError:
         raise InvalidUpstreamUriError(
-            f"{host!r} is not an IP address, and a host name does not look so"
+            f"{host!r} is not an IP address in full, such as 127.0.0.1 or ::1, and no host name looks so"
         ) from None
     if "%" in host or str(parsed) != host:
         raise InvalidUpstreamUriError(f"{host!r} is one of several spellings: write {parsed}")

@@ -108,7 +108,7 @@ def test_options(hub: HubInThread) -> None:
         (("--protocol=tcp",), 1, "does not go with http://10.0.3.12:3000"),
         (("--protocol=udp",), 2, "udp"),
         (("--labels=env",), 2, "--labels cannot be read"),
-        (("--max-body=lots",), 2, "write bytes, or 10MiB"),
+        (("--max-body=lots",), 2, "--max-body cannot be read: 'lots' is no size; write bytes, or 10MiB"),
         (("--request-header=x",), 2, "has no '='"),
         (("--request-header=x=1", "--request-header=X=2"), 2, "is given twice"),
         (("--request-header=x-mezite-user=root",), 1, "written by the hub"),

@@ -91,7 +91,7 @@ def test_identity_files_that_openssh_reads(hub: HubInThread, tmp_path: Path) -> 
     path = tmp_path / "new" / "id"
     result = login(hub, tmp_path / "home", f"--out={path}", "--ttl=30m")
     assert result.code == 0, result.err
-    assert f"identity files: {path}, {path}-cert.pub, {path}.pub" in result.err
+    assert f"identity files: {path}, {path}-cert.pub, {path}.pub, {path}.known_hosts" in result.err
     assert not (tmp_path / "home").exists(), "the profile is left alone"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     shown = subprocess.run(

@@ -68,7 +68,7 @@ def test_parts(text: str, scheme: str, target: str, authority: str, path: str) -
         ("http://[1.2.3.4]", "not an IP address"),
         ("http://[0::1]", "write ::1"),
         ("http://[2001:DB8::1]", "write 2001:db8::1"),
-        ("http://127.1", "not an IP address"),
+        ("http://127.1", "not an IP address in full, such as 127.0.0.1"),
         ("http://0x7f.0x1", "not an IP address"),
         ("http://010.0.0.1", "not an IP address"),
         ("http://2130706433", "not an IP address"),
