@@ -18,8 +18,8 @@ import trio
 
 from bench.authorization import CONTEXT, best, labels_of, team_role
 from mezite.core.apps.app import App
+from mezite.services.app_memory import AppMemory
 from mezite.services.apps.launcher import AppLauncher
-from mezite.services.apps.memory import AppMemory
 from mezite.storage import apps
 from tests.services.world import World, make_template, open_world
 

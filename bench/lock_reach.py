@@ -26,7 +26,7 @@ from mezite.core.mux.connection import ChannelHeader
 from mezite.core.rbac.locks import LockTarget
 from mezite.core.secret import Secret
 from mezite.net.mux_channel import ChannelResetError
-from mezite.services.authentication.identity import UserIdentity
+from mezite.services.identity.identities import UserIdentity
 from mezite.testing.postgres import run_postgres
 from tests.handlers.peers import online_agent, user_session
 from tests.hub.live_hub import ANYWHERE, LiveHub, live_hub

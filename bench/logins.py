@@ -22,13 +22,13 @@ import trio
 
 from bench.machine import print_facts, quantile
 from mezite.core.totp import STEP_SECONDS
-from mezite.services.factors.codes import ShownCode
+from mezite.services.login.codes import ShownCode
 from mezite.services.login.password_login import LoginService
 from mezite.services.users.accounts import Accounts
 from mezite.storage.database import Database
 from mezite.storage.password_hasher import PasswordHasher
 from mezite.testing.postgres import run_postgres
-from tests.services.factors.second_factors import Telephone, add_totp
+from tests.services.login.second_factors import Telephone, add_totp
 from tests.services.world import HUB_ID, PASSWORD, Clock, World, cheap_hasher, fake_sources, wired
 
 CHEAP = ", a hash that costs nothing"

@@ -13,9 +13,9 @@ from mezite.services.access.verb_registry import Door, DoorKind, VerbRegistry
 from mezite.services.audit_log import AuditLog, AuditUnavailableError
 from mezite.services.authentication.authenticator import Authenticator
 from mezite.services.authentication.credential_refusals import CredentialRefusals
-from mezite.services.authentication.identity import AgentIdentity, Identity
 from mezite.services.authentication.source_limit import SourceLimit, anonymous_calls
 from mezite.services.errors import RefusedError
+from mezite.services.identity.identities import AgentIdentity, Identity
 from mezite.services.sources import Sources
 
 __all__ = ["ApiAccess", "register_methods"]

@@ -11,9 +11,9 @@ from mezite.api.pb.mezite.v1 import apps_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
 from mezite.core.apps.app import AppOptions
+from mezite.services.app_memory import KnownApp
 from mezite.services.apps.catalog import AppCatalog, RegisteredApp
 from mezite.services.apps.launcher import AppLauncher
-from mezite.services.apps.memory import KnownApp
 from mezite.services.apps.registration import AppRegistration, valid
 from mezite.services.apps.status import AppView
 

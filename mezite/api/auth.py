@@ -12,14 +12,14 @@ from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
 from mezite.api.signed_trust import signed_trust
 from mezite.services.authorities.certificate_authority import CertificateAuthorities
-from mezite.services.authorities.user_certificates import UserCertificateService
 from mezite.services.errors import UnauthenticatedError
-from mezite.services.factors.codes import ShownCode
+from mezite.services.factors.password_change import PasswordChange
+from mezite.services.login.certificates import UserCertificateService
+from mezite.services.login.codes import ShownCode
 from mezite.services.login.password_login import LoginRefusedError, LoginService
 from mezite.services.requests.access_requests import AccessRequests
 from mezite.services.self_probes import PROBE_HEADER, SelfProbes, Sighting
 from mezite.services.sources import Sources
-from mezite.services.users.password_change import PasswordChange
 
 __all__ = ["AuthApi"]
 

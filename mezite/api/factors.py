@@ -12,7 +12,7 @@ from mezite.api.proofs import proof_in
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
 from mezite.services.errors import InvalidRequestError
-from mezite.services.factors.assembly import FactorServices
+from mezite.services.proofs.assembly import FactorServices
 from mezite.storage.factors import FactorKind, FactorRow
 
 __all__ = ["FactorsApi"]

@@ -13,7 +13,7 @@ from mezite.api.pb.mezite.v1 import auth_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
-from mezite.services.login.key_login import KeyLogin
+from mezite.services.factors.key_login import KeyLogin
 from mezite.services.login.password_login import LoginRefusedError
 
 __all__ = ["KeyLoginApi"]

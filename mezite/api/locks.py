@@ -7,8 +7,8 @@ from mezite.api.pb.mezite.v1 import locks_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
 from mezite.core.rbac.locks import LockTarget
-from mezite.services.access.locks import KnownLock, Locks
 from mezite.services.errors import InvalidRequestError
+from mezite.services.locks.locks import KnownLock, Locks
 
 __all__ = ["LocksApi"]
 

@@ -10,7 +10,7 @@ from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary, user_of
 from mezite.api.signed_trust import signed_trust
 from mezite.api.users import trait_values, user_message
-from mezite.services.authorities.user_certificates import IssuedToUser
+from mezite.services.login.certificates import IssuedToUser
 from mezite.services.users.machine_identities import (
     CreatedMachine,
     KnownMachine,

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from mezite.api.pb.mezite.v1 import factors_pb2 as pb
-from mezite.services.factors.codes import ShownCode
-from mezite.services.proofs.fresh_proof import Proof
+from mezite.services.factors.fresh_proof import Proof
+from mezite.services.login.codes import ShownCode
 
 __all__ = ["proof_in"]
 

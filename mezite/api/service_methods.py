@@ -13,8 +13,8 @@ from mezite.api.request_text import check_text
 from mezite.api.rpc import CallContext, CallKind, RpcError, RpcMethod
 from mezite.core.grpc.status import StatusCode
 from mezite.services.audit_log import AuditUnavailableError
-from mezite.services.authentication.identity import AgentIdentity, UserIdentity
 from mezite.services.errors import RefusedError
+from mezite.services.identity.identities import AgentIdentity, UserIdentity
 
 __all__ = ["agent_of", "unary", "user_of"]
 

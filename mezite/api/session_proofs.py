@@ -9,7 +9,7 @@ from mezite.api.pb.mezite.v1 import session_proofs_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import agent_of, unary, user_of
 from mezite.core.rbac.role_options import SessionMfa
-from mezite.services.proofs.login_proofs import LoginProofs, WaitingLogin
+from mezite.services.nodes.login_proofs import LoginProofs, WaitingLogin
 from mezite.services.proofs.pending_proof import PendingProof
 from mezite.services.proofs.proofs_ahead import ProofsAhead
 

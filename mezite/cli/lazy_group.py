@@ -17,7 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from mezite import __version__
-from mezite.cli.errors import CliError, ProgramState
+from mezite.cli.terminal.errors import CliError, ProgramState
 
 __all__ = ["CommandGroup", "LazyCommand", "program_group"]
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A value that must not be printed, logged or pickled (threats H6, P27)."""
+"""A value that must not be printed, logged or pickled (threats H6, P27), and what is stored of one."""
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from typing import NoReturn, final
 
-__all__ = ["Secret"]
+__all__ = ["Secret", "token_hash"]
 
 REDACTED = "[redacted]"
 
@@ -52,3 +53,8 @@ class Secret:
         raise TypeError(
             "a Secret is not serialised; call reveal() where the text is meant to leave the process"
         )
+
+
+def token_hash(token: str) -> str:
+    """Return what is stored of a random token: SHA-256, hex. 256 random bits need no salt and no slow hash."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

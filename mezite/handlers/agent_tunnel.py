@@ -20,8 +20,8 @@ from mezite.services.access.authorization import Resource
 from mezite.services.access.live_access import LiveAccess, LiveEntry, LiveKind
 from mezite.services.authentication.authenticator import Authenticator
 from mezite.services.authentication.credential_refusals import CredentialRefusals
-from mezite.services.authentication.identity import AgentIdentity
 from mezite.services.errors import RefusedError, UnauthenticatedError
+from mezite.services.identity.identities import AgentIdentity
 from mezite.services.nodes.tunnel_leases import TunnelLeases
 from mezite.services.nodes.tunnel_registry import StaleEpochError, Tunnel, TunnelRegistry
 

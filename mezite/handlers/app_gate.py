@@ -36,7 +36,6 @@ from mezite.services.apps.session_memory import AppSessionMemory
 from mezite.services.apps.sessions import AppSessions
 from mezite.services.audit_log import AuditUnavailableError
 from mezite.services.authentication.authenticator import Authenticator
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import (
     AccessDeniedError,
     LockedError,
@@ -45,6 +44,7 @@ from mezite.services.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from mezite.services.identity.identities import UserIdentity
 from mezite.storage.app_sessions import AppSessionRow
 from mezite.storage.errors import StorageError
 

@@ -44,7 +44,7 @@ from mezite.net.byte_streams import abort_stream
 from mezite.net.http1_request import REQUEST, RequestFacts
 from mezite.services.apps.dialing import AppConnection, AppUnreachableError
 from mezite.services.apps.request_log import AppRequest
-from mezite.services.authentication.identity import UserIdentity
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.sources import Sources
 from mezite.storage.errors import StorageError
 

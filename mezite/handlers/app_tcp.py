@@ -12,7 +12,7 @@ from mezite.net.byte_streams import RelayIdleError, relay
 from mezite.net.mux_session import PendingChannel
 from mezite.services.access.verb_registry import Door, DoorKind, VerbRegistry
 from mezite.services.apps.access import AppAccess, AppSession
-from mezite.services.authentication.identity import UserIdentity
+from mezite.services.identity.identities import UserIdentity
 
 __all__ = ["CHECK", "AppTcpHandler", "register_app_channel"]
 

@@ -22,9 +22,9 @@ from mezite.net.addresses import host_of, split_host_port
 from mezite.net.mux_channel import ChannelResetError
 from mezite.services.authentication.authenticator import Authenticator
 from mezite.services.authentication.credential_refusals import CredentialRefusals
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.authorities.certificate_authority import CertificateAuthorities
 from mezite.services.errors import RefusedError
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.nodes.access import NodeAccess
 from mezite.services.sources import Sources
 from mezite.ssh.algorithms import HostIdentity

@@ -25,13 +25,13 @@ from mezite.services.access.live_access import LiveAccess, LiveEntry, LiveKind
 from mezite.services.access.verb_registry import Door, DoorKind, UnregisteredDoorError, VerbRegistry
 from mezite.services.authentication.authenticator import Authenticator
 from mezite.services.authentication.credential_refusals import CredentialRefusals
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import (
     NotFoundError,
     RefusedError,
     UnauthenticatedError,
     UnavailableError,
 )
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.nodes.access import NodeAccess
 
 __all__ = ["UserTunnelHandler", "register_channels"]

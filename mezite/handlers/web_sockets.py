@@ -20,8 +20,8 @@ from mezite.services.access.verb_registry import Door, DoorKind, VerbRegistry
 from mezite.services.audit_log import AuditLog, AuditUnavailableError
 from mezite.services.authentication.authenticator import Authenticator
 from mezite.services.authentication.credential_refusals import CredentialRefusals
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import RefusedError, UnauthenticatedError
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.sources import Sources
 from mezite.storage.web_sessions import WebSessionKind
 

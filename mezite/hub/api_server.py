@@ -40,7 +40,7 @@ from mezite.services.access.role_trial import RoleTrial
 from mezite.services.access.roles import RoleCatalog
 from mezite.services.access.verb_registry import VerbRegistry
 from mezite.services.apps.diagnosis import AppsDiagnosis
-from mezite.services.proofs.login_proofs import LoginProofs
+from mezite.services.nodes.login_proofs import LoginProofs
 from mezite.services.proofs.proofs_ahead import ProofsAhead
 
 __all__ = ["open_api", "probe_balancer"]

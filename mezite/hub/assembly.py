@@ -38,7 +38,7 @@ from mezite.net.asgi_types import ASGIApp
 from mezite.net.trusted_address import TrustedAddress, TrustedHeader
 from mezite.services.access.verb_registry import VerbRegistry
 from mezite.services.apps.registration import AppsDomain
-from mezite.services.authentication.identity import AgentIdentity
+from mezite.services.identity.identities import AgentIdentity
 from mezite.services.self_probes import Sighting
 from mezite.services.sources import Sources
 from mezite.storage.password_hasher import PasswordHasher

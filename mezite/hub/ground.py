@@ -19,7 +19,7 @@ from mezite.services.audit_log import AuditLog
 from mezite.services.authentication.refusal_log import RefusalLog
 from mezite.services.authorities.certificate_authority import CertificateAuthorities
 from mezite.services.authorities.rotation import AuthorityRotation
-from mezite.services.factors.codes import FactorCodes
+from mezite.services.login.codes import FactorCodes
 from mezite.services.login.password_login import LoginService
 from mezite.services.nodes.enrollment import Enrollment
 from mezite.services.sources import Sources

@@ -8,9 +8,8 @@ import attrs
 from mezite.config.schema import HubConfig
 from mezite.hub.ground import Ground
 from mezite.hub.webhook_receiver import configured_webhook
-from mezite.services.access.access_watch import AccessWatch
 from mezite.services.access.live_access import LiveAccess
-from mezite.services.access.locks import Locks
+from mezite.services.app_memory import AppMemory
 from mezite.services.apps.access import AppAccess
 from mezite.services.apps.assertions import AppAssertions
 from mezite.services.apps.catalog import AppCatalog
@@ -19,22 +18,23 @@ from mezite.services.apps.entry import AppEntry, AppEntryGround, open_app_entry
 from mezite.services.apps.health_checks import AppHealthChecks
 from mezite.services.apps.health_probe import HealthProbe
 from mezite.services.apps.launcher import AppLauncher
-from mezite.services.apps.memory import AppMemory
 from mezite.services.apps.registration import AppsDomain
 from mezite.services.apps.request_log import AppRequestLog
 from mezite.services.apps.sessions import AppSessions
 from mezite.services.apps.status import AppStatus
 from mezite.services.authentication.authenticator import Authenticator
 from mezite.services.authentication.credential_refusals import CredentialRefusals
-from mezite.services.authorities.user_certificates import UserCertificateService
-from mezite.services.factors.assembly import FactorServices, open_factor_services
 from mezite.services.housekeeping import Housekeeping
+from mezite.services.locks.access_watch import AccessWatch
+from mezite.services.locks.locks import Locks
+from mezite.services.login.certificates import UserCertificateService
 from mezite.services.nodes.access import NodeAccess
 from mezite.services.nodes.directory import NodeDirectory
 from mezite.services.nodes.live_connections import LiveConnections
 from mezite.services.nodes.session_control import NodeSessionControl
 from mezite.services.nodes.tunnel_leases import TunnelLeases
 from mezite.services.nodes.tunnel_registry import TunnelRegistry
+from mezite.services.proofs.assembly import FactorServices, open_factor_services
 from mezite.services.proofs.session_proof import SessionProofs
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.requests.access_requests import AccessRequests

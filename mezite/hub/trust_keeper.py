@@ -13,7 +13,7 @@ from mezite.services.audit_log import AuditUnavailableError
 from mezite.services.authorities.certificate_authority import CertificateAuthorities
 from mezite.services.authorities.keys import CaPassphraseError
 from mezite.services.authorities.rotation import AuthorityRotation
-from mezite.services.authorities.trust_news import tell_agents
+from mezite.services.nodes.trust_news import tell_agents
 from mezite.services.nodes.tunnel_registry import TunnelRegistry
 from mezite.storage.errors import StorageError
 

@@ -8,16 +8,16 @@ from typing import Any
 import attrs
 
 from mezite.core.device_proof import certified_keys
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.authorities.certificate_authority import CertificateAuthorities
-from mezite.services.authorities.user_certificates import UserCertificateService
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
-from mezite.services.factors.codes import ShownCode
+from mezite.services.factors.password_change import PasswordChange
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.login.certificates import UserCertificateService
+from mezite.services.login.codes import ShownCode
 from mezite.services.login.password_login import LoginRefusedError, LoginService
+from mezite.services.login.password_rules import WeakPasswordError
 from mezite.services.requests.access_requests import AccessRequests
 from mezite.services.users.devices import Devices
-from mezite.services.users.password_change import PasswordChange
-from mezite.services.users.password_rules import WeakPasswordError
 from mezite.web import browser_session
 from mezite.web.certificate_answers import certificates_answer
 from mezite.web.device_routes import DEVICE_FIELDS, shown_device

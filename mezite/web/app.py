@@ -13,14 +13,14 @@ from mezite.services.audit_log import AuditLog
 from mezite.services.authentication.authenticator import Authenticator
 from mezite.services.authentication.credential_refusals import CredentialRefusals
 from mezite.services.authorities.certificate_authority import CertificateAuthorities
-from mezite.services.authorities.user_certificates import UserCertificateService
-from mezite.services.factors.assembly import FactorServices
+from mezite.services.login.certificates import UserCertificateService
 from mezite.services.login.password_login import LoginService
-from mezite.services.login.program_logins import ProgramLogins
+from mezite.services.proofs.assembly import FactorServices
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.requests.access_requests import AccessRequests
 from mezite.services.sources import Sources
 from mezite.services.sso.assembly import SsoServices
+from mezite.services.sso.program_logins import ProgramLogins
 from mezite.services.users.devices import Devices
 from mezite.services.users.own_sessions import OwnSessions
 from mezite.web.account_routes import AccountRoutes

@@ -12,8 +12,8 @@ import quart
 
 from mezite.services.apps.logins import ENTER_PATH, AppLogins
 from mezite.services.authentication.authenticator import Authenticator
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import UnauthenticatedError
+from mezite.services.identity.identities import UserIdentity
 from mezite.storage.web_sessions import WebSessionKind
 from mezite.web import app_entry_pages, browser_session
 from mezite.web.route_table import RouteTable, client_address

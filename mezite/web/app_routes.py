@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from mezite.services.apps.launcher import AppLauncher, AppTile
-from mezite.services.authentication.identity import UserIdentity
+from mezite.services.identity.identities import UserIdentity
 from mezite.web.route_table import RouteTable, client_address
 
 __all__ = ["AppRoutes"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from mezite.services.authorities.certificate_authority import CertificateAuthorities
-from mezite.services.authorities.user_certificates import IssuedToUser
+from mezite.services.login.certificates import IssuedToUser
 
 __all__ = ["certificates_answer"]
 

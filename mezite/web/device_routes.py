@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import InvalidRequestError
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.users.devices import DeviceProof, Devices
 from mezite.web.json_body import read_fields
 from mezite.web.route_table import RouteTable

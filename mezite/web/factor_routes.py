@@ -8,12 +8,12 @@ from typing import Any
 import attrs
 import quart
 
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import UnauthenticatedError
-from mezite.services.factors.assembly import FactorServices
 from mezite.services.factors.own_factors import Enrolled
 from mezite.services.factors.security_keys import KeyChallenge
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.login.password_login import LoginRefusedError
+from mezite.services.proofs.assembly import FactorServices
 from mezite.storage.factors import FactorRow
 from mezite.web.json_body import read_fields
 from mezite.web.login_answers import LoginAnswers

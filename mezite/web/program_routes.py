@@ -7,9 +7,9 @@ from typing import Any
 
 import attrs
 
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import InvalidRequestError
-from mezite.services.login.program_logins import ProgramLogins, WhichProgram
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.sso.program_logins import ProgramLogins, WhichProgram
 from mezite.web.json_body import read_fields
 from mezite.web.proof_field import shown_proof
 from mezite.web.route_table import RouteTable, client_address

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mezite.services.errors import InvalidRequestError
-from mezite.services.factors.codes import ShownCode
-from mezite.services.proofs.fresh_proof import Proof
+from mezite.services.factors.fresh_proof import Proof
+from mezite.services.login.codes import ShownCode
 
 __all__ = ["shown_proof"]
 

@@ -9,7 +9,7 @@ import attrs
 import quart
 
 from mezite.net.addresses import host_of
-from mezite.services.authentication.identity import UserIdentity
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.proofs.pending_proof import ProofView
 from mezite.services.proofs.session_proof import SessionProofs
 from mezite.web.json_body import read_fields

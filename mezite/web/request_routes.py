@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import quart
 
-from mezite.services.authentication.identity import UserIdentity
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.requests.access_requests import AccessRequests
 from mezite.services.requests.request_parts import NewRequest, check_state
 from mezite.services.requests.request_views import AccessRequestView

@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import quart
 
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.factors.own_factors import OwnFactors
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.users.own_sessions import OwnSessions
 from mezite.web import browser_session
 from mezite.web.route_table import RouteTable, bearer_token, client_address

@@ -6,7 +6,7 @@ import base64
 from mezite.api.pb.mezite.v1 import auth_pb2, factors_pb2, users_pb2
 from mezite.api.rpc import StatusCode
 from tests.api.services import calling, calling_as
-from tests.services.factors.second_factors import Telephone
+from tests.services.login.second_factors import Telephone
 from tests.services.world import PASSWORD
 
 WITH_PASSWORD = factors_pb2.Proof(password=PASSWORD)

@@ -12,7 +12,7 @@ import pytest
 from mezite.api.pb.mezite.v1 import auth_pb2, enrollment_pb2
 from mezite.api.rpc import StatusCode
 from mezite.core.certificates.keys import generate_ed25519, generate_p256
-from mezite.services.login.password_login import token_hash
+from mezite.core.secret import token_hash
 from mezite.storage import agents, users
 from mezite.testing.certificates import ThrowAwayCa
 from mezite.testing.self_signed import self_signed_pem

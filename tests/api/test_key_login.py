@@ -8,7 +8,7 @@ import pytest
 from mezite.api.pb.mezite.v1 import auth_pb2 as pb
 from mezite.api.rpc import StatusCode
 from tests.api.services import calling
-from tests.services.factors.second_factors import add_key, add_totp
+from tests.services.login.second_factors import add_key, add_totp
 from tests.services.world import PASSWORD
 
 BEGIN, FINISH = "AuthService/BeginWebAuthnLogin", "AuthService/FinishWebAuthnLogin"

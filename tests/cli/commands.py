@@ -17,12 +17,12 @@ import click
 import trio
 from click.testing import CliRunner
 
-from mezite.cli.errors import run_program
 from mezite.cli.hub_client.profile_store import ProfileStore
 from mezite.cli.mezctl.program import mezctl
 from mezite.cli.mezd.program import mezd
 from mezite.cli.mezhub.program import mezhub
 from mezite.cli.msh.program import msh
+from mezite.cli.terminal.errors import run_program
 from tests.handlers.peers import online_agent
 from tests.hub.live_hub import PASSWORD, LiveHub, live_hub, serving_apps
 

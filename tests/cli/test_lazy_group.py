@@ -7,8 +7,8 @@ import click
 import pytest
 
 import mezite
-from mezite.cli.errors import run_program
 from mezite.cli.lazy_group import CommandGroup, LazyCommand, program_group
+from mezite.cli.terminal.errors import run_program
 
 called = []
 

@@ -18,11 +18,11 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 import pytest
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.second_factor import code_field, needed_factors, needed_proofs
 from mezite.cli.msh.mfa import qr_code
+from mezite.cli.terminal.errors import CliError
 from mezite.core.totp import STEP_SECONDS, totp_code
-from mezite.services.proofs.fresh_proof import Proof
+from mezite.services.factors.fresh_proof import Proof
 from mezite.storage.web_sessions import WebSessionKind
 from tests.cli.commands import HubInThread, Result
 from tests.cli.mezhub.test_demo import clean_environment

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 import mezite
-from mezite.cli.errors import run_program
-from mezite.cli.mezctl.program import AuthServer, auth_server, mezctl
+from mezite.cli.hub_client.auth_server import AuthServer, auth_server
+from mezite.cli.mezctl.program import mezctl
 from mezite.cli.mezd.program import mezd
 from mezite.cli.mezhub.program import mezhub
 from mezite.cli.msh.program import msh
+from mezite.cli.terminal.errors import run_program
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAMS = {"mezhub": mezhub, "mezd": mezd, "msh": msh, "mezctl": mezctl}

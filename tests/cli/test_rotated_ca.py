@@ -11,9 +11,9 @@ import attrs
 import pytest
 import trio
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.hub_dialing import connect_hub
 from mezite.cli.hub_client.profile_store import ProfileStore
+from mezite.cli.terminal.errors import CliError
 from mezite.core.certificates.x509_issue import certificate_pem
 from mezite.services.authorities.keys import Purpose
 from mezite.testing.certificates import ThrowAwayCa

@@ -23,8 +23,8 @@ from mezite.net.http1_limits import HostRules
 from mezite.net.http1_server import serve_http1
 from mezite.net.http1_websocket import ACCEPT
 from mezite.services.apps.registration import AppRegistration
-from mezite.services.authentication.identity import UserIdentity
-from mezite.services.factors.codes import FactorShown
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.login.codes import FactorShown
 from mezite.storage import users
 from mezite.storage.roles import put as put_role
 from mezite.storage.web_sessions import WebSessionKind

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mezite.core.totp import STEP_SECONDS, totp_code
-from mezite.services.factors.codes import FactorShown
-from mezite.services.proofs.fresh_proof import Proof
+from mezite.services.factors.fresh_proof import Proof
+from mezite.services.login.codes import FactorShown
 from tests.chromium import chromium, open_tab
 from tests.e2e.app_site import DOMAIN, NOBODY, app_site
 from tests.e2e.openid_provider import run_provider

@@ -21,7 +21,7 @@ from mezite.net.http1_server import serve_http1
 from mezite.net.mux_channel import MuxChannel
 from mezite.services.apps.dialing import AppConnection
 from mezite.services.apps.request_log import AppRequest
-from mezite.services.authentication.identity import UserIdentity
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.sources import system_sources
 from mezite.testing.memory_network import MemoryNetwork, MemoryStream
 

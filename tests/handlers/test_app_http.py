@@ -19,7 +19,7 @@ from mezite.net.http1_wire import ClientGoneError
 from mezite.net.tls_contexts import server_context
 from mezite.net.tls_stream import TlsStream
 from mezite.services.apps.dialing import AllDialsFailedError, DialAttempt, NoAgentsBoundError
-from mezite.services.authentication.identity import UserIdentity
+from mezite.services.identity.identities import UserIdentity
 from mezite.storage.errors import StorageError
 from mezite.testing.self_signed import self_signed_pem
 from tests.handlers.app_front import (

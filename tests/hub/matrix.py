@@ -31,6 +31,7 @@ from mezite.core.rbac.locks import LockTarget
 from mezite.core.rbac.role_document import role_document
 from mezite.core.rbac.role_options import RoleOptions, SessionMfa
 from mezite.core.rbac.roles import Conditions, Role
+from mezite.core.secret import token_hash
 from mezite.handlers.ports.grpc_port import GrpcPort
 from mezite.hub.assembly import Hub, open_hub
 from mezite.net.accept_loop import Connection
@@ -40,8 +41,7 @@ from mezite.net.mux_session import ChannelRejectedError, MuxSession, TunnelClose
 from mezite.net.tls_contexts import mutual_client_context, unverified_client_context
 from mezite.net.tls_stream import TlsError, TlsStream
 from mezite.net.websocket_upgrade import UpgradeError, open_websocket
-from mezite.services.authorities.user_certificates import UserCertificateService
-from mezite.services.login.password_login import token_hash
+from mezite.services.login.certificates import UserCertificateService
 from mezite.services.nodes.enrollment import JoinRequest, secret_part
 from mezite.services.sources import Sources, system_sources
 from mezite.storage import agents, apps, audit_events, roles, users, web_sessions

@@ -23,7 +23,7 @@ from mezite.net.tls_stream import TlsError, TlsStream
 from mezite.services.authorities.certificate_authority import CertificateAuthorities
 from mezite.services.authorities.keys import Purpose
 from mezite.services.authorities.rotation import AuthorityRotation
-from mezite.services.authorities.trust_news import tell_agents
+from mezite.services.nodes.trust_news import tell_agents
 from mezite.services.nodes.tunnel_registry import Tunnel, TunnelRegistry
 from mezite.storage.errors import DatabaseBusyError
 from tests.hub.live_hub import LiveHub, live_hub

@@ -11,7 +11,7 @@ from mezite.core.rbac.role_document import role_document
 from mezite.core.rbac.roles import Conditions, Role
 from mezite.hub.assembly import open_hub
 from mezite.hub.webhook_receiver import WebhookSecretError, configured_webhook
-from mezite.services.authentication.identity import user_of_session
+from mezite.services.identity.identities import user_of_session
 from mezite.services.requests.request_parts import NewRequest
 from mezite.services.sources import system_sources
 from mezite.storage import roles, users, webhook_outbox

@@ -9,7 +9,7 @@ import trio
 
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.mux_session import PendingChannel, TunnelClosedError
-from mezite.services.authentication.identity import AgentIdentity
+from mezite.services.identity.identities import AgentIdentity
 from mezite.services.nodes.tunnel_registry import Tunnel
 from mezite.testing.mux_sessions import SessionPair
 from tests.services.world import CLIENT, World

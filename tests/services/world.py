@@ -18,26 +18,25 @@ from cryptography.x509 import load_pem_x509_certificate
 from mezite.core.certificates.keys import generate_ed25519, generate_p256, public_key_pem
 from mezite.core.certificates.ssh import authorized_key_line, parse_authorized_key_line, public_key_blob
 from mezite.core.certificates.ssh_verify import verify_user_certificate
-from mezite.services.access.access_watch import AccessWatch
 from mezite.services.access.live_access import LiveAccess
 from mezite.services.access.lock_feed import LockFeed
-from mezite.services.access.locks import Locks
 from mezite.services.access.role_trial import RoleTrial
 from mezite.services.access.roles import RoleCatalog
+from mezite.services.app_memory import AppMemory
 from mezite.services.apps.catalog import AppCatalog
-from mezite.services.apps.memory import AppMemory
 from mezite.services.apps.registration import AppsDomain
 from mezite.services.apps.sessions import AppSessions
 from mezite.services.apps.status import AppStatus
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication.authenticator import Authenticator
 from mezite.services.authentication.credential_refusals import CredentialRefusals
-from mezite.services.authentication.identity import AgentIdentity, UserIdentity
 from mezite.services.authentication.refusal_log import RefusalLog
 from mezite.services.authorities.certificate_authority import CertificateAuthorities
-from mezite.services.authorities.user_certificates import IssuedToUser, UserCertificateService
-from mezite.services.factors.assembly import FactorServices, open_factor_services
-from mezite.services.factors.codes import FactorCodes, ShownCode
+from mezite.services.identity.identities import AgentIdentity, UserIdentity
+from mezite.services.locks.access_watch import AccessWatch
+from mezite.services.locks.locks import Locks
+from mezite.services.login.certificates import IssuedToUser, UserCertificateService
+from mezite.services.login.codes import FactorCodes, ShownCode
 from mezite.services.login.password_login import LoginService
 from mezite.services.nodes.access import NodeAccess
 from mezite.services.nodes.directory import NodeDirectory
@@ -46,6 +45,7 @@ from mezite.services.nodes.live_connections import LiveConnections
 from mezite.services.nodes.session_control import NodeSessionControl
 from mezite.services.nodes.tunnel_leases import TunnelLeases
 from mezite.services.nodes.tunnel_registry import TunnelRegistry
+from mezite.services.proofs.assembly import FactorServices, open_factor_services
 from mezite.services.requests.access_requests import AccessRequests
 from mezite.services.sources import Sources
 from mezite.services.users.accounts import Accounts

@@ -5,9 +5,9 @@ import base64
 
 import pytest
 
-from mezite.services.proofs.fresh_proof import FRESH_MS
+from mezite.services.factors.fresh_proof import FRESH_MS
 from mezite.testing.software_key import SoftwareKey
-from tests.services.factors.second_factors import Telephone, add_key, add_totp, log_in
+from tests.services.login.second_factors import Telephone, add_key, add_totp, log_in
 from tests.services.world import PASSWORD, START, WEB_URL
 from tests.web.browser import API, browsing, document, make_app
 

@@ -6,7 +6,7 @@ import pytest
 from mezite.core.rbac.role_options import SessionMfa
 from mezite.core.rbac.session_mfa import ProvenFor
 from mezite.services.proofs.pending_proof import ProofRequest
-from tests.services.factors.second_factors import add_key, add_totp
+from tests.services.login.second_factors import add_key, add_totp
 from tests.services.world import CLIENT, START
 from tests.web.browser import browsing, document, make_app
 

@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 
 from mezite.api.client import ApiClient, RpcError, StatusCode
 from mezite.api.dialing import AUTH_PORT, GRPC_ALPN, ApiConnectError, connect_api, fetch_cluster_ca
-from mezite.cli.errors import EXIT_USAGE, CliError
+from mezite.cli.hub_client.auth_server import AuthServer
 from mezite.cli.hub_client.granted_access import loaded_profile
 from mezite.cli.hub_client.hub_dialing import front_outbound
 from mezite.cli.hub_client.profile_store import CurrentProfile, Profile, ProfileStore
 from mezite.cli.hub_client.trusted_roots import read_roots
 from mezite.cli.hub_client.user_certificate import check_usable
 from mezite.cli.hub_client.way_out import way_out
-from mezite.cli.mezctl.program import AuthServer
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError
 from mezite.core.join_token import InvalidJoinTokenError, parse_ca_pin
 from mezite.net.addresses import split_host_port
 from mezite.net.dialer import DialError

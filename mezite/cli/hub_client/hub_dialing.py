@@ -17,9 +17,9 @@ import time
 import attrs
 import trio
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.profile_store import CurrentProfile, Profile, ProfileStore
 from mezite.cli.hub_client.way_out import way_out
+from mezite.cli.terminal.errors import CliError
 from mezite.core.certificates.identity import PeerKind
 from mezite.core.certificates.refusal import CertificateRefused
 from mezite.core.certificates.x509_issue import load_certificates

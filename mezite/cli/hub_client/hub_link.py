@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import trio
 
-from mezite.cli.errors import CliError
+from mezite.cli.terminal.errors import CliError
 from mezite.core.backoff import Backoff
 from mezite.core.errors import ExplainedError
 from mezite.core.mux.connection import ChannelHeader, Side

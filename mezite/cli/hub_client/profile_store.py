@@ -23,7 +23,7 @@ from pathlib import Path
 
 import attrs
 
-from mezite.cli.errors import CliError
+from mezite.cli.terminal.errors import CliError
 
 __all__ = ["CurrentProfile", "Profile", "ProfileStore", "as_reached", "replace_file"]
 

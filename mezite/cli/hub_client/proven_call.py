@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from mezite.api.pb.mezite.v1 import factors_pb2 as pb
-from mezite.cli.errors import CliError, run_command
 from mezite.cli.hub_client.second_factor import ask_code, code_field, needed_proofs
+from mezite.cli.terminal.errors import CliError, run_command
 from mezite.cli.terminal.prompts import ask_password
 
 __all__ = ["proven"]

@@ -16,9 +16,9 @@ import attrs
 import click
 import trio
 
-from mezite.cli.errors import EXIT_USAGE, CliError
 from mezite.cli.hub_client.loopback_callback import open_loopback_callback
 from mezite.cli.hub_client.web_client import WebClient
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError
 from mezite.core.secret import Secret
 
 __all__ = ["KeysToCertify", "SsoSignIn", "check_connector", "has_browser"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mezite.cli.errors import CliError
+from mezite.cli.terminal.errors import CliError
 from mezite.core.certificates.x509_issue import load_certificates
 
 __all__ = ["read_roots"]

@@ -7,8 +7,8 @@ import time
 
 import attrs
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.profile_store import CurrentProfile, Profile
+from mezite.cli.terminal.errors import CliError
 from mezite.core.certificates.identity import IdentityError, decode_request_ids, decode_roles
 from mezite.core.certificates.keys import InvalidKeyError
 from mezite.core.certificates.ssh import NO_LOGIN_PRINCIPAL, parse_authorized_key_line

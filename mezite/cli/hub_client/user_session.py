@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.granted_access import store_and_profile
 from mezite.cli.hub_client.hub_dialing import connect_hub
 from mezite.cli.hub_client.profile_store import CurrentProfile, Profile
 from mezite.cli.hub_client.user_certificate import check_usable
+from mezite.cli.terminal.errors import CliError
 from mezite.core.mux.connection import ChannelHeader, Side
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.mux_channel import MuxChannel

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from mezite.cli.errors import EXIT_USAGE, CliError
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError
 from mezite.core.outbound_proxy import InvalidProxyError, ProxySettings
 from mezite.net.outbound import Outbound
 

@@ -13,8 +13,8 @@ import attrs
 import trio
 
 from mezite.api.signed_trust import ApiConnectError, check_pin
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.way_out import way_out
+from mezite.cli.terminal.errors import CliError
 from mezite.core.certificates.continuation import ClusterTrust, SignedTrust, follow
 from mezite.core.certificates.x509_issue import certificate_spki_sha256, load_certificates
 from mezite.core.secret import Secret

@@ -6,10 +6,10 @@ from __future__ import annotations
 import click
 
 from mezite.api.pb.mezite.v1 import roles_pb2 as pb
-from mezite.cli.errors import run_command
+from mezite.cli.hub_client.auth_server import AuthServer, auth_server
 from mezite.cli.hub_client.hub_connection import open_hub
 from mezite.cli.lazy_group import CommandGroup
-from mezite.cli.mezctl.program import AuthServer, auth_server
+from mezite.cli.terminal.errors import run_command
 from mezite.cli.terminal.output import OutputFormat, format_option, print_record
 
 __all__ = ["access"]

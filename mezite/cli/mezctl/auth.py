@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from mezite.api.pb.mezite.v1 import authorities_pb2 as pb
-from mezite.cli.errors import EXIT_USAGE, CliError, run_command
+from mezite.cli.hub_client.auth_server import AuthServer, auth_server
 from mezite.cli.hub_client.hub_connection import open_hub
 from mezite.cli.lazy_group import CommandGroup
-from mezite.cli.mezctl.program import AuthServer, auth_server
 from mezite.cli.mezctl.rotation_report import rehearsal_lines, rotation_record, status_lines, taken_lines
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.terminal.output import OutputFormat, format_option, print_record
 
 __all__ = ["auth"]

@@ -15,11 +15,11 @@ from mezite.api.dialing import GRPC_ALPN
 from mezite.api.grpc_hop import GrpcHop, clock_offset
 from mezite.api.pb.mezite.v1 import doctor_pb2
 from mezite.api.pb.mezite.v1 import nodes_pb2 as pb
-from mezite.cli.errors import EXIT_USAGE, CliError, run_command
+from mezite.cli.hub_client.auth_server import AuthServer, auth_server
 from mezite.cli.hub_client.hub_connection import address_of, context_of, open_hub, pin_of, profile_of
 from mezite.cli.hub_client.way_out import way_out
-from mezite.cli.mezctl.program import AuthServer, auth_server
 from mezite.cli.terminal.diagnosis_report import report
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.terminal.output import OutputFormat, format_option
 from mezite.core.diagnosis import Finding, Outcome
 from mezite.core.durations import parse_duration

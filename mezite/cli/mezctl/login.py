@@ -6,10 +6,10 @@ from __future__ import annotations
 import click
 
 from mezite.api.pb.mezite.v1 import auth_pb2
-from mezite.cli.errors import CliError, run_command
+from mezite.cli.hub_client.auth_server import AuthServer, auth_server
 from mezite.cli.hub_client.hub_connection import open_hub
 from mezite.cli.hub_client.second_factor import ask_code, code_field, mfa_code_option, needed_factors
-from mezite.cli.mezctl.program import AuthServer, auth_server
+from mezite.cli.terminal.errors import CliError, run_command
 from mezite.cli.terminal.prompts import ask_password, password_options
 from mezite.core.secret import Secret
 

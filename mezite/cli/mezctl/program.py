@@ -6,41 +6,14 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import attrs
 import click
 
-from mezite.cli.errors import run_program
+from mezite.cli.hub_client.auth_server import AuthServer, remember
 from mezite.cli.lazy_group import LazyCommand, program_group
+from mezite.cli.terminal.errors import run_program
 from mezite.core.secret import Secret
 
-__all__ = ["AuthServer", "auth_server", "main", "mezctl"]
-
-_KEY = "mezite.auth_server"
-
-
-@attrs.frozen(kw_only=True)
-class AuthServer:
-    """The global options: which API to call, and as whom."""
-
-    address: str = "localhost:3025"
-    """``HOST[:PORT]`` of the gRPC API."""
-    address_given: bool = False
-    """Whether the user chose the address; if not, the profile of ``msh login`` may know a better one."""
-    token: Secret | None = None
-    """Session token of ``mezctl login``; None to use the profile of ``msh login``."""
-    ca_pin: str | None = None
-    """``sha256:<64 hex>`` that the hub's CA must have."""
-    ca_file: str | None = None
-    """PEM file with further roots, for a balancer that ends TLS."""
-    plaintext: bool = False
-    """h2c instead of TLS."""
-
-
-def auth_server(ctx: click.Context) -> AuthServer:
-    """Return the global options that stood before the command."""
-    found = ctx.meta.get(_KEY, AuthServer())
-    assert isinstance(found, AuthServer)
-    return found
+__all__ = ["main", "mezctl"]
 
 
 def _options() -> list[click.Parameter]:
@@ -63,7 +36,7 @@ def _options() -> list[click.Parameter]:
 @click.pass_context
 def _remember(ctx: click.Context, /, **options: Any) -> None:
     address, token = options["auth_server"], options["token"]
-    ctx.meta[_KEY] = AuthServer(
+    server = AuthServer(
         address=address or "localhost:3025",
         address_given=address is not None,
         token=Secret(token) if token else None,
@@ -71,6 +44,7 @@ def _remember(ctx: click.Context, /, **options: Any) -> None:
         ca_file=options["ca_file"],
         plaintext=options["plaintext"],
     )
+    remember(ctx, server)
 
 
 mezctl = program_group(

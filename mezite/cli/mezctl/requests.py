@@ -9,10 +9,10 @@ import click
 from google.protobuf.message import Message
 
 from mezite.api.pb.mezite.v1 import requests_pb2 as pb
-from mezite.cli.errors import run_command
+from mezite.cli.hub_client.auth_server import AuthServer, auth_server
 from mezite.cli.hub_client.hub_connection import open_hub
 from mezite.cli.lazy_group import CommandGroup
-from mezite.cli.mezctl.program import AuthServer, auth_server
+from mezite.cli.terminal.errors import run_command
 from mezite.cli.terminal.output import OutputFormat, format_option, print_record, print_rows
 from mezite.cli.terminal.request_rows import REQUEST_COLUMNS, request_row
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 import click
 
 from mezite.api.pb.mezite.v1 import sessions_pb2 as pb
-from mezite.cli.errors import EXIT_USAGE, CliError, run_command
+from mezite.cli.hub_client.auth_server import AuthServer, auth_server
 from mezite.cli.hub_client.hub_connection import open_hub
 from mezite.cli.lazy_group import CommandGroup
-from mezite.cli.mezctl.program import AuthServer, auth_server
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.terminal.output import Column, OutputFormat, format_option, print_record, print_rows
 from mezite.core.timestamps import format_timestamp
 

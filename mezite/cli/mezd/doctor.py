@@ -9,9 +9,9 @@ import time
 import click
 
 from mezite.agent.diagnosis import diagnose_agent
-from mezite.cli.errors import run_command
 from mezite.cli.mezd.start import outbound_of
 from mezite.cli.terminal.diagnosis_report import report
+from mezite.cli.terminal.errors import run_command
 from mezite.cli.terminal.output import OutputFormat, format_option
 from mezite.config.loader import load_agent_config
 

@@ -16,13 +16,13 @@ import attrs
 import click
 import trio
 
-from mezite.cli.errors import EXIT_USAGE, CliError, first_cause, run_command
 from mezite.cli.hub_client.trusted_roots import read_roots
 from mezite.cli.hub_client.way_out import way_out
 from mezite.cli.lazy_group import CommandGroup
 from mezite.cli.log_setup import configure_logging
 from mezite.cli.mezd.machine_home import MachineHome
 from mezite.cli.mezd.machine_identity import FirstStart, begin, renew
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError, first_cause, run_command
 from mezite.core.backoff import Backoff
 from mezite.core.durations import format_duration
 from mezite.core.errors import ExplainedError

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import attrs
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.profile_store import CurrentProfile, Profile, ProfileStore, replace_file
 from mezite.cli.hub_client.ssh_settings import node_settings
+from mezite.cli.terminal.errors import CliError
 from mezite.core.certificates.validity import BACKDATE_SECONDS
 from mezite.core.certificates.x509_issue import load_certificates
 

@@ -11,11 +11,11 @@ from mezite.api.client import RpcError
 from mezite.api.dialing import GRPC_ALPN, connect_api, fetch_cluster_ca
 from mezite.api.pb.mezite.v1 import identities_pb2 as pb
 from mezite.api.signed_trust import check_pin, received_trust
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.hub_connection import failure_of
 from mezite.cli.hub_client.profile_store import CurrentProfile, Profile, as_reached
 from mezite.cli.hub_client.user_session import open_api
 from mezite.cli.mezd.machine_home import MachineHome
+from mezite.cli.terminal.errors import CliError
 from mezite.core.certificates.keys import (
     generate_ed25519,
     generate_p256,

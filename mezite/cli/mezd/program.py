@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import sys
 
-from mezite.cli.errors import run_program
 from mezite.cli.lazy_group import LazyCommand, program_group
+from mezite.cli.terminal.errors import run_program
 
 __all__ = ["main", "mezd"]
 

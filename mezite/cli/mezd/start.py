@@ -14,10 +14,10 @@ import trio
 
 from mezite.agent.daemon import run_agent
 from mezite.agent.identity_store import IdentityDamagedError
-from mezite.cli.errors import EXIT_USAGE, CliError, first_cause, run_command
 from mezite.cli.hub_client.trusted_roots import read_roots
 from mezite.cli.hub_client.way_out import way_out
 from mezite.cli.log_setup import configure_logging
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError, first_cause, run_command
 from mezite.config.loader import load_agent_config
 from mezite.config.schema import AgentConfig
 from mezite.core.names import InvalidNameError, node_name_from_host_name

@@ -8,7 +8,7 @@ import os
 import click
 import trio
 
-from mezite.cli.errors import CliError, first_cause, run_command
+from mezite.cli.terminal.errors import CliError, first_cause, run_command
 from mezite.cli.terminal.prompts import given_password, password_options
 from mezite.config.loader import load_hub_config
 from mezite.config.schema import HubConfig

@@ -7,7 +7,7 @@ import os
 
 import click
 
-from mezite.cli.errors import CliError, run_command
+from mezite.cli.terminal.errors import CliError, run_command
 from mezite.config.loader import load_hub_config
 from mezite.config.schema import HubConfig
 from mezite.hub.ground import open_ground

@@ -19,10 +19,10 @@ import trio
 
 from mezite.agent.daemon import run_agent
 from mezite.agent.joining import JoinError
-from mezite.cli.errors import EXIT_INTERRUPTED, EXIT_OK, CliError, first_cause, run_command
 from mezite.cli.log_setup import configure_logging
 from mezite.cli.mezhub.demo_apps import DemoApps, serve_demo_apps
 from mezite.cli.program_path import program_command, program_text
+from mezite.cli.terminal.errors import EXIT_INTERRUPTED, EXIT_OK, CliError, first_cause, run_command
 from mezite.config.kinds import ListenAddress
 from mezite.config.schema import AgentConfig, AuthConfig, DiagConfig, HubConfig, ProxyConfig
 from mezite.core.secret import Secret

@@ -7,8 +7,8 @@ import os
 
 import click
 
-from mezite.cli.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.terminal.diagnosis_report import report
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.terminal.output import OutputFormat, format_option
 from mezite.config.loader import load_hub_config
 from mezite.config.schema import HubConfig

@@ -7,7 +7,7 @@ import os
 
 import click
 
-from mezite.cli.errors import CliError
+from mezite.cli.terminal.errors import CliError
 from mezite.config.example import commented_example
 
 __all__ = ["init"]

@@ -7,8 +7,8 @@ import sys
 
 import click
 
-from mezite.cli.errors import run_program
 from mezite.cli.lazy_group import LazyCommand, program_group
+from mezite.cli.terminal.errors import run_program
 
 __all__ = ["main", "mezhub"]
 

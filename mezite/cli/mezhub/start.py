@@ -12,8 +12,8 @@ import attrs
 import click
 import trio
 
-from mezite.cli.errors import CliError, first_cause, run_command
 from mezite.cli.log_setup import configure_logging
+from mezite.cli.terminal.errors import CliError, first_cause, run_command
 from mezite.config.checks import hub_notes
 from mezite.config.loader import load_hub_config
 from mezite.config.problems import ConfigProblems

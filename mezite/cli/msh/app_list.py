@@ -9,9 +9,9 @@ import webbrowser
 import click
 
 from mezite.api.pb.mezite.v1 import apps_pb2 as pb
-from mezite.cli.errors import CliError, run_command
 from mezite.cli.hub_client.sso_sign_in import has_browser
 from mezite.cli.hub_client.user_session import open_api
+from mezite.cli.terminal.errors import CliError, run_command
 from mezite.cli.terminal.output import Column, OutputFormat, format_option, print_rows
 
 __all__ = ["ls", "open_app"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import click
 
-from mezite.cli.errors import run_command
 from mezite.cli.msh.app_tunnels import AppPort, open_tunnels
+from mezite.cli.terminal.errors import run_command
 from mezite.cli.terminal.escapes import escape_controls
 
 __all__ = ["login", "pair_ports"]

@@ -12,10 +12,10 @@ from contextlib import AsyncExitStack
 import attrs
 import trio
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.hub_dialing import connect_hub
 from mezite.cli.hub_client.hub_link import HubLink
 from mezite.cli.hub_client.user_session import current_profile
+from mezite.cli.terminal.errors import CliError
 from mezite.core.mux.connection import ChannelHeader
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.accept_loop import Connection, serve_connections

@@ -10,12 +10,12 @@ import attrs
 import click
 
 from mezite.api.pb.mezite.v1 import devices_pb2 as pb
-from mezite.cli.errors import CliError, run_command
 from mezite.cli.hub_client.profile_store import CurrentProfile, ProfileStore
 from mezite.cli.hub_client.user_session import open_api
 from mezite.cli.lazy_group import CommandGroup
 from mezite.cli.msh.device_key import DeviceKey
 from mezite.cli.terminal.device_rows import DEVICE_COLUMNS, device_row
+from mezite.cli.terminal.errors import CliError, run_command
 from mezite.cli.terminal.output import OutputFormat, format_option, print_rows
 from mezite.core.device_proof import DevicePurpose
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import attrs
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.profile_store import ProfileStore
+from mezite.cli.terminal.errors import CliError
 from mezite.core.certificates.keys import PrivateKey, generate_ed25519, load_private_key, private_key_pem
 from mezite.core.certificates.ssh import authorized_key_line, public_key_blob
 from mezite.core.device_proof import DevicePurpose, sign_proof

@@ -7,11 +7,11 @@ import os
 
 import click
 
-from mezite.cli.errors import CliError, run_command
 from mezite.cli.hub_client.profile_store import ProfileStore
 from mezite.cli.hub_client.way_out import way_out
 from mezite.cli.msh.user_diagnosis import diagnose_user
 from mezite.cli.terminal.diagnosis_report import report
+from mezite.cli.terminal.errors import CliError, run_command
 from mezite.cli.terminal.output import OutputFormat, format_option
 from mezite.core.names import node_name_in
 

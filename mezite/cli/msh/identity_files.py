@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.profile_store import Profile
+from mezite.cli.terminal.errors import CliError
 from mezite.core.certificates.openssh_key import public_line_of_private_key
 
 __all__ = ["write_identity_files"]

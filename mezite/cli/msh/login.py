@@ -15,7 +15,6 @@ from typing import Any
 import attrs
 import click
 
-from mezite.cli.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.hub_client.hub_dialing import SYSTEM, front_outbound
 from mezite.cli.hub_client.profile_store import CurrentProfile, Profile, ProfileStore, as_reached
 from mezite.cli.hub_client.second_factor import ask_code, code_field, mfa_code_option, needed_factors
@@ -32,6 +31,7 @@ from mezite.cli.hub_client.web_client import (
 )
 from mezite.cli.msh.device_key import DeviceKey
 from mezite.cli.msh.identity_files import write_identity_files
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.terminal.prompts import ask_password, password_options
 from mezite.core.certificates.keys import (
     PrivateKey,

@@ -6,8 +6,8 @@ from __future__ import annotations
 import click
 
 from mezite.api.pb.mezite.v1 import nodes_pb2 as pb
-from mezite.cli.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.hub_client.user_session import open_api
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.terminal.node_rows import NODE_COLUMNS, node_row
 from mezite.cli.terminal.output import OutputFormat, format_option, print_rows
 from mezite.core.labels import InvalidLabelsError, parse_labels

@@ -8,12 +8,12 @@ import sys
 import click
 
 from mezite.api.pb.mezite.v1 import factors_pb2 as pb
-from mezite.cli.errors import run_command
 from mezite.cli.hub_client.proven_call import proven
 from mezite.cli.hub_client.second_factor import mfa_code_option
 from mezite.cli.hub_client.user_session import open_api
 from mezite.cli.lazy_group import CommandGroup
 from mezite.cli.msh.mfa_prove import prove
+from mezite.cli.terminal.errors import run_command
 from mezite.cli.terminal.escapes import escape_controls
 from mezite.cli.terminal.factor_rows import FACTOR_COLUMNS, factor_rows, factors_page
 from mezite.cli.terminal.output import OutputFormat, format_option, print_record, print_rows

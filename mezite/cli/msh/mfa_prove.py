@@ -6,9 +6,9 @@ from __future__ import annotations
 import click
 
 from mezite.api.pb.mezite.v1 import nodes_pb2
-from mezite.cli.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.hub_client.user_session import open_api
 from mezite.cli.msh.proof_ahead import ProofAhead, show_ahead
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError, run_command
 from mezite.core.durations import format_duration, parse_duration
 from mezite.core.labels import InvalidLabelsError, parse_labels
 

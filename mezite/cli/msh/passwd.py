@@ -9,10 +9,10 @@ import click
 
 from mezite.api.pb.mezite.v1 import auth_pb2 as pb
 from mezite.api.pb.mezite.v1.factors_pb2 import Proof
-from mezite.cli.errors import EXIT_USAGE, CliError
 from mezite.cli.hub_client.proven_call import proven
 from mezite.cli.hub_client.second_factor import mfa_code_option
 from mezite.cli.hub_client.user_session import open_api
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError
 from mezite.cli.terminal.prompts import ask_password, confirm_new_password
 from mezite.core.secret import Secret
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from mezite.cli.errors import EXIT_USAGE, CliError
 from mezite.cli.hub_client.user_session import open_api
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError
 from mezite.cli.terminal.escapes import escape_controls
 
 if TYPE_CHECKING:

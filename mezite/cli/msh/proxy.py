@@ -9,9 +9,9 @@ import sys
 import click
 import trio
 
-from mezite.cli.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.hub_client.user_session import current_profile, open_channel
 from mezite.cli.lazy_group import CommandGroup
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError, run_command
 from mezite.core.mux.connection import ChannelHeader
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.core.names import node_name_in

@@ -15,11 +15,11 @@ from google.protobuf.message import Message
 from mezite.api.client import ApiClient
 from mezite.api.pb.mezite.v1 import auth_pb2
 from mezite.api.pb.mezite.v1 import requests_pb2 as pb
-from mezite.cli.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.hub_client.granted_access import store_and_profile
 from mezite.cli.hub_client.user_certificate import read_user_certificate
 from mezite.cli.hub_client.user_session import open_api
 from mezite.cli.lazy_group import CommandGroup
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError, run_command
 from mezite.cli.terminal.output import OutputFormat, format_option, print_record, print_rows
 from mezite.cli.terminal.request_rows import REQUEST_COLUMNS, request_row
 from mezite.core.certificates.keys import check_public_key, public_key_pem

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 import attrs
 import click
 
-from mezite.cli.errors import EXIT_FAILED, EXIT_USAGE, CliError, run_command
 from mezite.cli.hub_client.granted_access import warn_of_end
 from mezite.cli.hub_client.profile_store import CurrentProfile
 from mezite.cli.hub_client.ssh_settings import node_settings
 from mezite.cli.hub_client.user_certificate import read_user_certificate
 from mezite.cli.hub_client.user_session import current_profile
+from mezite.cli.terminal.errors import EXIT_FAILED, EXIT_USAGE, CliError, run_command
 
 __all__ = ["SshArguments", "choose_login", "client_options", "run_client", "split_arguments", "ssh"]
 

@@ -7,9 +7,9 @@ import time
 
 import click
 
-from mezite.cli.errors import EXIT_FAILED
 from mezite.cli.hub_client.granted_access import store_and_profile, warn_of_end
 from mezite.cli.hub_client.user_certificate import read_user_certificate
+from mezite.cli.terminal.errors import EXIT_FAILED
 from mezite.cli.terminal.output import OutputFormat, format_option, print_record
 from mezite.core.timestamps import format_seconds
 

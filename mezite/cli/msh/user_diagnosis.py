@@ -13,13 +13,13 @@ import trio
 
 from mezite.api.grpc_hop import clock_offset
 from mezite.api.pb.mezite.v1 import nodes_pb2 as pb
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.hub_dialing import connect_hub, front_outbound
 from mezite.cli.hub_client.profile_store import CurrentProfile, Profile, ProfileStore
 from mezite.cli.hub_client.user_certificate import check_usable, read_user_certificate
 from mezite.cli.hub_client.user_session import open_api, open_channel
 from mezite.cli.hub_client.web_client import ALPN as WEB_ALPN
 from mezite.cli.hub_client.web_client import find_hub
+from mezite.cli.terminal.errors import CliError
 from mezite.core.diagnosis import Finding, StepFailedError
 from mezite.core.durations import format_duration
 from mezite.core.mux.connection import ChannelHeader

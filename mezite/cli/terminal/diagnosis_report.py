@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from mezite.cli.errors import CliError
+from mezite.cli.terminal.errors import CliError
 from mezite.cli.terminal.escapes import escape_controls
 from mezite.cli.terminal.output import Column, OutputFormat, print_record, print_rows
 from mezite.core.diagnosis import Finding, Outcome, first_broken

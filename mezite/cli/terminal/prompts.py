@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mezite.cli.errors import EXIT_USAGE, CliError
+from mezite.cli.terminal.errors import EXIT_USAGE, CliError
 from mezite.core.secret import Secret
 
 __all__ = ["ask_password", "confirm_new_password", "given_password", "password_options"]

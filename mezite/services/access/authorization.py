@@ -23,9 +23,9 @@ from mezite.core.rbac.role_options import (
 )
 from mezite.core.rbac.roles import role_allows_verb
 from mezite.core.rbac.session_mfa import SessionProof
-from mezite.services.access.address_pins import is_pinned_here
 from mezite.services.access.missing_proof import ask_for, lacking_by_login, lacking_mfa
-from mezite.services.authentication.identity import AgentIdentity, Identity, UserIdentity
+from mezite.services.identity.address_pins import is_pinned_here
+from mezite.services.identity.identities import AgentIdentity, Identity, UserIdentity
 
 __all__ = [
     "AccessContext",

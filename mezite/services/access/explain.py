@@ -16,8 +16,8 @@ from mezite.core.rbac.role_options import RoleOptions, SessionMfa
 from mezite.core.rbac.roles import Role
 from mezite.services.access.authorization import tcp_objection, unenforced, user_subjects
 from mezite.services.access.lock_feed import LockFeed
-from mezite.services.access.role_definitions import definitions
 from mezite.services.errors import NotFoundError
+from mezite.services.identity.role_definitions import definitions
 from mezite.services.sources import Sources
 from mezite.storage import agents, apps, users
 from mezite.storage.agents import AgentRow

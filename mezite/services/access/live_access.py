@@ -19,7 +19,7 @@ import trio
 
 from mezite.services.access.authorization import AccessContext, Resource, authorize
 from mezite.services.access.lock_feed import LockFeed
-from mezite.services.authentication.identity import Identity
+from mezite.services.identity.identities import Identity
 from mezite.services.sources import Sources
 
 __all__ = ["LiveAccess", "LiveEntry", "LiveKind"]

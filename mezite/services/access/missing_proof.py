@@ -10,7 +10,7 @@ import attrs
 from mezite.core.rbac.evaluator import Grants
 from mezite.core.rbac.role_options import RoleOptions, SessionMfa, strictest
 from mezite.core.rbac.session_mfa import satisfies
-from mezite.services.authentication.identity import UserIdentity
+from mezite.services.identity.identities import UserIdentity
 
 if TYPE_CHECKING:
     from mezite.services.access.authorization import AccessContext, Resource

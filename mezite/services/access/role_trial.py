@@ -13,8 +13,8 @@ import trio
 from mezite.core.audit.event_types import EventType
 from mezite.core.rbac.evaluator import NodeGrants
 from mezite.core.rbac.roles import Role
-from mezite.services.access.role_definitions import definitions
 from mezite.services.access.roles import KnownRole, all_users, checked_role
+from mezite.services.identity.role_definitions import definitions
 from mezite.services.sources import Sources
 from mezite.storage import agents, audit_events, roles
 from mezite.storage.agents import AgentRow

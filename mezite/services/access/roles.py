@@ -12,9 +12,9 @@ from mezite.core.audit.event_types import EventType
 from mezite.core.rbac.role_document import RoleProblems, parse_role, role_document
 from mezite.core.rbac.roles import BUILT_IN_ROLES, Role
 from mezite.services.access.authorization import unenforced
-from mezite.services.access.role_definitions import stored_role
 from mezite.services.audit_log import AuditLog
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
+from mezite.services.identity.role_definitions import stored_role
 from mezite.services.sources import Sources
 from mezite.storage import roles, users
 from mezite.storage.database import Database

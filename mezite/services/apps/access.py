@@ -21,13 +21,13 @@ from mezite.services.access.live_access import LiveAccess, LiveEntry, LiveKind
 from mezite.services.access.lock_feed import LockFeed
 from mezite.services.apps.dialing import AppConnection, AppDialer
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import (
     AccessDeniedError,
     NotFoundError,
     UnauthenticatedError,
     UnavailableError,
 )
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.nodes.live_connections import LiveConnections
 from mezite.services.sources import Sources
 

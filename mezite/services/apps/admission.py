@@ -11,8 +11,8 @@ from mezite.core.rbac.session_mfa import ProvenFactor, ProvenFor, SessionProof
 from mezite.services.access.authorization import AccessContext, Decision, authorize
 from mezite.services.apps.catalog import app_resource
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import AccessDeniedError
+from mezite.services.identity.identities import UserIdentity
 from mezite.storage.app_sessions import AppSessionRow
 
 __all__ = ["VERB", "AppAdmission", "proof_of_session"]

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from mezite.core.apps.app import App
 from mezite.core.assertion.claims import AssertionClaims
 from mezite.core.assertion.signer import AssertionSigner
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.authorities.certificate_authority import CertificateAuthorities
 from mezite.services.authorities.keys import Purpose
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.sources import Sources
 
 __all__ = ["ASSERTION_FIELD", "ROLES_FIELD", "USER_FIELD", "AppAssertions"]

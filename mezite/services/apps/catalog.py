@@ -15,7 +15,7 @@ from mezite.core.audit.event_types import EventType
 from mezite.core.names import check_node_name
 from mezite.services.access.authorization import AccessContext, Resource, authorize
 from mezite.services.access.lock_feed import LockFeed
-from mezite.services.apps.memory import AppMemory, KnownApp
+from mezite.services.app_memory import AppMemory, KnownApp
 from mezite.services.apps.registration import (
     INACTIVE,
     AppRegistration,
@@ -27,8 +27,8 @@ from mezite.services.apps.registration import (
     warnings_about,
 )
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import ConflictError, NotFoundError
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.sources import Sources
 from mezite.storage import agents, app_sessions, apps
 from mezite.storage.apps import AppRow

@@ -17,9 +17,9 @@ import trio
 
 from mezite.core.apps.app import App
 from mezite.core.apps.health import AgentHealth, HealthState, health_key
+from mezite.services.app_memory import NOTHING_KNOWN, AppMemory, KnownApps
 from mezite.services.apps.health import HealthBoard
 from mezite.services.apps.health_probe import HealthProbe
-from mezite.services.apps.memory import NOTHING_KNOWN, AppMemory, KnownApps
 from mezite.services.nodes.tunnel_registry import Tunnel, TunnelRegistry
 from mezite.services.sources import Sources
 from mezite.storage import app_health

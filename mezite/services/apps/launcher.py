@@ -12,7 +12,7 @@ from mezite.core.apps.health import AppHealth
 from mezite.net.addresses import split_host_port
 from mezite.services.apps.catalog import AppCatalog
 from mezite.services.apps.status import AppState, AppStatus
-from mezite.services.authentication.identity import UserIdentity
+from mezite.services.identity.identities import UserIdentity
 
 __all__ = ["AppLauncher", "AppTile", "app_url"]
 

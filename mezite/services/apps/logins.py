@@ -20,17 +20,16 @@ from mezite.core.apps.app import App
 from mezite.core.attempt_budget import AttemptBudget
 from mezite.core.audit.event_types import EventType
 from mezite.core.rbac.role_options import SessionMfa
-from mezite.core.secret import Secret
+from mezite.core.secret import Secret, token_hash
 from mezite.services.access.authorization import AccessContext, Decision
 from mezite.services.apps.admission import AppAdmission
 from mezite.services.apps.sessions import IDLE_MS, AppSessions, StartedAppSession
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication.authenticator import Authenticator
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.authentication.refusal_log import RefusalLog
 from mezite.services.authentication.source_limit import SecretGuesses, SourceLimit
 from mezite.services.errors import InvalidRequestError, NotFoundError, UnauthenticatedError, UnavailableError
-from mezite.services.login.password_login import token_hash
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.proofs.pending_proof import PendingProof
 from mezite.services.proofs.session_proof import SessionProofs
 from mezite.services.public_addresses import PublicAddresses

@@ -24,7 +24,7 @@ import trio
 from mezite.core.apps.app import App
 from mezite.core.audit.event_types import EventType
 from mezite.services.audit_log import GROUP, AuditLog, AuditUnavailableError, Occurrence
-from mezite.services.authentication.identity import UserIdentity
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.sources import Sources
 
 __all__ = ["WAITING", "AppRequest", "AppRequestLog"]

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from mezite.core.secret import token_hash
 from mezite.services.apps.sessions import AppSessions
 from mezite.services.authentication.authenticator import Authenticator
-from mezite.services.authentication.identity import UserIdentity
-from mezite.services.login.password_login import token_hash
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.sources import Sources
 from mezite.storage.app_sessions import AppSessionRow
 

@@ -18,11 +18,10 @@ import attrs
 import trio
 
 from mezite.core.audit.event_types import EventType
-from mezite.core.secret import Secret
+from mezite.core.secret import Secret, token_hash
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import NotFoundError
-from mezite.services.login.password_login import token_hash
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.sources import Sources
 from mezite.storage import app_sessions, web_sessions
 from mezite.storage.app_logins import AppCodeRow

@@ -11,12 +11,13 @@ from mezite.core.certificates.refusal import CertificateRefused
 from mezite.core.certificates.validity import BACKDATE_SECONDS
 from mezite.core.certificates.verified import VerifiedPeer, VerifiedUserCertificate
 from mezite.core.rbac.roles import Role
-from mezite.services.access.address_pins import is_pinned_here
+from mezite.core.secret import token_hash
 from mezite.services.access.authorization import AccessContext, holder_subjects
 from mezite.services.access.lock_feed import LockFeed
-from mezite.services.access.role_definitions import definitions
-from mezite.services.access.trusted_device import trusted_device
-from mezite.services.authentication.identity import (
+from mezite.services.authorities.certificate_authority import CertificateAuthorities
+from mezite.services.errors import LockedError, UnauthenticatedError
+from mezite.services.identity.address_pins import is_pinned_here
+from mezite.services.identity.identities import (
     AgentIdentity,
     Identity,
     UserIdentity,
@@ -26,10 +27,9 @@ from mezite.services.authentication.identity import (
     user_of_session,
     user_of_ssh_certificate,
 )
-from mezite.services.authorities.certificate_authority import CertificateAuthorities
-from mezite.services.errors import LockedError, UnauthenticatedError
-from mezite.services.login.password_login import token_hash
-from mezite.services.requests.requested_access import RequestedAccess, requested_access
+from mezite.services.identity.requested_access import RequestedAccess, requested_access
+from mezite.services.identity.role_definitions import definitions
+from mezite.services.identity.trusted_device import trusted_device
 from mezite.services.sources import Sources
 from mezite.storage import agents, app_sessions, users, web_sessions
 from mezite.storage.agents import AgentRow

@@ -13,11 +13,11 @@ from mezite.core.recovery_code import CODE_BYTES, CODE_COUNT, recovery_code, rec
 from mezite.core.secret import Secret
 from mezite.core.totp import SECRET_BYTES, matching_step, provisioning_uri, secret_text
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
-from mezite.services.factors.codes import totp_context
+from mezite.services.factors.fresh_proof import FreshProof, Proof, binding_of
 from mezite.services.factors.security_keys import AskedFor, KeyChallenge, SecurityKeys
-from mezite.services.proofs.fresh_proof import FreshProof, Proof, binding_of
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.login.codes import totp_context
 from mezite.services.sources import Sources
 from mezite.storage import factors, mfa_challenges, recovery_codes, session_proofs, users, web_sessions
 from mezite.storage.database import Database

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mezite.core.secret import Secret
+from mezite.core.secret import Secret, token_hash
 from mezite.services.errors import InvalidRequestError, NotFoundError
-from mezite.services.factors.codes import FactorRefusedError, FactorShown
 from mezite.services.factors.relying_party import (
     EnrolledKey,
     NoRelyingPartyError,
@@ -21,7 +20,7 @@ from mezite.services.factors.relying_party import (
     VerifiedAssertion,
     user_handle,
 )
-from mezite.services.login.password_login import token_hash
+from mezite.services.login.codes import FactorRefusedError, FactorShown
 from mezite.services.sources import Sources
 from mezite.storage import factors, mfa_challenges, users
 from mezite.storage.database import Database

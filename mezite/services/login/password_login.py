@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -12,19 +11,19 @@ import attrs
 from mezite.core.audit.event_types import EventType
 from mezite.core.client_address import source_of
 from mezite.core.durations import format_duration
-from mezite.core.secret import Secret
+from mezite.core.secret import Secret, token_hash
 from mezite.net.fair_turns import FairTurns, TooManyWaitingError
 from mezite.services.access.authorization import user_subjects
 from mezite.services.access.lock_feed import LockFeed
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.authentication.refusal_log import RefusalLog
 from mezite.services.authentication.source_limit import SecretGuesses
 from mezite.services.errors import LockedError, MfaRequiredError, UnavailableError
-from mezite.services.factors.codes import NO_CODE, FactorCodes, FactorRefusedError, FactorShown, ShownCode
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.login.attempts import LOCK_MS, MAX_ATTEMPTS, count_attempt
+from mezite.services.login.codes import NO_CODE, FactorCodes, FactorRefusedError, FactorShown, ShownCode
+from mezite.services.login.password_rules import MAX_PASSWORD, check_password_strength
 from mezite.services.sources import Sources
-from mezite.services.users.password_rules import MAX_PASSWORD, check_password_strength
 from mezite.storage import factors, invites, mfa_challenges, session_proofs, users, web_sessions
 from mezite.storage.database import Database
 from mezite.storage.invites import InviteRow
@@ -40,7 +39,6 @@ __all__ = [
     "LoggedIn",
     "LoginRefusedError",
     "LoginService",
-    "token_hash",
 ]
 
 SESSION_MS = 12 * 3600 * 1000
@@ -73,11 +71,6 @@ class LoggedIn:
     user: UserRow
     expires_at: int
     """Milliseconds since 1970."""
-
-
-def token_hash(token: str) -> str:
-    """Return what is stored of a random token: SHA-256, hex. 256 random bits need no salt and no slow hash."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class LoginService:

@@ -23,7 +23,6 @@ from mezite.services.access.authorization import AccessContext, Decision, Resour
 from mezite.services.access.live_access import LiveAccess, LiveEntry, LiveKind
 from mezite.services.access.lock_feed import LockFeed
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import (
     AccessDeniedError,
     InvalidRequestError,
@@ -31,6 +30,7 @@ from mezite.services.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.nodes.live_connections import LiveConnection, LiveConnections
 from mezite.services.nodes.tunnel_registry import Tunnel, TunnelRegistry
 from mezite.services.proofs.session_proof import SessionProofs

@@ -12,8 +12,8 @@ from mezite.core.audit.event_types import EventType
 from mezite.services.access.authorization import AccessContext, Resource, authorize
 from mezite.services.access.lock_feed import LockFeed
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import NotFoundError
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.nodes.tunnel_registry import TunnelRegistry
 from mezite.services.sources import Sources
 from mezite.storage import agents

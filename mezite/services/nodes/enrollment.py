@@ -14,9 +14,8 @@ from mezite.core.certificates.keys import InvalidKeyError
 from mezite.core.join_token import format_join_token
 from mezite.core.labels import InvalidLabelsError, check_labels
 from mezite.core.names import InvalidNameError, check_node_name
-from mezite.core.secret import Secret
+from mezite.core.secret import Secret, token_hash
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import AgentIdentity
 from mezite.services.authentication.refusal_log import RefusalLog
 from mezite.services.authentication.source_limit import SecretGuesses
 from mezite.services.authorities.certificate_authority import AgentCertificates, CertificateAuthorities
@@ -27,7 +26,7 @@ from mezite.services.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from mezite.services.login.password_login import token_hash
+from mezite.services.identity.identities import AgentIdentity
 from mezite.services.nodes.peer_clock import check_clock
 from mezite.services.sources import Sources
 from mezite.storage import agents, join_tokens, trust

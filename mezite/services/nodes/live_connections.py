@@ -18,8 +18,8 @@ import trio
 from mezite.core.audit.event_types import EventType
 from mezite.services.access.live_access import LiveAccess, LiveEntry
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import AgentIdentity
 from mezite.services.errors import AccessDeniedError, InvalidRequestError, NotFoundError
+from mezite.services.identity.identities import AgentIdentity
 from mezite.services.sources import Sources
 from mezite.storage import live_connections as places
 from mezite.storage import node_sessions

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from mezite.core.audit.event_types import EventType
-from mezite.services.access.access_watch import AccessWatch
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.locks.access_watch import AccessWatch
 from mezite.storage import node_sessions
 from mezite.storage.database import Database
 from mezite.storage.node_sessions import NodeSessionRow

@@ -11,8 +11,8 @@ import trio
 
 from mezite.core.audit.event_types import EventType
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import AgentIdentity
 from mezite.services.errors import LockedError, UnauthenticatedError
+from mezite.services.identity.identities import AgentIdentity
 from mezite.services.nodes.enrollment import clone_message
 from mezite.services.nodes.tunnel_registry import TunnelRegistry
 from mezite.services.sources import Sources

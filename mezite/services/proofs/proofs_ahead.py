@@ -20,8 +20,8 @@ from mezite.core.rbac.session_mfa import ProvenFor
 from mezite.services.access.authorization import AccessContext, Decision, Resource, authorize
 from mezite.services.access.lock_feed import LockFeed
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import InvalidRequestError, NotFoundError
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.proofs.pending_proof import MAX_TARGETS, PendingProof, ProofRequest
 from mezite.services.proofs.session_proof import SessionProofs
 from mezite.services.sources import Sources

@@ -19,18 +19,18 @@ import trio
 from mezite.core.audit.event_types import EventType
 from mezite.core.rbac.role_options import SessionMfa
 from mezite.core.rbac.session_mfa import ProvenFactor, ProvenFor, SessionProof, satisfies
-from mezite.core.secret import Secret
+from mezite.core.secret import Secret, token_hash
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import (
     AccessDeniedError,
     InvalidRequestError,
     NotFoundError,
     UnauthenticatedError,
 )
-from mezite.services.factors.codes import FactorCodes, FactorRefusedError, FactorShown, ShownCode
 from mezite.services.factors.security_keys import AskedFor, KeyChallenge, SecurityKeys
-from mezite.services.login.password_login import LoginRefusedError, LoginService, token_hash
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.login.codes import FactorCodes, FactorRefusedError, FactorShown, ShownCode
+from mezite.services.login.password_login import LoginRefusedError, LoginService
 from mezite.services.proofs.pending_proof import (
     PendingProof,
     ProofRequest,

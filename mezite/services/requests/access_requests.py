@@ -18,7 +18,6 @@ from mezite.core.access_request import Change, RequestState, Review, change_by, 
 from mezite.core.audit.event_types import EventType
 from mezite.services.access.authorization import AccessContext, Resource, authorize
 from mezite.services.audit_log import AuditLog, AuditUnavailableError
-from mezite.services.authentication.identity import UserIdentity, with_requested
 from mezite.services.errors import (
     AccessDeniedError,
     ConflictError,
@@ -26,6 +25,8 @@ from mezite.services.errors import (
     NotFoundError,
     TooManyRequestsError,
 )
+from mezite.services.identity.identities import UserIdentity, with_requested
+from mezite.services.identity.requested_access import is_active, requested_access
 from mezite.services.requests.request_parts import (
     NewRequest,
     PartPolicy,
@@ -39,7 +40,6 @@ from mezite.services.requests.request_parts import (
     reviewable,
 )
 from mezite.services.requests.request_views import AccessRequestView, list_views, view_of
-from mezite.services.requests.requested_access import is_active, requested_access
 from mezite.services.sources import Sources
 from mezite.storage import access_requests as rows
 from mezite.storage.access_requests import AccessRequestRow, ReviewRow

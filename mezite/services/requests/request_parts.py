@@ -18,9 +18,9 @@ from mezite.core.rbac.evaluator import all_logins
 from mezite.core.rbac.request_rules import roles_naming, with_nodes
 from mezite.core.rbac.roles import Role
 from mezite.services.access.authorization import AccessContext, Resource, authorize
-from mezite.services.access.role_definitions import definitions
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import InvalidRequestError, NotFoundError
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.identity.role_definitions import definitions
 from mezite.storage import users
 from mezite.storage.access_requests import AccessRequestRow
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mezite.core.access_request import RequestState, state_at
-from mezite.services.authentication.identity import UserIdentity
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.requests.request_parts import reviews_any, sees
 from mezite.storage import access_requests as rows
 from mezite.storage.access_requests import AccessRequestRow, ReviewRow

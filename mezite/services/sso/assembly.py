@@ -9,7 +9,7 @@ from mezite.core.secret import Secret
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication.authenticator import Authenticator
 from mezite.services.authentication.refusal_log import RefusalLog
-from mezite.services.authorities.user_certificates import UserCertificateService
+from mezite.services.login.certificates import UserCertificateService
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.sources import Sources
 from mezite.services.sso.clients import SsoClients

@@ -19,12 +19,11 @@ import attrs
 
 from mezite.core.audit.event_types import EventType
 from mezite.core.oidc.return_path import is_loopback_callback
-from mezite.core.secret import Secret
+from mezite.core.secret import Secret, token_hash
 from mezite.services.authentication.authenticator import Authenticator
 from mezite.services.authentication.source_limit import SecretGuesses
-from mezite.services.authorities.user_certificates import MAX_TTL_S, IssuedToUser, UserCertificateService
 from mezite.services.errors import InvalidRequestError, NotFoundError, UnauthenticatedError
-from mezite.services.login.password_login import token_hash
+from mezite.services.login.certificates import MAX_TTL_S, IssuedToUser, UserCertificateService
 from mezite.services.sso.connectors import LOCAL, ConnectorCatalog
 from mezite.services.sso.login import ROUND_TRIP_MS, CameBack, SsoLogin, make_room
 from mezite.storage import sso_logins, web_sessions

@@ -14,9 +14,9 @@ from mezite.core.oidc.connector import Connector
 from mezite.core.oidc.connector_document import ConnectorProblems, connector_document, parse_connector
 from mezite.core.sealing import NO_SECRET, SealedSecretError, seal, unseal
 from mezite.core.secret import Secret
-from mezite.services.access.role_definitions import definitions
 from mezite.services.audit_log import AuditLog
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
+from mezite.services.identity.role_definitions import definitions
 from mezite.services.sources import Sources
 from mezite.storage import connectors
 from mezite.storage.connectors import ConnectorRow

@@ -23,7 +23,7 @@ from mezite.core.oidc.authorization import CallbackError, RoundTripSecrets, auth
 from mezite.core.oidc.claim_mapping import ClaimsRefusedError, map_claims
 from mezite.core.oidc.connector import ConnectorKind
 from mezite.core.oidc.return_path import InvalidReturnPathError, checked_return_path
-from mezite.core.secret import Secret
+from mezite.core.secret import Secret, token_hash
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication.authenticator import Authenticator
 from mezite.services.authentication.refusal_log import RefusalLog
@@ -35,7 +35,7 @@ from mezite.services.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from mezite.services.login.password_login import SESSION_MS, LoggedIn, token_hash
+from mezite.services.login.password_login import SESSION_MS, LoggedIn
 from mezite.services.public_addresses import PublicAddresses
 from mezite.services.sources import Sources
 from mezite.services.sso.connectors import LOCAL, ConnectorCatalog

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mezite.core.oidc.claim_mapping import MappedUser
-from mezite.services.access.role_definitions import definitions
+from mezite.services.identity.role_definitions import definitions
 from mezite.services.sso.identity_providers import Proven
 from mezite.storage import sso_identities, users
 from mezite.storage.errors import AlreadyExistsError

@@ -12,14 +12,14 @@ from mezite.core.audit.event_types import EventType
 from mezite.core.certificates.identity import IdentityError, encode_traits
 from mezite.core.names import InvalidNameError, check_login, check_user_name
 from mezite.core.rbac.roles import BUILT_IN_ROLES
-from mezite.core.secret import Secret
-from mezite.services.access.role_definitions import definitions
+from mezite.core.secret import Secret, token_hash
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
-from mezite.services.login.password_login import LoginService, token_hash
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.identity.role_definitions import definitions
+from mezite.services.login.password_login import LoginService
+from mezite.services.login.password_rules import WeakPasswordError, check_password_strength
 from mezite.services.sources import Sources
-from mezite.services.users.password_rules import WeakPasswordError, check_password_strength
 from mezite.storage import invites, users
 from mezite.storage.database import Database
 from mezite.storage.errors import AlreadyExistsError

@@ -17,9 +17,9 @@ from mezite.core.audit.event_types import EventType
 from mezite.core.certificates.keys import InvalidKeyError, PublicKey
 from mezite.core.certificates.ssh_public_key import authorized_key_line, public_key_blob
 from mezite.core.device_proof import DevicePurpose, device_key, proof_is_valid
+from mezite.core.secret import token_hash
 from mezite.services.access.authorization import AccessContext, Resource, authorize
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity, with_device
 from mezite.services.errors import (
     AccessDeniedError,
     ConflictError,
@@ -27,7 +27,7 @@ from mezite.services.errors import (
     NotFoundError,
     TooManyRequestsError,
 )
-from mezite.services.login.password_login import token_hash
+from mezite.services.identity.identities import UserIdentity, with_device
 from mezite.services.sources import Sources
 from mezite.storage import devices, mfa_challenges
 from mezite.storage.database import Database

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mezite.core.audit.event_types import EventType
-from mezite.services.access.access_watch import AccessWatch
 from mezite.services.apps.sessions import AppSessions
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import NotFoundError
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.locks.access_watch import AccessWatch
 from mezite.services.sources import Sources
 from mezite.services.users.own_sessions import APP, ID_LENGTH, session_id
 from mezite.storage import app_sessions, web_sessions

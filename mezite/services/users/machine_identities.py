@@ -17,16 +17,12 @@ from mezite.core.audit.event_types import EventType
 from mezite.core.join_token import format_join_token
 from mezite.core.rbac.locks import LockTarget
 from mezite.core.rbac.roles import Role
-from mezite.core.secret import Secret
-from mezite.services.access.access_watch import AccessWatch
+from mezite.core.secret import Secret, token_hash
 from mezite.services.access.authorization import holder_subjects
-from mezite.services.access.role_definitions import definitions
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import CredentialKind, UserIdentity, user_of_machine
 from mezite.services.authentication.refusal_log import RefusalLog
 from mezite.services.authentication.source_limit import SecretGuesses
 from mezite.services.authorities.certificate_authority import CertificateAuthorities
-from mezite.services.authorities.user_certificates import MAX_TTL_S, IssuedToUser, UserCertificateService
 from mezite.services.errors import (
     ConflictError,
     InvalidRequestError,
@@ -34,7 +30,10 @@ from mezite.services.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from mezite.services.login.password_login import token_hash
+from mezite.services.identity.identities import CredentialKind, UserIdentity, user_of_machine
+from mezite.services.identity.role_definitions import definitions
+from mezite.services.locks.access_watch import AccessWatch
+from mezite.services.login.certificates import MAX_TTL_S, IssuedToUser, UserCertificateService
 from mezite.services.nodes.enrollment import MAX_TOKEN_TTL_MS, secret_part
 from mezite.services.nodes.peer_clock import check_clock
 from mezite.services.sources import Sources

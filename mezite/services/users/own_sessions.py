@@ -6,11 +6,11 @@ from __future__ import annotations
 import attrs
 
 from mezite.core.audit.event_types import EventType
+from mezite.core.secret import token_hash
 from mezite.services.apps.sessions import AppSessions
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import NotFoundError
-from mezite.services.login.password_login import token_hash
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.sources import Sources
 from mezite.storage import web_sessions
 from mezite.storage.database import Database

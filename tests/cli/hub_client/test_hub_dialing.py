@@ -11,9 +11,9 @@ import attrs
 import pytest
 import trio
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.hub_dialing import connect_hub
 from mezite.cli.hub_client.profile_store import CurrentProfile, Profile, ProfileStore
+from mezite.cli.terminal.errors import CliError
 from mezite.net.addresses import split_host_port
 from mezite.net.byte_streams import relay
 from mezite.net.dialer import DialError

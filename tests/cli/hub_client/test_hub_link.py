@@ -11,8 +11,8 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.hub_link import OPEN_SECONDS, OPENINGS, UP_SECONDS, WAIT_SECONDS, HubLink
+from mezite.cli.terminal.errors import CliError
 from mezite.core.mux.connection import ChannelHeader, Side
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.mux_session import ChannelRejectedError, MuxSession, PendingChannel, TunnelClosedError

@@ -8,8 +8,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.profile_store import CurrentProfile, Profile, ProfileStore
+from mezite.cli.terminal.errors import CliError
 
 CURRENT = CurrentProfile(
     host="hub.example.com", user="alice", cluster="mezite", proxy_addr="hub.example.com:3080"

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.web_client import WebClient, find_hub, trust_by_pin, trusting
+from mezite.cli.terminal.errors import CliError
 from mezite.core.secret import Secret
 from mezite.net.tls_contexts import server_context
 from mezite.net.tls_stream import TlsStream

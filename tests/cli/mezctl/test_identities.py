@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from trio.testing import MockClock
 
-from mezite.cli.errors import CliError
 from mezite.cli.mezd.identity import keep_renewed
 from mezite.cli.mezd.machine_home import MachineHome
+from mezite.cli.terminal.errors import CliError
 from mezite.core.certificates.x509_issue import load_certificates
 from mezite.net.dialer import DialError
 from tests.cli.commands import HubInThread, Result, run

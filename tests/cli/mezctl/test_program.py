@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from mezite.api.rpc import RpcError, StatusCode
-from mezite.cli.errors import run_command
 from mezite.cli.hub_client.hub_connection import failure_of
 from mezite.cli.hub_client.profile_store import ProfileStore
 from mezite.cli.hub_client.web_client import WebClient, trusting
+from mezite.cli.terminal.errors import run_command
 from tests.cli.commands import HubInThread, run
 from tests.hub.live_hub import PASSWORD
 

@@ -11,9 +11,9 @@ import attrs
 import pytest
 import trio
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.profile_store import ProfileStore
 from mezite.cli.msh.app_tunnels import AppPort, open_tunnels
+from mezite.cli.terminal.errors import CliError
 from mezite.core.apps.app import App
 from mezite.storage import apps
 from mezite.testing.ports import free_port

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.profile_store import ProfileStore
 from mezite.cli.msh.device_key import DeviceKey
+from mezite.cli.terminal.errors import CliError
 from mezite.core.rbac.label_matcher import LabelSelector
 from mezite.core.rbac.role_document import role_document
 from mezite.core.rbac.role_options import RoleOptions

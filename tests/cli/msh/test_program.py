@@ -13,10 +13,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.profile_store import ProfileStore, as_reached
 from mezite.cli.hub_client.user_certificate import check_usable, read_user_certificate
 from mezite.cli.msh.login import _check_clock
+from mezite.cli.terminal.errors import CliError
 from tests.cli.commands import HubInThread, Result, run
 from tests.hub.live_hub import PASSWORD
 

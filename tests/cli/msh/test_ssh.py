@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mezite.cli.errors import CliError
 from mezite.cli.hub_client.profile_store import CurrentProfile, Profile, ProfileStore
 from mezite.cli.hub_client.ssh_settings import node_settings
 from mezite.cli.msh.ssh import choose_login, client_options, run_client, split_arguments
+from mezite.cli.terminal.errors import CliError
 from tests.cli.commands import HubInThread, environment, run
 
 CURRENT = CurrentProfile(

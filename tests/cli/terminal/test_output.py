@@ -10,7 +10,7 @@ import click
 import pytest
 import yaml
 
-from mezite.cli.errors import run_program
+from mezite.cli.terminal.errors import run_program
 from mezite.cli.terminal.output import (
     Column,
     OutputFormat,

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from mezite.cli.errors import CliError
+from mezite.cli.terminal.errors import CliError
 from mezite.cli.terminal.prompts import ask_password, password_options
 
 

@@ -58,7 +58,7 @@ def test_only_the_verifiers_know_how_to_make_them_a2():
     # Identities are made the same way, of what the verifiers return.
     assert files_with(r"type\.__call__") == {
         "core/certificates/verified.py",
-        "services/authentication/identity.py",
+        "services/identity/identities.py",
     }
 
 

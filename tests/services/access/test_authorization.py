@@ -26,7 +26,7 @@ from mezite.services.access.authorization import (
     session_permissions,
     unenforced,
 )
-from mezite.services.authentication.identity import user_of_ssh_certificate
+from mezite.services.identity.identities import user_of_ssh_certificate
 from mezite.storage.users import UserRow
 from mezite.testing.certificates import ThrowAwayCa
 from tests.services.world import CLIENT, SSH_KEY, START

@@ -7,12 +7,12 @@ import attrs
 import pytest
 
 from mezite.core.apps.app import AppOptions
+from mezite.core.secret import token_hash
 from mezite.services.access.authorization import AccessContext
 from mezite.services.access.live_access import LiveEntry, LiveKind
 from mezite.services.apps.catalog import MAX_APPS, app_resource
 from mezite.services.apps.registration import AppRegistration, AppsDomain
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError, UnauthenticatedError
-from mezite.services.login.password_login import token_hash
 from mezite.storage import app_sessions, apps, users
 from mezite.storage.app_sessions import AppSessionRow
 from mezite.storage.web_sessions import WebSessionKind

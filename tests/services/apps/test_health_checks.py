@@ -12,11 +12,11 @@ from mezite.core.apps.health import AppHealth, HealthState
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.net.tls_contexts import server_context
 from mezite.net.tls_stream import TlsStream
+from mezite.services.app_memory import AppMemory
 from mezite.services.apps.dialing import AppDialer
 from mezite.services.apps.health import HealthBoard
 from mezite.services.apps.health_checks import AppHealthChecks, printable
 from mezite.services.apps.health_probe import HealthProbe
-from mezite.services.apps.memory import AppMemory
 from mezite.services.apps.status import AppStatus
 from mezite.storage import apps
 from mezite.storage.backend import run_transaction

@@ -19,9 +19,9 @@ from mezite.services.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from mezite.services.factors.codes import FactorShown
+from mezite.services.login.codes import FactorShown
 from tests.services.apps.world import GRAFANA, HOST, OTHER_HOST, TARGET, Browser, open_app_world
-from tests.services.factors.second_factors import add_totp
+from tests.services.login.second_factors import add_totp
 from tests.services.world import CLIENT, HOUR
 
 

@@ -9,8 +9,8 @@ from mezite.services.access.live_access import LiveEntry, LiveKind
 from mezite.services.apps.admission import VERB
 from mezite.services.apps.catalog import app_resource
 from mezite.services.apps.sessions import IDLE_MS, RENEW_SECONDS
-from mezite.services.authentication.identity import CredentialKind, user_of_app_session
 from mezite.services.errors import LockedError, NotFoundError, UnauthenticatedError
+from mezite.services.identity.identities import CredentialKind, user_of_app_session
 from mezite.services.login.password_login import SESSION_MS
 from mezite.storage import users, web_sessions
 from mezite.storage.errors import StorageError

@@ -10,9 +10,9 @@ from mezite.core.apps.app import App, AppOptions
 from mezite.services.apps.admission import AppAdmission
 from mezite.services.apps.logins import AppLogins, HandOver
 from mezite.services.apps.sessions import AppSessions, StartedAppSession
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.authentication.refusal_log import RefusalLog
-from mezite.services.factors.codes import FactorShown
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.login.codes import FactorShown
 from mezite.services.public_addresses import PublicAddresses
 from mezite.storage import apps as apps_table
 from mezite.storage import roles, users

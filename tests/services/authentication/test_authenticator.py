@@ -5,9 +5,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from mezite.core.certificates.keys import generate_ed25519, generate_p256
-from mezite.services.authentication.identity import AgentIdentity, CredentialKind
+from mezite.core.secret import token_hash
 from mezite.services.errors import LockedError, UnauthenticatedError
-from mezite.services.login.password_login import SESSION_MS, token_hash
+from mezite.services.identity.identities import AgentIdentity, CredentialKind
+from mezite.services.login.password_login import SESSION_MS
 from mezite.storage import agents, users
 from mezite.testing.certificates import ThrowAwayCa
 from tests.services.world import (

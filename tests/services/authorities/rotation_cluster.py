@@ -32,7 +32,6 @@ from mezite.core.rotation import Step
 from mezite.services.access.lock_feed import LockFeed
 from mezite.services.audit_log import AuditLog
 from mezite.services.authentication.authenticator import Authenticator
-from mezite.services.authentication.identity import AgentIdentity
 from mezite.services.authorities.certificate_authority import (
     CertificateAuthorities,
     HubCertificates,
@@ -42,6 +41,7 @@ from mezite.services.authorities.certificate_authority import (
 from mezite.services.authorities.key_ring import KeyRing
 from mezite.services.authorities.rotation import AuthorityRotation
 from mezite.services.errors import UnauthenticatedError
+from mezite.services.identity.identities import AgentIdentity
 from mezite.services.nodes.enrollment import Enrollment, JoinRequest, secret_part
 from mezite.services.sources import Sources
 from mezite.storage import agents

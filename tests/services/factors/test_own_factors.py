@@ -8,13 +8,13 @@ import pytest
 from mezite.core.recovery_code import CODE_COUNT
 from mezite.services.errors import InvalidRequestError, NotFoundError, ProofRequiredError
 from mezite.services.factors.administration import FactorCounts
+from mezite.services.factors.fresh_proof import NO_PROOF
 from mezite.services.factors.own_factors import MAX_FACTORS, MAX_NAME
 from mezite.services.factors.security_keys import CHALLENGE_MS
-from mezite.services.proofs.fresh_proof import NO_PROOF
 from mezite.storage import factors, recovery_codes, web_sessions
 from mezite.storage.factors import FactorKind, FactorRow
 from mezite.storage.secret_box import SecretBox
-from tests.services.factors.second_factors import WITH_PASSWORD, Telephone, add_key, add_totp, log_in, refusal
+from tests.services.login.second_factors import WITH_PASSWORD, Telephone, add_key, add_totp, log_in, refusal
 from tests.services.world import CLIENT, START
 
 

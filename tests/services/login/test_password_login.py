@@ -6,16 +6,12 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mezite.core.secret import token_hash
 from mezite.services.errors import UnauthenticatedError, UnavailableError
 from mezite.services.login.attempts import LOCK_MS, MAX_ATTEMPTS
-from mezite.services.login.password_login import (
-    SESSION_MS,
-    LoginRefusedError,
-    LoginService,
-    token_hash,
-)
+from mezite.services.login.password_login import SESSION_MS, LoginRefusedError, LoginService
+from mezite.services.login.password_rules import MAX_PASSWORD, WeakPasswordError, check_password_strength
 from mezite.services.users.accounts import INVITE_MS
-from mezite.services.users.password_rules import MAX_PASSWORD, WeakPasswordError, check_password_strength
 from mezite.storage import users, web_sessions
 from tests.services.world import CLIENT, PASSWORD, START, copy_template, open_world
 

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mezite.core.join_token import parse_join_token
+from mezite.core.secret import token_hash
 from mezite.services.errors import (
     ClockSkewError,
     ConflictError,
@@ -16,7 +17,6 @@ from mezite.services.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from mezite.services.login.password_login import token_hash
 from mezite.services.nodes.enrollment import Enrollment, secret_part
 from mezite.services.nodes.peer_clock import MAX_SKEW_MS, check_clock
 from mezite.storage import agents, join_tokens

@@ -15,7 +15,7 @@ from mezite.services.errors import (
 )
 from mezite.services.proofs.pending_proof import MAX_TARGETS, MAX_WINDOW_S, ProofRequest
 from mezite.services.proofs.session_proof import ONCE_MS, PENDING_MS
-from tests.services.factors.second_factors import add_key, add_totp
+from tests.services.login.second_factors import add_key, add_totp
 from tests.services.world import CLIENT, MINUTE, WEB_URL
 
 ASKED = ProofRequest(

@@ -15,8 +15,6 @@ from mezite.core.rbac.role_document import role_document
 from mezite.core.rbac.role_options import RoleOptions
 from mezite.core.rbac.roles import Conditions, Role
 from mezite.services.access.authorization import AccessContext, Resource, authorize
-from mezite.services.authentication.identity import with_device
-from mezite.services.authentication.identity_refresh import refresh
 from mezite.services.errors import (
     AccessDeniedError,
     ConflictError,
@@ -24,6 +22,8 @@ from mezite.services.errors import (
     NotFoundError,
     TooManyRequestsError,
 )
+from mezite.services.identity.identities import with_device
+from mezite.services.identity.refresh import refresh
 from mezite.services.users.devices import CHALLENGE_MS, MAX_DEVICES, DeviceProof
 from tests.services.world import CLIENT, CLUSTER, SSH_PUBLIC_LINE, TLS_PUBLIC_PEM
 

@@ -11,7 +11,6 @@ from mezite.core.rbac.locks import LockTarget
 from mezite.core.rbac.role_document import role_document
 from mezite.core.rbac.role_options import RoleOptions
 from mezite.core.rbac.roles import Conditions, Role
-from mezite.services.authentication.identity import user_of_machine
 from mezite.services.errors import (
     ClockSkewError,
     ConflictError,
@@ -21,6 +20,7 @@ from mezite.services.errors import (
     TooManyRequestsError,
     UnauthenticatedError,
 )
+from mezite.services.identity.identities import user_of_machine
 from mezite.services.nodes.enrollment import secret_part
 from mezite.services.users.machine_identities import COPIED, MachineKeys, NewMachine
 from mezite.storage import machine_identities, users

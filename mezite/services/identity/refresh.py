@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mezite.core.rbac.roles import Role
-from mezite.services.access.role_definitions import definitions
-from mezite.services.access.trusted_device import trusted_device
-from mezite.services.authentication.identity import UserIdentity, user_as_now
-from mezite.services.requests.requested_access import requested_access
+from mezite.services.identity.identities import UserIdentity, user_as_now
+from mezite.services.identity.requested_access import requested_access
+from mezite.services.identity.role_definitions import definitions
+from mezite.services.identity.trusted_device import trusted_device
 from mezite.storage import app_sessions, users, web_sessions
 from mezite.storage.users import UserRow
 

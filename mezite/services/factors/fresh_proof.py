@@ -11,10 +11,10 @@ from typing import Any
 
 import attrs
 
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import ProofRequiredError, UnauthenticatedError
-from mezite.services.factors.codes import NO_CODE, FactorCodes, FactorShown, ShownCode
 from mezite.services.factors.security_keys import AskedFor, KeyChallenge, SecurityKeys
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.login.codes import NO_CODE, FactorCodes, FactorShown, ShownCode
 from mezite.services.login.password_login import LoginRefusedError, LoginService
 from mezite.services.sources import Sources
 from mezite.storage import users, web_sessions

@@ -7,7 +7,7 @@ import pickle
 import attrs
 import pytest
 
-from mezite.services.authentication.identity import (
+from mezite.services.identity.identities import (
     AgentIdentity,
     CredentialKind,
     UserIdentity,

@@ -6,7 +6,7 @@ import pytest
 from mezite.core.rbac.evaluator import AppRequest, NodeRequest, evaluate
 from mezite.core.rbac.role_document import role_document
 from mezite.core.rbac.roles import BUILT_IN_ROLES, Role
-from mezite.services.access.role_definitions import definitions, stored_role
+from mezite.services.identity.role_definitions import definitions, stored_role
 from mezite.storage import roles
 from tests.services.world import START
 

@@ -7,10 +7,10 @@ import attrs
 import pytest
 
 from mezite.core.totp import STEP_SECONDS, totp_code
-from mezite.services.authentication.identity import UserIdentity
-from mezite.services.factors.codes import ShownCode
+from mezite.services.factors.fresh_proof import Proof
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.login.codes import ShownCode
 from mezite.services.login.password_login import LoginRefusedError
-from mezite.services.proofs.fresh_proof import Proof
 from mezite.testing.software_key import SoftwareKey
 from tests.services.world import CLIENT, PASSWORD, WEB_URL, World
 

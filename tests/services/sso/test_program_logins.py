@@ -13,9 +13,9 @@ from mezite.services.errors import (
     ProofRequiredError,
     UnauthenticatedError,
 )
-from mezite.services.login.program_logins import ProgramLogins, WhichProgram
-from mezite.services.proofs.fresh_proof import FRESH_MS, NO_PROOF, Proof
-from tests.services.factors.second_factors import WITH_PASSWORD, add_key
+from mezite.services.factors.fresh_proof import FRESH_MS, NO_PROOF, Proof
+from mezite.services.sso.program_logins import ProgramLogins, WhichProgram
+from tests.services.login.second_factors import WITH_PASSWORD, add_key
 from tests.services.sso.identity_provider import FakeOidc, serving
 from tests.services.sso.test_clients import CALLBACK, DEVICE, ELSEWHERE, LOOPBACK, VERIFIER
 from tests.services.sso.world import Visitor, connect, open_world_sso

@@ -5,7 +5,6 @@ import attrs
 import pytest
 
 from mezite.core.rbac.locks import LockTarget
-from mezite.services.access.locks import MAX_LOCKS, MAX_MESSAGE
 from mezite.services.errors import (
     AccessDeniedError,
     ConflictError,
@@ -13,6 +12,7 @@ from mezite.services.errors import (
     LockedError,
     NotFoundError,
 )
+from mezite.services.locks.locks import MAX_LOCKS, MAX_MESSAGE
 from mezite.services.login.password_login import LoginRefusedError
 from mezite.storage import locks as rows
 from tests.services.tunnels import connected, echo

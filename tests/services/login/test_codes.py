@@ -4,15 +4,16 @@
 import pytest
 import trio
 
+from mezite.core.secret import token_hash
 from mezite.core.totp import STEP_SECONDS
 from mezite.services.errors import MfaRequiredError
-from mezite.services.factors.codes import MAX_CODE, ShownCode
+from mezite.services.factors.fresh_proof import Proof
 from mezite.services.login.attempts import LOCK_MS, MAX_ATTEMPTS
-from mezite.services.login.password_login import LoginRefusedError, token_hash
-from mezite.services.proofs.fresh_proof import Proof
+from mezite.services.login.codes import MAX_CODE, ShownCode
+from mezite.services.login.password_login import LoginRefusedError
 from mezite.storage import factors, users, web_sessions
 from mezite.storage.factors import FactorRow
-from tests.services.factors.second_factors import add_key, add_totp, log_in, refusal
+from tests.services.login.second_factors import add_key, add_totp, log_in, refusal
 from tests.services.world import CLIENT, PASSWORD, START
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import attrs
 
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
+from mezite.services.factors.fresh_proof import FreshProof, Proof
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.login.password_login import LoginRefusedError, LoginService
-from mezite.services.proofs.fresh_proof import FreshProof, Proof
-from mezite.services.users.password_rules import WeakPasswordError, check_password_strength
+from mezite.services.login.password_rules import WeakPasswordError, check_password_strength
 
 __all__ = ["PasswordChange"]
 

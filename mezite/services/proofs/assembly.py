@@ -9,16 +9,16 @@ import attrs
 
 from mezite.services.audit_log import AuditLog
 from mezite.services.factors.administration import FactorAdministration
-from mezite.services.factors.codes import FactorCodes
+from mezite.services.factors.fresh_proof import FreshProof
+from mezite.services.factors.key_login import KeyLogin
 from mezite.services.factors.own_factors import OwnFactors
+from mezite.services.factors.password_change import PasswordChange
 from mezite.services.factors.relying_party import RelyingParty, relying_party
 from mezite.services.factors.security_keys import SecurityKeys
-from mezite.services.login.key_login import KeyLogin
+from mezite.services.login.codes import FactorCodes
 from mezite.services.login.password_login import LoginService
-from mezite.services.proofs.fresh_proof import FreshProof
 from mezite.services.proofs.session_proof import SessionProofs
 from mezite.services.sources import Sources
-from mezite.services.users.password_change import PasswordChange
 from mezite.storage.database import Database
 from mezite.storage.secret_box import SecretBox
 

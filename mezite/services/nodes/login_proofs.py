@@ -15,8 +15,8 @@ from mezite.core.rbac.role_options import SessionMfa
 from mezite.core.rbac.session_mfa import ProvenFor, SessionProof
 from mezite.services.access.authorization import authorize
 from mezite.services.access.live_access import LiveAccess
-from mezite.services.authentication.identity import AgentIdentity, UserIdentity
 from mezite.services.errors import AccessDeniedError, InvalidRequestError
+from mezite.services.identity.identities import AgentIdentity, UserIdentity
 from mezite.services.nodes.live_connections import MAX_LOGIN, MAX_SERIAL, LiveConnection, LiveConnections
 from mezite.services.proofs.pending_proof import PendingProof, ProofRequest
 from mezite.services.proofs.session_proof import SessionProofs

@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 
 from mezite.services.errors import InvalidRequestError, MfaRequiredError
-from mezite.services.factors.codes import FactorCodes
 from mezite.services.factors.security_keys import AskedFor, KeyChallenge, SecurityKeys
+from mezite.services.login.codes import FactorCodes
 from mezite.services.login.password_login import LoggedIn, LoginRefusedError, LoginService
 from mezite.storage import users
 from mezite.storage.database import Database

@@ -8,7 +8,7 @@ import click
 import pytest
 import trio
 
-from mezite.cli.errors import CliError, ProgramState, run_command, run_program
+from mezite.cli.terminal.errors import CliError, ProgramState, run_command, run_program
 from mezite.config.problems import ConfigProblems, Problem
 from mezite.core.errors import ExplainedError
 
@@ -105,7 +105,7 @@ def test_usage_errors_point_at_the_help(capsys):
 
 
 def test_a_reader_that_has_seen_enough_is_no_failure():
-    program = "import click, sys; from mezite.cli.errors import run_program\n"
+    program = "import click, sys; from mezite.cli.terminal.errors import run_program\n"
     program += "sys.exit(run_program(click.Command('x', callback=lambda: print('y' * 10_000_000)), 'x', []))"
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE

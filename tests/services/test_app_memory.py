@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from mezite.core.apps.app import App
-from mezite.services.apps.memory import FRESH_SECONDS, KEPT_SECONDS, AppMemory
+from mezite.services.app_memory import FRESH_SECONDS, KEPT_SECONDS, AppMemory
 from mezite.storage import access_changes, apps
 from mezite.storage.access_changes import AccessChange
 from mezite.storage.database import Database

@@ -10,11 +10,11 @@ import trio.testing
 from mezite.core.mux.error_codes import ErrorCode
 from mezite.core.rbac.locks import LockTarget
 from mezite.net.mux_channel import ChannelResetError
-from mezite.services.access import locks as locks_service
-from mezite.services.access.access_watch import STALE_SECONDS
 from mezite.services.access.authorization import Resource
 from mezite.services.access.live_access import LiveEntry, LiveKind
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
+from mezite.services.locks import locks as locks_service
+from mezite.services.locks.access_watch import STALE_SECONDS
 from mezite.services.nodes.live_connections import SessionReport
 from mezite.storage import locks, trust, users
 from mezite.storage.errors import DatabaseUnreachableError

@@ -4,9 +4,9 @@
 import pytest
 
 from mezite.services.errors import InvalidRequestError, ProofRequiredError, UnauthenticatedError
-from mezite.services.factors.codes import ShownCode
-from mezite.services.proofs.fresh_proof import FRESH_MS, NO_PROOF, Proof
-from tests.services.factors.second_factors import add_totp, log_in, refusal
+from mezite.services.factors.fresh_proof import FRESH_MS, NO_PROOF, Proof
+from mezite.services.login.codes import ShownCode
+from tests.services.login.second_factors import add_totp, log_in, refusal
 from tests.services.world import CLIENT, PASSWORD
 
 NEW_PASSWORD = "another horse battery"

@@ -20,12 +20,12 @@ from mezite.core.names import (
     check_user_name,
 )
 from mezite.core.rbac.locks import LockSet, LockTarget
-from mezite.services.access.access_watch import AccessWatch
 from mezite.services.access.authorization import holder_subjects
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import UserIdentity
 from mezite.services.authorities.rotation import HUB_ONLINE_MS
 from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundError
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.locks.access_watch import AccessWatch
 from mezite.services.sources import Sources
 from mezite.storage import locks as rows
 from mezite.storage import trust

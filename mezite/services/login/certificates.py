@@ -11,10 +11,8 @@ from mezite.core.audit.event_types import EventType
 from mezite.core.certificates.keys import InvalidKeyError
 from mezite.core.certificates.ssh import NO_LOGIN_PRINCIPAL
 from mezite.core.rbac.evaluator import all_logins
-from mezite.services.access.address_pins import own_block
 from mezite.services.access.authorization import session_permissions
 from mezite.services.audit_log import AuditLog
-from mezite.services.authentication.identity import CredentialKind, UserIdentity
 from mezite.services.authorities.certificate_authority import (
     CertificateAuthorities,
     UserCertificateRequest,
@@ -22,6 +20,8 @@ from mezite.services.authorities.certificate_authority import (
 )
 from mezite.services.authorities.keys import USER_CERTIFICATE_S
 from mezite.services.errors import InvalidRequestError, UnauthenticatedError
+from mezite.services.identity.address_pins import own_block
+from mezite.services.identity.identities import CredentialKind, UserIdentity
 from mezite.services.sources import Sources
 
 if TYPE_CHECKING:

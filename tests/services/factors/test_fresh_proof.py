@@ -4,12 +4,12 @@
 import pytest
 
 from mezite.services.errors import ProofRequiredError, UnauthenticatedError
-from mezite.services.factors.codes import ShownCode
+from mezite.services.factors.fresh_proof import FRESH_MS, NO_PROOF, Proof
 from mezite.services.login.attempts import MAX_ATTEMPTS
-from mezite.services.proofs.fresh_proof import FRESH_MS, NO_PROOF, Proof
+from mezite.services.login.codes import ShownCode
 from mezite.storage import users
 from mezite.storage.users import NewUser
-from tests.services.factors.second_factors import WITH_PASSWORD, add_key, add_totp, log_in
+from tests.services.login.second_factors import WITH_PASSWORD, add_key, add_totp, log_in
 from tests.services.world import CLIENT, HOUR, START
 
 

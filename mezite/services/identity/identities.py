@@ -20,8 +20,8 @@ from mezite.core.rbac.app_grants import AppGrants
 from mezite.core.rbac.evaluator import NodeGrants
 from mezite.core.rbac.request_rules import with_nodes
 from mezite.core.rbac.roles import BUILT_IN_ROLES, Role
-from mezite.services.access.address_pins import own_block
-from mezite.services.requests.requested_access import NOTHING_REQUESTED, RequestedAccess
+from mezite.services.identity.address_pins import own_block
+from mezite.services.identity.requested_access import NOTHING_REQUESTED, RequestedAccess
 from mezite.storage.agents import AgentRow
 from mezite.storage.app_sessions import AppSessionRow
 from mezite.storage.devices import DeviceRow

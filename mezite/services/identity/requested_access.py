@@ -16,7 +16,7 @@ import attrs
 from mezite.core.access_request import RequestState, state_at
 from mezite.core.rbac.request_rules import may_request_role, roles_naming
 from mezite.core.rbac.roles import Role
-from mezite.services.access.role_definitions import definitions
+from mezite.services.identity.role_definitions import definitions
 from mezite.storage import access_requests
 from mezite.storage.access_requests import AccessRequestRow
 

@@ -15,14 +15,14 @@ from mezite.services.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from mezite.services.factors.codes import ShownCode
+from mezite.services.factors.fresh_proof import Proof
+from mezite.services.login.codes import ShownCode
 from mezite.services.nodes.live_connections import FORWARDING, SessionReport
-from mezite.services.proofs.fresh_proof import Proof
-from mezite.services.proofs.login_proofs import LoginProofs, WaitingLogin
+from mezite.services.nodes.login_proofs import LoginProofs, WaitingLogin
 from mezite.services.proofs.proofs_ahead import ProofsAhead
 from mezite.storage.factors import FactorKind
 from tests.services.access.test_roles import document, put
-from tests.services.factors.second_factors import add_totp
+from tests.services.login.second_factors import add_totp
 from tests.services.tunnels import connected, echo
 from tests.services.world import CLIENT, fake_sources, wired
 

@@ -16,13 +16,13 @@ from mezite.services.errors import (
     TooManyRequestsError,
     UnauthenticatedError,
 )
+from mezite.services.factors.fresh_proof import FRESH_MS, Proof
 from mezite.services.factors.security_keys import CHALLENGE_MS, KeyChallenge
 from mezite.services.login.attempts import MAX_ATTEMPTS
 from mezite.services.login.password_login import LoginRefusedError
-from mezite.services.proofs.fresh_proof import FRESH_MS, Proof
 from mezite.storage import factors, users
 from mezite.testing.software_key import SoftwareKey, from_base64url, to_base64url
-from tests.services.factors.second_factors import WITH_PASSWORD, add_key, add_totp
+from tests.services.login.second_factors import WITH_PASSWORD, add_key, add_totp
 from tests.services.world import CLIENT, PASSWORD, WEB_URL
 
 

@@ -17,9 +17,9 @@ import trio
 from mezite.services.access.authorization import Resource
 from mezite.services.access.live_access import LiveAccess, LiveEntry, slowest_ms, wait_over
 from mezite.services.access.lock_feed import LockFeed
-from mezite.services.apps.memory import AppMemory
-from mezite.services.authentication.identity import UserIdentity
-from mezite.services.authentication.identity_refresh import refresh
+from mezite.services.app_memory import AppMemory
+from mezite.services.identity.identities import UserIdentity
+from mezite.services.identity.refresh import refresh
 from mezite.services.sources import Sources
 from mezite.storage import access_changes, locks, node_sessions
 from mezite.storage.access_changes import AccessChange

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mezite.core.audit.event_types import EventType
-from mezite.services.authentication.identity import UserIdentity
+from mezite.core.secret import token_hash
 from mezite.services.errors import ConflictError, NotFoundError
-from mezite.services.login.password_login import token_hash
-from mezite.services.proofs.fresh_proof import FreshProof, Proof
+from mezite.services.factors.fresh_proof import FreshProof, Proof
+from mezite.services.identity.identities import UserIdentity
 from mezite.services.sso.clients import ClientQuestion, SsoClients, question_about
 from mezite.services.sso.connectors import LOCAL
 from mezite.storage import sso_logins
