@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import difflib
+
 from mezite.api.pb.mezite.v1 import audit_pb2 as pb
 from mezite.api.rpc import CallContext, RpcMethod
 from mezite.api.service_methods import unary
+from mezite.core.audit.event_types import EventType
 from mezite.services.audit_log import AuditLog
 from mezite.services.errors import InvalidRequestError
 from mezite.storage.audit_events import AuditQuery
@@ -46,7 +49,22 @@ class AuditApi:
             until=request.until_ms or None,
             limit=min(request.limit or DEFAULT_LIMIT, MAX_LIMIT),
         )
-        return pb.ListAuditEventsResponse(events_json=_fitting(await self._audit.query(wanted)))
+        events = _fitting(await self._audit.query(wanted))
+        if not events:
+            _check_type(request.event_type)
+        return pb.ListAuditEventsResponse(events_json=events)
+
+
+def _check_type(name: str) -> None:
+    """A type of which nothing is there may be misspelled; one of which something is there is none, though a newer hub
+    has written it.
+    """
+    known = [event_type.type_name for event_type in EventType]
+    if not name or name in known:
+        return
+    near = difflib.get_close_matches(name[:64], known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else "`mezctl audit ls` shows those of what happened"
+    raise InvalidRequestError(f"{name[:64]!r} is not a type of audit event: {hint}")
 
 
 def _fitting(events: list[str]) -> list[str]:

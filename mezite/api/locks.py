@@ -74,4 +74,5 @@ def _message(lock: KnownLock) -> pb.Lock:
         sessions_cut=effect.sessions,
         connections_cut=effect.connections,
         slowest_ms=effect.slowest_ms,
+        warning=lock.warning,
     )

@@ -23,6 +23,7 @@ from mezite.services.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from mezite.web.plain_page import page
 
 __all__ = ["explained", "failure", "protect"]
 
@@ -57,6 +58,8 @@ async def failure(error: Exception) -> tuple[quart.Response, int]:
     if isinstance(error, RefusedError | AuditUnavailableError):
         status, message, event_id = explained(error)
     elif isinstance(error, HTTPException):
+        if error.code == 404 and _is_shown():
+            return _no_such_page(), 404
         status, message, event_id = error.code or 400, error.description or error.name, ""
     else:
         correlation_id = secrets.token_hex(8)
@@ -67,6 +70,21 @@ async def failure(error: Exception) -> tuple[quart.Response, int]:
     if isinstance(error, RefusedError) and error.retry_after:
         response.headers["retry-after"] = str(error.retry_after)
     return response, status
+
+
+def _is_shown() -> bool:
+    """Whether a person will look at the answer: an address that was typed or followed, outside of the API."""
+    accepted = quart.request.accept_mimetypes
+    return not quart.request.path.startswith("/v1/") and accepted.best == "text/html"
+
+
+def _no_such_page() -> quart.Response:
+    return page(
+        "There is no such page",
+        """\
+      <p>The address is misspelled, or it is of another hub.</p>
+      <p><a href="/">Go to the first page</a></p>""",
+    )
 
 
 async def protect(response: quart.Response) -> quart.Response:

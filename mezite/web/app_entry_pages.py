@@ -8,7 +8,7 @@ from html import escape
 import quart
 
 from mezite.services.apps.logins import HandOver
-from mezite.web.sso_pages import SHELL
+from mezite.web.plain_page import SHELL
 
 __all__ = ["ask_again", "hand_over"]
 

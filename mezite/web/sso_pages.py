@@ -16,6 +16,7 @@ from mezite.services.audit_log import AuditUnavailableError
 from mezite.services.errors import RefusedError
 from mezite.services.sso.clients import ClientQuestion
 from mezite.web.answers import explained
+from mezite.web.plain_page import page
 
 __all__ = [
     "as_page",
@@ -24,37 +25,8 @@ __all__ = [
     "ask_to_sign_in",
     "came_in",
     "decided",
-    "page",
     "refused",
 ]
-
-POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-"""No script at all; a form goes to this hub only; nobody puts a frame around the question."""
-
-SHELL = """\
-<!doctype html>
-<html lang="en">
-  <head>
-    <meta charset="utf-8">
-    <meta name="viewport" content="width=device-width, initial-scale=1">
-    {head}<title>{title} · mezite</title>
-    <link rel="stylesheet" href="/pages/plain.css">
-  </head>
-  <body>
-    <main>
-      <h1>{title}</h1>
-{body}
-    </main>
-  </body>
-</html>
-"""
-
-
-def page(title: str, body: str, *, status: int = 200, head: str = "") -> quart.Response:
-    """Return a page. `body` and `head` are HTML: whatever comes from elsewhere is escaped in them."""
-    text = SHELL.format(title=escape(title), body=body, head=head)
-    headers = {"content-type": "text/html; charset=utf-8", "content-security-policy": POLICY}
-    return quart.Response(text, status=status, headers=headers)
 
 
 def came_in(user_name: str, return_to: str) -> quart.Response:

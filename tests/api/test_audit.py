@@ -32,7 +32,17 @@ async def test_events_newest_first_and_what_was_asked_for(world):
         )
         assert [event["attempt"] for event in failed] == [2]
         assert len(await listed(call, limit=1)) == 1
-        assert await listed(call, event_type="no.such.type") == []
+        assert await listed(call, event_type="session.start") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("sesion.start", "did you mean session.start?"), ("x" * 99, "x' is not a type")]
+)
+async def test_a_type_that_is_none(world, name, words):
+    async with calling_as(world, roles=("auditor",)) as call:
+        error = await call.refused("AuditService/ListAuditEvents", pb.ListAuditEventsRequest(event_type=name))
+        assert error.status is StatusCode.INVALID_ARGUMENT
+        assert words in str(error)
 
 
 async def test_limits(world):

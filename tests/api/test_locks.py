@@ -19,6 +19,8 @@ async def test_a_lock_from_making_to_lifting(world):
             "root",
         )
         assert (made.created_at_ms, made.expires_at_ms) == (START, START + HOUR)
+        assert made.warning.startswith("there is no user alice")
+        made.ClearField("warning")
         assert list((await call("LockService/ListLocks")).locks) == [made]
         request = pb.DeleteLockRequest(id=made.id)
         await call("LockService/DeleteLock", request)

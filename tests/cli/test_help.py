@@ -28,10 +28,11 @@ ALL = [path for name, command in PROGRAMS.items() for path in paths(command, (na
 def test_help(path: tuple[str, ...]) -> None:
     result = run(*path, "--help")
     assert (result.code, result.err) == (0, "")
-    usage, _blank, text, *_rest = result.out.splitlines()
+    usage, _blank, text, *rest = result.out.splitlines()
     assert usage.startswith(f"Usage: {' '.join(path)}")
     assert text.strip(), "a line that says what it is for"
     assert "Group only" not in result.out
+    assert not [line for line in rest if line.endswith("...")], "a summary that had to be cut"
 
 
 def test_the_contracts_commands_are_there() -> None:

@@ -208,6 +208,17 @@ def test_adding_a_key_is_for_the_browser(somebody: Somebody) -> None:
     assert re.search(r"^https://\S+/account/factors$", result.out, re.M)
 
 
+def test_an_app_is_not_added_where_nobody_types(somebody: Somebody) -> None:
+    assert somebody.login().code == 0
+    result = somebody.msh("mfa", "add", "--password-stdin", stdin=PASSWORD)
+    assert result.code == 1
+    assert (
+        "error: the app was not added: its first code has to be typed, and standard input has ended"
+        in result.err
+    )
+    assert somebody.msh("mfa", "ls", "--format=json").json == []
+
+
 def test_removing_needs_a_code(protected: Somebody) -> None:
     assert protected.login("--mfa-code", protected.code()).code == 0
     (factor,) = protected.msh("mfa", "ls", "--format=json").json

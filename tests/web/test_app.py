@@ -236,6 +236,20 @@ async def test_what_is_no_route(world, app, method, path, status):
     assert failure(answer)[0] == status
 
 
+async def test_a_person_who_mistypes_an_address_gets_a_page(world, app):
+    """A page for who looks at it, with nothing of the address in it (D19); programs get what they always get."""
+    looks = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")]
+    async with browsing(app) as browser:
+        answer = await browser.send("GET", "/acount/<b>factors", b"", *looks)
+        assert answer.status == 404
+        assert answer.header(b"content-type") == b"text/html; charset=utf-8"
+        assert b"There is no such page" in answer.body
+        assert b"factors" not in answer.body
+        for headers, path in ((looks, API + "nothing"), ([("accept", "*/*")], "/nothing")):
+            answer = await browser.send("GET", path, b"", *headers)
+            assert failure(answer)[0] == 404
+
+
 async def test_every_answer_is_guarded(world, app):
     """Threat D23: whatever the status."""
     await world.user("alice")

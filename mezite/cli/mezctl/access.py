@@ -21,7 +21,8 @@ def access() -> None:
 
 
 @access.command(
-    help="Say whether a user may log in on a node or use an application, why, and what would change it."
+    help="Say whether a user may log in on a node or use an application, why, and what would change it.",
+    short_help="Say who may log in or use what, and why.",
 )
 @click.option("--user", required=True, metavar="U", help="The user.")
 @click.option("--node", default="", metavar="N", help="The node.")

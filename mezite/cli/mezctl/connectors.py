@@ -69,7 +69,10 @@ def list_connectors(ctx: click.Context, output_format: OutputFormat) -> None:
     print_rows([_row(each) for each in listed.connectors], _COLUMNS, output_format)
 
 
-@connectors.command(help="Show one connector, as YAML that `create` takes; the client secret is not shown.")
+@connectors.command(
+    help="Show one connector, as YAML that `create` takes; the client secret is not shown.",
+    short_help="Show one connector, as YAML that `create` takes.",
+)
 @click.argument("name")
 @format_option
 @click.pass_context

@@ -10,6 +10,7 @@ from mezite.cli.hub_client.auth_server import AuthServer, auth_server
 from mezite.cli.hub_client.hub_connection import open_hub
 from mezite.cli.lazy_group import CommandGroup
 from mezite.cli.terminal.errors import EXIT_USAGE, CliError, run_command
+from mezite.cli.terminal.escapes import escape_controls
 from mezite.cli.terminal.output import Column, OutputFormat, format_option, print_record, print_rows
 from mezite.core.durations import parse_duration
 from mezite.core.rbac.locks import LockTarget
@@ -59,6 +60,8 @@ def create(ctx: click.Context, /, message: str, ttl: str, output_format: OutputF
     ((target, name),) = chosen
     request = pb.CreateLockRequest(target=target.value, name=name, message=message, ttl_seconds=ttl_seconds)
     made = run_command(_create, auth_server(ctx), request)
+    if made.warning:
+        click.echo(escape_controls(f"warning: {made.warning}"), err=True)
     if output_format is not OutputFormat.TEXT:
         print_record(_row(made), output_format)
         return

@@ -48,7 +48,10 @@ def get(ctx: click.Context, identifier: str, output_format: OutputFormat) -> Non
     print_record(request_row(found), output_format)
 
 
-@requests.command(help="Approve an access request; the granted time starts with the last approval needed.")
+@requests.command(
+    help="Approve an access request; the granted time starts with the last approval needed.",
+    short_help="Approve an access request.",
+)
 @click.argument("identifier", metavar="ID")
 @click.option("--reason", default="", metavar="TEXT", help="For the requester and the audit log.")
 @click.pass_context

@@ -13,7 +13,7 @@ from mezite.cli.hub_client.second_factor import mfa_code_option
 from mezite.cli.hub_client.user_session import open_api
 from mezite.cli.lazy_group import CommandGroup
 from mezite.cli.msh.mfa_prove import prove
-from mezite.cli.terminal.errors import run_command
+from mezite.cli.terminal.errors import CliError, run_command
 from mezite.cli.terminal.escapes import escape_controls
 from mezite.cli.terminal.factor_rows import FACTOR_COLUMNS, factor_rows, factors_page
 from mezite.cli.terminal.output import OutputFormat, format_option, print_record, print_rows
@@ -54,7 +54,7 @@ def add(kind: str, name: str, password_stdin: bool, mfa_code: str) -> None:
         click.echo(qr_code(begun.uri))
     click.echo(f"{escape_controls(begun.uri)}\n\nsecret: {escape_controls(begun.secret)}\n")
     sys.stdout.flush()
-    code = click.prompt("Code that it shows now", err=True)
+    code = _new_code()
     enrolled = run_command(_finish_totp, begun.challenge_id, code, name)
     click.echo(escape_controls(f"added {enrolled.factor.name} ({enrolled.factor.id})"))
     if enrolled.recovery_codes:
@@ -108,6 +108,20 @@ def recovery_codes(mfa_code: str, output_format: OutputFormat) -> None:
         _print_codes(codes)
     else:
         print_record({"codes": codes}, output_format)
+
+
+def _new_code() -> str:
+    """Ask for the first code of a new app. :raises CliError: nobody is there to type one."""
+    try:
+        return str(click.prompt("Code that it shows now", err=True))
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise CliError(
+            "the app was not added",
+            "its first code has to be typed, and standard input has ended",
+            "run this in a terminal, or add the app in the browser",
+        ) from None
 
 
 def qr_code(text: str) -> str:

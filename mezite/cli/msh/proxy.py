@@ -27,7 +27,10 @@ def proxy() -> None:
     """Group only."""
 
 
-@proxy.command(help="Raw bytes between this process and the SSH server of HOST[:PORT]; for ProxyCommand.")
+@proxy.command(
+    help="Raw bytes between this process and the SSH server of HOST[:PORT]; for ProxyCommand.",
+    short_help="What ProxyCommand runs.",
+)
 @click.argument("target", metavar="HOST[:PORT]")
 @click.option(
     "--login", default="", metavar="LOGIN", help="The account that will be asked for (%r in ssh_config)."

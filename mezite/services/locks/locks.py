@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -20,6 +22,7 @@ from mezite.core.names import (
     check_user_name,
 )
 from mezite.core.rbac.locks import LockSet, LockTarget
+from mezite.core.rbac.roles import BUILT_IN_ROLES
 from mezite.services.access.authorization import holder_subjects
 from mezite.services.audit_log import AuditLog
 from mezite.services.authorities.rotation import HUB_ONLINE_MS
@@ -27,9 +30,10 @@ from mezite.services.errors import ConflictError, InvalidRequestError, NotFoundE
 from mezite.services.identity.identities import UserIdentity
 from mezite.services.locks.access_watch import AccessWatch
 from mezite.services.sources import Sources
+from mezite.storage import agents, roles, trust, users
 from mezite.storage import locks as rows
-from mezite.storage import trust
 from mezite.storage.database import Database
+from mezite.storage.errors import StorageError
 from mezite.storage.locks import LockEffect, LockRow
 
 if TYPE_CHECKING:
@@ -48,6 +52,9 @@ REPORT_SECONDS = 2.5
 
 REPORT_LOOK_SECONDS = 0.1
 
+MAX_COMPARED = 5000
+"""Names that an unknown one is compared with, a quarter of a second's work: somebody waits, perhaps in an emergency."""
+
 MAX_SERIAL_DIGITS = 20
 """SSH serials have 64 bits."""
 
@@ -58,6 +65,8 @@ class KnownLock:
 
     row: LockRow
     effect: LockEffect
+    warning: str = ""
+    """Of one that was just made: nothing of that name is there now."""
 
 
 class Locks:
@@ -112,7 +121,10 @@ class Locks:
         await self._watch.look()
         effect = await self._everywhere(row, await self._watch.effect_of(row.id))
         await self._record(EventType.LOCK_CREATED, row, by, client_address, effect)
-        return KnownLock(row=row, effect=effect)
+        warning = ""
+        with suppress(StorageError):  # the lock is in force, whatever cannot be read now
+            warning = await self._database.read(_warning, row)
+        return KnownLock(row=row, effect=effect, warning=warning)
 
     async def _everywhere(self, row: LockRow, here: LockEffect) -> LockEffect:
         """What the lock has cut on all hubs that say so in time; here, if this is the only one."""
@@ -181,6 +193,37 @@ def _insert(conn: Connection, row: LockRow, now: int) -> bool:
         return False
     rows.insert(conn, row=row)
     return True
+
+
+def _warning(conn: Connection, row: LockRow) -> str:
+    """What to tell somebody who may have mistyped a name while a person or a machine has to be stopped."""
+    if _exists(conn, row.target, row.name):
+        return ""
+    near = difflib.get_close_matches(row.name, _known_names(conn, row.target) or (), n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"there is no {row.target.value} {row.name}: {hint}The lock holds for one that comes"
+
+
+def _known_names(conn: Connection, target: LockTarget) -> list[str] | None:
+    """The names that a new one is compared with; None for what is not listed anywhere."""
+    if target is LockTarget.USER:
+        return [user.name for user in users.list_all(conn, limit=MAX_COMPARED)]
+    if target is LockTarget.ROLE:
+        return [*BUILT_IN_ROLES, *(role.name for role in roles.list_all(conn, limit=MAX_COMPARED))]
+    if target is LockTarget.NODE:
+        return [agent.node_name for agent in agents.list_all(conn, limit=MAX_COMPARED)]
+    return None
+
+
+def _exists(conn: Connection, target: LockTarget, name: str) -> bool:
+    """Whether there is such a thing now; true for logins and serials, of which nobody has a list."""
+    if target is LockTarget.USER:
+        return users.get(conn, name=name) is not None
+    if target is LockTarget.ROLE:
+        return name in BUILT_IN_ROLES or roles.get(conn, name=name) is not None
+    if target is LockTarget.NODE:
+        return agents.get_by_name(conn, node_name=name) is not None
+    return target is not LockTarget.AGENT or agents.get(conn, agent_id=name) is not None
 
 
 def _check_serial(text: str) -> str:

@@ -54,6 +54,31 @@ async def test_made_and_lifted_with_both_in_the_audit_log(world):
         assert (event["lock_id"], event["reason"]) == (made.row.id, WORDS)
 
 
+@pytest.mark.parametrize(
+    ("target", "name", "warning"),
+    [
+        (LockTarget.USER, "alice", ""),
+        (LockTarget.USER, "alicia", "there is no user alicia: did you mean alice? The lock holds"),
+        (LockTarget.USER, "zoe", "there is no user zoe: The lock holds"),
+        (LockTarget.ROLE, "auditor", ""),
+        (LockTarget.ROLE, "auditors", "there is no role auditors: did you mean auditor?"),
+        (LockTarget.NODE, "web-1", ""),
+        (LockTarget.NODE, "web1", "did you mean web-1?"),
+        (LockTarget.AGENT, "0" * 32, "there is no agent 000"),
+        (LockTarget.LOGIN, "nobody-has-it", ""),
+        (LockTarget.SERIAL, "7", ""),
+    ],
+)
+async def test_a_name_that_nothing_has_is_locked_with_a_warning(world, target, name, warning):
+    """In an emergency a typo must not look like a lock that took effect."""
+    await world.user("alice")
+    await world.agent("web-1")
+    made = await lock(world, target, name)
+    assert bool(made.warning) == bool(warning)
+    assert warning in made.warning
+    assert [known.row.id for known in await world.locks.list_locks()] == [made.row.id]
+
+
 async def test_every_credential_of_a_locked_user_is_refused(world):
     """Threats E6, F8: session, X.509 and SSH certificate, and a session that is started while the lock holds."""
     alice, token = await world.user("alice"), await world.token("alice")
