@@ -112,10 +112,7 @@ async def test_a_name_that_cannot_be() -> None:
         ("redis", "cannot dial redis: it names no port"),
         ("redis:0", "cannot dial: the port of 'redis:0' is not a number from 1 to 65535"),
         ("redis:http", "cannot dial: the port of 'redis:http' is not a number from 1 to 65535"),
-        (
-            "http://redis:6379",
-            "cannot dial: 'http://redis:6379' holds no valid IPv6 address; write [IPv6]:port",
-        ),
+        ("http://redis:6379", "cannot dial: 'http://redis:6379' is a URL, not host[:port]"),
     ],
 )
 async def test_what_is_no_address_is_not_dialled(target: str, why: str) -> None:

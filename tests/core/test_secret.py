@@ -6,7 +6,7 @@ import pickle
 import attrs
 import pytest
 
-from mezite.core.secret import Secret
+from mezite.core.secret import Secret, token_hash
 
 CANARY = "canary-5a1f"
 
@@ -56,3 +56,9 @@ def test_a_secret_is_not_hashable():
 def test_emptiness_can_be_asked():
     assert not Secret("")
     assert Secret("x")
+
+
+def test_what_is_stored_of_a_token():
+    """SHA-256 in hex; the first vector is of FIPS 180-2, the second text is none that UTF-8 has."""
+    assert token_hash("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert len(token_hash("\udc80")) == 64

@@ -16,6 +16,7 @@ def test_reasons_are_stable():
         "unknown_key",
         "bad_signature",
         "wrong_audience",
+        "wrong_app",
         "wrong_issuer",
         "expired",
         "not_yet_valid",

@@ -3,7 +3,7 @@ from itertools import product
 
 import pytest
 
-from mezite.core.http1.client_fields import HOP_BY_HOP, is_reserved, without_reserved
+from mezite.core.http1.client_fields import HOP_BY_HOP, is_reserved, one_spelling, spelled, without_reserved
 
 
 @pytest.mark.parametrize("separators", list(product("-_.", repeat=2)))
@@ -52,6 +52,11 @@ def test_what_the_connection_names_stays_on_it() -> None:
         *((name, b"1") for name in (b"host", b"content-length", b"x-hop", b"Cookie", b"x-other")),
     ]
     assert without_reserved(fields) == [(name, b"1") for name in (b"host", b"content-length", b"x-other")]
+
+
+def test_what_the_least_careful_reader_takes_a_name_for() -> None:
+    assert one_spelling("X_Forwarded-FOR") == spelled(b"X_Forwarded-FOR") == "x-forwarded-for"
+    assert spelled(b"\xe9_X") == "\xe9-x"
 
 
 def test_the_order_is_kept() -> None:
