@@ -36,7 +36,7 @@ async def test_events_newest_first_and_what_was_asked_for(world):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("sesion.start", "did you mean session.start?"), ("x" * 99, "x' is not a type")]
+    ("name", "words"), [("session_start", "did you mean session.start?"), ("x" * 99, "x' is not a type")]
 )
 async def test_a_type_that_is_none(world, name, words):
     async with calling_as(world, roles=("auditor",)) as call:

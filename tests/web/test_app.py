@@ -240,7 +240,7 @@ async def test_a_person_who_mistypes_an_address_gets_a_page(world, app):
     """A page for who looks at it, with nothing of the address in it (D19); programs get what they always get."""
     looks = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")]
     async with browsing(app) as browser:
-        answer = await browser.send("GET", "/acount/<b>factors", b"", *looks)
+        answer = await browser.send("GET", "/accounts/<b>factors", b"", *looks)
         assert answer.status == 404
         assert answer.header(b"content-type") == b"text/html; charset=utf-8"
         assert b"There is no such page" in answer.body
